@@ -1,0 +1,349 @@
+//! Several named trees in one file: transactions over them, and, with no log, a working embedded database
+//! whose commits cost two flushes and a third that doubles the meta.
+
+use crate::edit;
+use crate::error::Error;
+use crate::forest::{self, NAME_SIZE_MAX, TreeId};
+use crate::limits::{VALUE_SIZE_MAX, is_inline, key_size_max};
+use crate::node::validate;
+use crate::source::Source;
+use crate::tree::{FORM_TREE, Tree, TreeRoot};
+use crate::value::{LargeRef, Stored};
+use llmdb_pager::{PageSource as _, Pager, PagerOptions, Snapshot};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Named trees in one file, without a log: every commit is a checkpoint.
+#[derive(Clone, Debug)]
+pub struct Database {
+    pager: Pager,
+}
+
+impl Database {
+    /// Creates a file of trees.
+    ///
+    /// # Errors
+    /// As [`PagerOptions::create`].
+    pub fn create(options: PagerOptions, path: impl AsRef<Path>) -> Result<Self, Error> {
+        Ok(Self { pager: options.validate(validate).create(path)? })
+    }
+
+    /// Opens a file of trees.
+    ///
+    /// # Errors
+    /// As [`PagerOptions::open`].
+    pub fn open(options: PagerOptions, path: impl AsRef<Path>) -> Result<Self, Error> {
+        Ok(Self { pager: options.validate(validate).open(path)? })
+    }
+
+    /// The pages below.
+    pub fn pager(&self) -> &Pager {
+        &self.pager
+    }
+
+    /// Begins to read.
+    pub fn begin_read(&self) -> ReadTxn {
+        ReadTxn { snapshot: self.pager.snapshot() }
+    }
+
+    /// Begins to write, after the writer before has finished.
+    ///
+    /// # Errors
+    /// [`llmdb_pager::Error::Poisoned`] after a failed write.
+    pub fn begin_write(&self) -> Result<WriteTxn, Error> {
+        Ok(WriteTxn::new(self.pager.begin_write()?))
+    }
+}
+
+/// A snapshot of all trees. `Send`, `Sync`, and cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ReadTxn {
+    snapshot: Snapshot,
+}
+
+impl ReadTxn {
+    /// All trees of a snapshot.
+    pub fn of(snapshot: Snapshot) -> Self {
+        Self { snapshot }
+    }
+
+    /// The number of the newest commit that it sees; 0 = none.
+    pub fn seq(&self) -> u64 {
+        self.snapshot.commit()
+    }
+
+    /// That commit's time in microseconds since 1970; `i64::MIN` where there is none.
+    pub fn time(&self) -> i64 {
+        self.snapshot.time()
+    }
+
+    /// A tree by name; `None` where there is none.
+    ///
+    /// # Errors
+    /// A damaged page.
+    pub fn tree(&self, name: &str) -> Result<Option<Tree<'_>>, Error> {
+        let source = Source::Snapshot(&self.snapshot);
+        let Some(tree) = number_of(source, None, name)? else { return Ok(None) };
+        Ok(forest::root_of(source, tree)?.map(|root| Tree::new(source, root)))
+    }
+
+    /// The names of all trees, in order.
+    ///
+    /// # Errors
+    /// A damaged page.
+    pub fn tree_names(&self) -> Result<Vec<String>, Error> {
+        let source = Source::Snapshot(&self.snapshot);
+        let Some(names) = forest::root_of(source, TreeId::NAMES)? else { return Ok(Vec::new()) };
+        Tree::new(source, names)
+            .iter()
+            .map(|record| record.map(|(name, _)| String::from_utf8_lossy(&name).into_owned()))
+            .collect()
+    }
+}
+
+/// A tree's number by its name; `names` is the names tree where the source's forest is behind.
+fn number_of(source: Source<'_>, names: Option<TreeRoot>, name: &str) -> Result<Option<TreeId>, Error> {
+    let names = match names {
+        Some(names) => Some(names),
+        None => forest::root_of(source, TreeId::NAMES)?,
+    };
+    let Some(names) = names else { return Ok(None) };
+    Tree::new(source, names).get(name.as_bytes())?.map(forest::named).transpose()
+}
+
+/// A transaction that changes trees. Dropping it rolls back.
+#[derive(Debug)]
+pub struct WriteTxn {
+    pager: llmdb_pager::WriteTxn,
+    /// Trees that this transaction opened or changed; `None` = dropped. Written back at the end.
+    roots: BTreeMap<TreeId, Option<TreeRoot>>,
+    changed: bool,
+    failed: bool,
+}
+
+impl WriteTxn {
+    /// Changes trees in `pager`.
+    pub fn new(pager: llmdb_pager::WriteTxn) -> Self {
+        Self { pager, roots: BTreeMap::new(), changed: false, failed: false }
+    }
+
+    /// The pager's transaction.
+    pub fn pager(&mut self) -> &mut llmdb_pager::WriteTxn {
+        &mut self.pager
+    }
+
+    /// The pager's transaction, to look at.
+    pub fn pager_ref(&self) -> &llmdb_pager::WriteTxn {
+        &self.pager
+    }
+
+    /// The longest possible key, in bytes.
+    pub fn max_key_size(&self) -> usize {
+        key_size_max(self.pager.page_size())
+    }
+
+    /// A tree by name, made if there is none.
+    ///
+    /// # Errors
+    /// [`Error::TreeName`]; a damaged page.
+    pub fn create_tree(&mut self, name: &str) -> Result<TreeId, Error> {
+        if let Some(tree) = self.open_tree(name)? {
+            return Ok(tree);
+        }
+        let mut tree = forest::free_number(Source::Write(&self.pager))?;
+        while self.roots.get(&tree).is_some_and(Option::is_some) {
+            tree.0 += 1;
+        }
+        self.enter_tree(name, tree)?;
+        Ok(tree)
+    }
+
+    /// Enters a new tree with this number (recovery).
+    ///
+    /// # Errors
+    /// As [`WriteTxn::create_tree`].
+    pub fn enter_tree(&mut self, name: &str, tree: TreeId) -> Result<(), Error> {
+        check_name(name)?;
+        self.guard(|txn| {
+            let mut names = txn.root_of(TreeId::NAMES)?.unwrap_or(TreeRoot::EMPTY);
+            let record = forest::name_record(tree, FORM_TREE);
+            edit::insert(&mut txn.pager, &mut names, name.as_bytes(), &Stored::Inline(&record))?;
+            txn.roots.insert(TreeId::NAMES, Some(names));
+            txn.roots.insert(tree, Some(TreeRoot::EMPTY));
+            Ok(())
+        })
+    }
+
+    /// A tree by name; `None` where there is none.
+    ///
+    /// # Errors
+    /// A damaged page.
+    pub fn open_tree(&self, name: &str) -> Result<Option<TreeId>, Error> {
+        check_name(name)?;
+        number_of(Source::Write(&self.pager), self.root_of(TreeId::NAMES)?, name)
+    }
+
+    /// Drops a tree and all its records. Whether there was one. O(its pages).
+    ///
+    /// # Errors
+    /// A damaged page.
+    pub fn drop_tree(&mut self, name: &str) -> Result<bool, Error> {
+        let Some(tree) = self.open_tree(name)? else { return Ok(false) };
+        self.guard(|txn| {
+            let root = txn.root_of(tree)?.unwrap_or(TreeRoot::EMPTY);
+            crate::drop::free_pages(&mut txn.pager, root.root)?;
+            let mut names = txn.root_of(TreeId::NAMES)?.unwrap_or(TreeRoot::EMPTY);
+            edit::remove(&mut txn.pager, &mut names, name.as_bytes())?;
+            txn.roots.insert(TreeId::NAMES, Some(names));
+            txn.roots.insert(tree, None);
+            Ok(())
+        })?;
+        Ok(true)
+    }
+
+    /// Where a tree begins in this transaction.
+    fn root_of(&self, tree: TreeId) -> Result<Option<TreeRoot>, Error> {
+        match self.roots.get(&tree) {
+            Some(root) => Ok(*root),
+            None => forest::root_of(Source::Write(&self.pager), tree),
+        }
+    }
+
+    /// A read view of a tree as this transaction has it. A tree that is not there looks empty.
+    ///
+    /// # Errors
+    /// A damaged page.
+    pub fn tree(&self, tree: TreeId) -> Result<Tree<'_>, Error> {
+        Ok(Tree::new(Source::Write(&self.pager), self.root_of(tree)?.unwrap_or(TreeRoot::EMPTY)))
+    }
+
+    /// The value of `key`.
+    ///
+    /// # Errors
+    /// A damaged page.
+    pub fn get(&self, tree: TreeId, key: &[u8]) -> Result<Option<&[u8]>, Error> {
+        self.tree(tree)?.get(key)
+    }
+
+    /// Inserts or replaces a record. A large value is written to the file at once; the answer says where.
+    ///
+    /// # Errors
+    /// [`Error::KeyEmpty`], [`Error::KeyTooLong`], [`Error::ValueTooLong`], after which the transaction goes
+    /// on unchanged; others end it.
+    pub fn insert(&mut self, tree: TreeId, key: &[u8], value: &[u8]) -> Result<Option<LargeRef>, Error> {
+        self.check_key(key)?;
+        if value.len() as u64 > VALUE_SIZE_MAX {
+            return Err(Error::ValueTooLong { len: value.len() as u64, max: VALUE_SIZE_MAX });
+        }
+        self.check_failed()?;
+        if is_inline(self.pager.page_size(), key.len(), value.len() as u64) {
+            self.insert_stored(tree, key, &Stored::Inline(value))?;
+            return Ok(None);
+        }
+        let run = self.pager.write_extent(value)?;
+        let large = LargeRef::of(value, run.start, self.pager.commit());
+        self.insert_stored(tree, key, &Stored::Large(large))?;
+        Ok(Some(large))
+    }
+
+    /// Inserts or replaces a record whose large value stands in the file already (recovery).
+    ///
+    /// # Errors
+    /// As [`WriteTxn::insert`].
+    pub fn insert_large(&mut self, tree: TreeId, key: &[u8], large: LargeRef) -> Result<(), Error> {
+        self.check_key(key)?;
+        let run = large.run(self.pager.page_size());
+        self.guard(|txn| Ok(txn.pager.claim_extent(run)?))?;
+        self.insert_stored(tree, key, &Stored::Large(large))
+    }
+
+    fn insert_stored(&mut self, tree: TreeId, key: &[u8], value: &Stored<'_>) -> Result<(), Error> {
+        self.guard(|txn| {
+            let mut root = txn.root_of(tree)?.unwrap_or(TreeRoot::EMPTY);
+            let replaced = edit::insert(&mut txn.pager, &mut root, key, value)?;
+            txn.roots.insert(tree, Some(root));
+            txn.free_large(replaced);
+            Ok(())
+        })
+    }
+
+    /// Removes a record. Whether there was one.
+    ///
+    /// # Errors
+    /// [`Error::KeyEmpty`], [`Error::KeyTooLong`], after which the transaction goes on unchanged; others end
+    /// it.
+    pub fn remove(&mut self, tree: TreeId, key: &[u8]) -> Result<bool, Error> {
+        self.check_key(key)?;
+        self.guard(|txn| {
+            let Some(mut root) = txn.root_of(tree)? else { return Ok(false) };
+            let removed = match edit::remove(&mut txn.pager, &mut root, key)? {
+                edit::Removed::Nothing => return Ok(false),
+                edit::Removed::Inline => None,
+                edit::Removed::Large(large) => Some(large),
+            };
+            txn.roots.insert(tree, Some(root));
+            txn.free_large(removed);
+            Ok(true)
+        })
+    }
+
+    fn free_large(&mut self, large: Option<LargeRef>) {
+        if let Some(large) = large {
+            let run = large.run(self.pager.page_size());
+            self.pager.free_extent(run, large.born);
+        }
+    }
+
+    fn check_key(&self, key: &[u8]) -> Result<(), Error> {
+        match key.len() {
+            0 => Err(Error::KeyEmpty),
+            len if len > self.max_key_size() => Err(Error::KeyTooLong { len, max: self.max_key_size() }),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_failed(&self) -> Result<(), Error> {
+        if self.failed { Err(Error::Failed) } else { Ok(()) }
+    }
+
+    /// Runs a change; one that fails ends the transaction, whose trees may be half changed.
+    fn guard<T>(&mut self, change: impl FnOnce(&mut Self) -> Result<T, Error>) -> Result<T, Error> {
+        self.check_failed()?;
+        self.changed = true;
+        let result = change(self);
+        self.failed = result.is_err();
+        result
+    }
+
+    /// Writes the trees' beginnings back and answers the pager's transaction, ready to be published.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] after a failed change; a damaged page.
+    pub fn finish(mut self) -> Result<llmdb_pager::WriteTxn, Error> {
+        self.check_failed()?;
+        for (tree, root) in std::mem::take(&mut self.roots) {
+            if self.changed {
+                forest::set_root(&mut self.pager, tree, root)?;
+            }
+        }
+        Ok(self.pager)
+    }
+
+    /// Makes the changes durable and visible, with no log.
+    ///
+    /// # Errors
+    /// As [`llmdb_pager::WriteTxn::commit_with_checkpoint`]; [`Error::Failed`].
+    pub fn commit(self) -> Result<u64, Error> {
+        let pager = self.finish()?;
+        let commit = pager.commit();
+        pager.commit_with_checkpoint([0; 64])?;
+        Ok(commit)
+    }
+}
+
+fn check_name(name: &str) -> Result<(), Error> {
+    match name.len() {
+        1..=NAME_SIZE_MAX => Ok(()),
+        len => Err(Error::TreeName { len, max: NAME_SIZE_MAX }),
+    }
+}

@@ -1,0 +1,13 @@
+//! Changing a tree inside a write transaction: pages are copied on the way down, once a transaction.
+//!
+//! Invariants
+//! 1. After every step each page of the path is the transaction's own and its parent refers to it, so a
+//!    failure leaves a whole tree.
+//! 2. A record that is not there costs no copy.
+
+mod insert;
+mod path;
+mod remove;
+
+pub(crate) use insert::insert;
+pub(crate) use remove::{Removed, remove};

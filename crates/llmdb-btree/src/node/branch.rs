@@ -1,0 +1,306 @@
+//! Branches: separators and the children between them.
+//!
+//! ```text
+//! OFFSET        SIZE  DESCRIPTION (little-endian)
+//!     24           2  child count c
+//!     26           2  separator count s = c - 1
+//!     28           2  prefix length p
+//!     30           2  1 = separators have tails
+//!     32         8*c  children
+//!      h  4*s', s' = s rounded up to 16: heads of the separators behind the prefix; filled with ones
+//!         4*s'/16     every 16th head
+//!      o         2*s  with tails only: where each separator stands: length (2), bytes behind the prefix
+//!    ...              free space
+//!                     separators
+//!  end-p          p   prefix
+//! ```
+//!
+//! Child i holds the keys from separator i-1 (inside) to separator i (outside). Without tails a separator
+//! is its head without the zeros at its end: it has at most four bytes behind the prefix and does not end
+//! in a zero, so it is the least key with that head and equal heads need no further look.
+//!
+//! A branch is built anew when its separators change; only its children are changed in place.
+
+use super::search::{count_below, count_up_to, head_of, partition};
+use llmdb_pager::page::{
+    HEADER_SIZE, REF_SIZE, read_u16, read_u32, set_ref_count, set_reference, write_header,
+};
+use llmdb_pager::{Page, Ref};
+
+const COUNT: usize = 26;
+const PREFIX_LEN: usize = 28;
+const TAILS: usize = 30;
+const HEAD_SIZE: usize = 4;
+const OFFSET_SIZE: usize = 2;
+const LEN_SIZE: usize = 2;
+/// Heads are searched in blocks of this many; the first of each stands in the summary.
+const BLOCK: usize = 16;
+
+/// A read view of a branch.
+#[derive(Clone, Copy)]
+pub(crate) struct Branch<'a>(Page<'a>);
+
+impl<'a> Branch<'a> {
+    pub(crate) fn new(page: Page<'a>) -> Self {
+        debug_assert!(page.kind() == super::BRANCH);
+        Self(page)
+    }
+
+    /// How many separators it has: one less than children.
+    pub(crate) fn separators(self) -> usize {
+        usize::from(read_u16(self.0.bytes(), COUNT))
+    }
+
+    pub(crate) fn children(self) -> usize {
+        self.0.ref_count()
+    }
+
+    pub(crate) fn child(self, index: usize) -> Ref {
+        self.0.reference(index)
+    }
+
+    pub(crate) fn prefix(self) -> &'a [u8] {
+        let bytes = self.0.bytes();
+        &bytes[bytes.len() - usize::from(read_u16(bytes, PREFIX_LEN))..]
+    }
+
+    fn has_tails(self) -> bool {
+        read_u16(self.0.bytes(), TAILS) != 0
+    }
+
+    fn heads_start(self) -> usize {
+        HEADER_SIZE + self.0.ref_count() * REF_SIZE
+    }
+
+    fn head(self, index: usize) -> u32 {
+        read_u32(self.0.bytes(), self.heads_start() + index * HEAD_SIZE)
+    }
+
+    fn tail(self, index: usize) -> &'a [u8] {
+        let bytes = self.0.bytes();
+        let offsets = offsets_start(self.heads_start(), self.separators());
+        let at = usize::from(read_u16(bytes, offsets + index * OFFSET_SIZE));
+        let len = usize::from(read_u16(bytes, at));
+        &bytes[at + LEN_SIZE..at + LEN_SIZE + len]
+    }
+
+    /// A separator, behind the prefix.
+    pub(crate) fn suffix(self, index: usize) -> Suffix<'a> {
+        if self.has_tails() {
+            return Suffix::Bytes(self.tail(index));
+        }
+        let head = self.head(index).to_be_bytes();
+        let len = head.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        Suffix::Head(head, len)
+    }
+
+    /// A whole separator.
+    pub(crate) fn separator(self, index: usize) -> Vec<u8> {
+        [self.prefix(), self.suffix(index).bytes()].concat()
+    }
+
+    /// The child that holds `key`.
+    pub(crate) fn search(self, key: &[u8]) -> usize {
+        let Some(suffix) = key.get(usize::from(read_u16(self.0.bytes(), PREFIX_LEN))..) else {
+            // Only a damaged tree routes such a key here.
+            return 0;
+        };
+        let (count, head) = (self.separators(), head_of(suffix));
+        if !self.has_tails() {
+            return self.count(head, count_up_to).min(count);
+        }
+        let first = self.count(head, count_below).min(count);
+        let end = self.count(head, count_up_to).min(count);
+        partition(first..end, |index| self.tail(index) <= suffix)
+    }
+
+    /// How many heads are below (or up to) `head`, by way of the summary.
+    fn count(self, head: u32, count_in: impl Fn(&[u8], u32) -> usize) -> usize {
+        let start = self.heads_start();
+        let padded = self.separators().next_multiple_of(BLOCK);
+        let summary = start + padded * HEAD_SIZE;
+        let bytes = self.0.bytes();
+        let blocks = count_in(&bytes[summary..summary + padded / BLOCK * HEAD_SIZE], head);
+        if blocks == 0 {
+            return 0;
+        }
+        let block = start + (blocks - 1) * BLOCK * HEAD_SIZE;
+        (blocks - 1) * BLOCK + count_in(&bytes[block..block + BLOCK * HEAD_SIZE], head)
+    }
+}
+
+/// A separator behind its page's prefix.
+pub(crate) enum Suffix<'a> {
+    Bytes(&'a [u8]),
+    Head([u8; 4], usize),
+}
+
+impl Suffix<'_> {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Head(head, len) => &head[..*len],
+        }
+    }
+}
+
+fn offsets_start(heads_start: usize, separators: usize) -> usize {
+    let padded = separators.next_multiple_of(BLOCK);
+    heads_start + padded * HEAD_SIZE + padded / BLOCK * HEAD_SIZE
+}
+
+/// Whether a separator behind the prefix is told by its head alone.
+fn is_short(suffix: &[u8]) -> bool {
+    suffix.len() <= HEAD_SIZE && suffix.last() != Some(&0)
+}
+
+/// Checks a branch from the file; the error names the broken rule.
+pub(super) fn validate(page: Page<'_>) -> Result<(), &'static str> {
+    let bytes = page.bytes();
+    let branch = Branch(page);
+    let (count, children) = (branch.separators(), page.ref_count());
+    if page.level() == 0 || children != count + 1 {
+        return Err("a branch has no level, or not one child more than separators");
+    }
+    if page.references().any(Ref::is_null) {
+        return Err("a branch refers to nothing");
+    }
+    let prefix_len = usize::from(read_u16(bytes, PREFIX_LEN));
+    let offsets = offsets_start(branch.heads_start(), count);
+    let offsets_end = offsets + if branch.has_tails() { count * OFFSET_SIZE } else { 0 };
+    if offsets_end + prefix_len > bytes.len() {
+        return Err("a branch's arrays reach past its end");
+    }
+    for index in 0..count {
+        if branch.has_tails() {
+            let at = usize::from(read_u16(bytes, offsets + index * OFFSET_SIZE));
+            if at < offsets_end
+                || at + LEN_SIZE > bytes.len()
+                || at + LEN_SIZE + usize::from(read_u16(bytes, at)) > bytes.len() - prefix_len
+            {
+                return Err("a separator lies outside a branch's heap");
+            }
+            if branch.head(index) != head_of(branch.tail(index)) {
+                return Err("a separator's head does not fit it");
+            }
+        }
+        if index > 0 && branch.suffix(index - 1).bytes() >= branch.suffix(index).bytes() {
+            return Err("separators do not rise in a branch");
+        }
+    }
+    validate_fill(branch, count)
+}
+
+/// The summary and the unused heads must be as `build` makes them: searches rely on both.
+fn validate_fill(branch: Branch<'_>, count: usize) -> Result<(), &'static str> {
+    let padded = count.next_multiple_of(BLOCK);
+    if (count..padded).any(|index| branch.head(index) != u32::MAX) {
+        return Err("a branch's unused heads are not all ones");
+    }
+    if (0..padded / BLOCK).any(|block| branch.head(padded + block) != branch.head(block * BLOCK)) {
+        return Err("a branch's summary does not fit its heads");
+    }
+    Ok(())
+}
+
+/// Bytes that a branch of these separators (behind a prefix of `prefix_len`) would take.
+pub(crate) fn page_use<'a>(prefix_len: usize, suffixes: impl Iterator<Item = &'a [u8]>) -> usize {
+    let (mut count, mut tails, mut has_tails) = (0, 0, false);
+    for suffix in suffixes {
+        count += 1;
+        tails += LEN_SIZE + suffix.len() + OFFSET_SIZE;
+        has_tails |= !is_short(suffix);
+    }
+    offsets_start(HEADER_SIZE + (count + 1) * REF_SIZE, count)
+        + if has_tails { tails } else { 0 }
+        + prefix_len
+}
+
+/// Builds a branch. `separators` are whole; each begins with `prefix`.
+///
+/// # Panics
+/// Where they do not fit; [`page_use`] tells.
+pub(crate) fn build(bytes: &mut [u8], level: u8, prefix: &[u8], separators: &[&[u8]], children: &[Ref]) {
+    assert_eq!(children.len(), separators.len() + 1);
+    write_header(bytes, super::BRANCH, level);
+    bytes[HEADER_SIZE..].fill(0);
+    set_ref_count(bytes, children.len());
+    for (index, child) in children.iter().enumerate() {
+        set_reference(bytes, index, *child);
+    }
+    let (count, end) = (separators.len(), bytes.len());
+    put_u16(bytes, COUNT, count);
+    put_u16(bytes, PREFIX_LEN, prefix.len());
+    bytes[end - prefix.len()..].copy_from_slice(prefix);
+    let suffixes = separators.iter().map(|separator| &separator[prefix.len()..]);
+    let heads = HEADER_SIZE + children.len() * REF_SIZE;
+    let padded = count.next_multiple_of(BLOCK);
+    bytes[heads..heads + padded * HEAD_SIZE].fill(0xff);
+    for (index, suffix) in suffixes.clone().enumerate() {
+        put_head(bytes, heads + index * HEAD_SIZE, head_of(suffix));
+    }
+    for block in 0..padded / BLOCK {
+        let first = read_u32(bytes, heads + block * BLOCK * HEAD_SIZE);
+        put_head(bytes, heads + (padded + block) * HEAD_SIZE, first);
+    }
+    if suffixes.clone().all(is_short) {
+        return;
+    }
+    put_u16(bytes, TAILS, 1);
+    let offsets = offsets_start(heads, count);
+    let mut heap = end - prefix.len();
+    for (index, suffix) in suffixes.enumerate() {
+        heap -= LEN_SIZE + suffix.len();
+        assert!(heap >= offsets + count * OFFSET_SIZE, "a branch's separators were measured before");
+        put_u16(bytes, heap, suffix.len());
+        bytes[heap + LEN_SIZE..heap + LEN_SIZE + suffix.len()].copy_from_slice(suffix);
+        put_u16(bytes, offsets + index * OFFSET_SIZE, heap);
+    }
+}
+
+fn put_head(bytes: &mut [u8], at: usize, head: u32) {
+    bytes[at..at + HEAD_SIZE].copy_from_slice(&head.to_le_bytes());
+}
+
+fn put_u16(bytes: &mut [u8], at: usize, value: usize) {
+    bytes[at..at + 2].copy_from_slice(&(value as u16).to_le_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use llmdb_pager::PageNumber;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(400))]
+
+        #[test]
+        fn a_branch_routes_as_a_sorted_list_does(
+            separators in prop::collection::btree_set(prop::collection::vec(0u8..3, 1..7), 0..90),
+            keys in prop::collection::vec(prop::collection::vec(0u8..3, 1..9), 1..60),
+        ) {
+            check(&separators, &keys, b"")?;
+            check(&separators, &keys, b"same")?;
+        }
+    }
+
+    fn check(separators: &BTreeSet<Vec<u8>>, keys: &[Vec<u8>], prefix: &[u8]) -> Result<(), TestCaseError> {
+        let whole: Vec<Vec<u8>> = separators.iter().map(|s| [prefix, s.as_slice()].concat()).collect();
+        let slices: Vec<&[u8]> = whole.iter().map(Vec::as_slice).collect();
+        let children: Vec<Ref> = (0..=slices.len()).map(|i| Ref::page(PageNumber(i as u64 + 1), 0)).collect();
+        let mut bytes = vec![0; 4096];
+        build(&mut bytes, 1, prefix, &slices, &children);
+        let page = Page::new(&bytes);
+        validate(page).map_err(|rule| TestCaseError::fail(rule))?;
+        for key in keys.iter().map(|key| [prefix, key.as_slice()].concat()).chain(whole.iter().cloned()) {
+            let expected = slices.iter().filter(|separator| **separator <= key.as_slice()).count();
+            prop_assert_eq!(Branch(page).search(&key), expected, "key {:?}", key);
+        }
+        for (index, separator) in whole.iter().enumerate() {
+            prop_assert_eq!(&Branch(page).separator(index), separator);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,383 @@
+//! Leaves: sorted records.
+//!
+//! ```text
+//! OFFSET        SIZE  DESCRIPTION (little-endian)
+//!     26           2  record count n
+//!     28           2  prefix length p
+//!     30           2  heap size: bytes from the page's end down that cells take, holes included
+//!     32           p  prefix that all keys share; zeros up to a multiple of 4
+//!      h  4*n', n' = n rounded up to 8: heads, big-endian values of the next four key bytes; filled with ones
+//!      o         2*n  where each record's cell begins
+//!    ...              free space
+//!                     cells: key length behind the prefix (2), value length (2; 65535 = large value),
+//!                     key behind the prefix, value or reference to it
+//! ```
+//!
+//! Invariants
+//! 1. Keys rise strictly.
+//! 2. Cells lie between the end of the cell offsets and the page's end and do not overlap.
+//!
+//! Not here: which leaf a key belongs to (`edit`, `tree`).
+
+use super::search::{count_below, count_up_to, head_of, partition};
+use crate::value::{LARGE_REF_SIZE, LargeRef, Stored};
+use llmdb_pager::Page;
+use llmdb_pager::page::{HEADER_SIZE, read_u16, write_header};
+use std::cmp::Ordering;
+
+const COUNT: usize = 26;
+const PREFIX_LEN: usize = 28;
+const HEAP_SIZE: usize = 30;
+const HEAD_SIZE: usize = 4;
+const OFFSET_SIZE: usize = 2;
+const CELL_HEADER_SIZE: usize = 4;
+/// Heads are filled up to a multiple of this, for vector instructions.
+const HEAD_GROUP: usize = 8;
+const LARGE: u16 = u16::MAX;
+
+const _: () = assert!(COUNT == llmdb_pager::page::OWN.start);
+const _: () = assert!(HEAP_SIZE + 2 == HEADER_SIZE);
+
+fn heads_size(count: usize) -> usize {
+    count.next_multiple_of(HEAD_GROUP) * HEAD_SIZE
+}
+
+fn heads_start(prefix_len: usize) -> usize {
+    HEADER_SIZE + prefix_len.next_multiple_of(HEAD_SIZE)
+}
+
+/// Bytes that a record's cell takes.
+pub(crate) fn cell_size(suffix_len: usize, value: &Stored<'_>) -> usize {
+    CELL_HEADER_SIZE
+        + suffix_len
+        + match value {
+            Stored::Inline(bytes) => bytes.len(),
+            Stored::Large(_) => LARGE_REF_SIZE,
+        }
+}
+
+/// Bytes that a leaf of these cells would take.
+pub(crate) fn page_use(prefix_len: usize, count: usize, cells: usize) -> usize {
+    heads_start(prefix_len) + heads_size(count) + count * OFFSET_SIZE + cells
+}
+
+/// A read view of a leaf.
+#[derive(Clone, Copy)]
+pub(crate) struct Leaf<'a>(&'a [u8]);
+
+impl<'a> Leaf<'a> {
+    pub(crate) fn new(page: Page<'a>) -> Self {
+        debug_assert!(page.kind() == super::LEAF);
+        Self(page.bytes())
+    }
+
+    pub(crate) fn len(self) -> usize {
+        usize::from(read_u16(self.0, COUNT))
+    }
+
+    pub(crate) fn prefix(self) -> &'a [u8] {
+        &self.0[HEADER_SIZE..HEADER_SIZE + usize::from(read_u16(self.0, PREFIX_LEN))]
+    }
+
+    fn heads_start(self) -> usize {
+        heads_start(usize::from(read_u16(self.0, PREFIX_LEN)))
+    }
+
+    fn cell(self, index: usize) -> usize {
+        let offsets = self.heads_start() + heads_size(self.len());
+        usize::from(read_u16(self.0, offsets + index * OFFSET_SIZE))
+    }
+
+    /// A key, behind the prefix.
+    pub(crate) fn suffix(self, index: usize) -> &'a [u8] {
+        let cell = self.cell(index);
+        let len = usize::from(read_u16(self.0, cell));
+        &self.0[cell + CELL_HEADER_SIZE..cell + CELL_HEADER_SIZE + len]
+    }
+
+    pub(crate) fn value(self, index: usize) -> Stored<'a> {
+        let cell = self.cell(index);
+        let value = cell + CELL_HEADER_SIZE + usize::from(read_u16(self.0, cell));
+        match read_u16(self.0, cell + 2) {
+            LARGE => {
+                let bytes = &self.0[value..value + LARGE_REF_SIZE];
+                Stored::Large(LargeRef::decode(bytes).expect("validated when the page was first used"))
+            }
+            len => Stored::Inline(&self.0[value..value + usize::from(len)]),
+        }
+    }
+
+    /// Where `key` is (`Ok`) or belongs (`Err`).
+    pub(crate) fn search(self, key: &[u8]) -> Result<usize, usize> {
+        let prefix = self.prefix();
+        let Some(suffix) = key.get(prefix.len()..) else {
+            // Only a damaged tree routes such a key here; it is not among the leaf's.
+            return Err(0);
+        };
+        let count = self.len();
+        let start = self.heads_start();
+        let heads = &self.0[start..start + heads_size(count)];
+        let head = head_of(suffix);
+        let first = count_below(heads, head);
+        let end = if first < count && self.head(first) == head {
+            count_up_to(&heads[first * HEAD_SIZE..], head).saturating_add(first).min(count)
+        } else {
+            return Err(first);
+        };
+        if end == first + 1 {
+            return match self.suffix(first).cmp(suffix) {
+                Ordering::Less => Err(end),
+                Ordering::Equal => Ok(first),
+                Ordering::Greater => Err(first),
+            };
+        }
+        let at = partition(first..end, |index| self.suffix(index) < suffix);
+        if at < end && self.suffix(at) == suffix { Ok(at) } else { Err(at) }
+    }
+
+    fn head(self, index: usize) -> u32 {
+        llmdb_pager::page::read_u32(self.0, self.heads_start() + index * HEAD_SIZE)
+    }
+
+    /// Bytes in use, holes not counted.
+    pub(crate) fn used(self) -> usize {
+        let cells =
+            (0..self.len()).map(|index| cell_size(self.suffix(index).len(), &self.value(index))).sum();
+        page_use(self.prefix().len(), self.len(), cells)
+    }
+}
+
+/// Checks a leaf from the file; the error names the broken rule.
+pub(super) fn validate(page: Page<'_>) -> Result<(), &'static str> {
+    let bytes = page.bytes();
+    let leaf = Leaf(bytes);
+    let (count, prefix_len) = (leaf.len(), usize::from(read_u16(bytes, PREFIX_LEN)));
+    let heap = usize::from(read_u16(bytes, HEAP_SIZE));
+    if page.level() != 0 || page.ref_count() != 0 {
+        return Err("a leaf has a level or references");
+    }
+    let arrays_end = page_use(prefix_len, count, 0);
+    if arrays_end + heap > bytes.len() {
+        return Err("a leaf's arrays and cells overlap");
+    }
+    let heap_start = bytes.len() - heap;
+    for index in 0..count {
+        let cell = leaf.cell(index);
+        if cell < heap_start || cell + CELL_HEADER_SIZE > bytes.len() {
+            return Err("a cell lies outside a leaf's heap");
+        }
+        let key_end = cell + CELL_HEADER_SIZE + usize::from(read_u16(bytes, cell));
+        let value_len = match read_u16(bytes, cell + 2) {
+            LARGE => LARGE_REF_SIZE,
+            len => usize::from(len),
+        };
+        if key_end + value_len > bytes.len() {
+            return Err("a cell reaches past its leaf's end");
+        }
+        if value_len == LARGE_REF_SIZE
+            && read_u16(bytes, cell + 2) == LARGE
+            && LargeRef::decode(&bytes[key_end..key_end + LARGE_REF_SIZE]).is_none()
+        {
+            return Err("a large value's reference is out of range");
+        }
+        if leaf.head(index) != head_of(leaf.suffix(index)) {
+            return Err("a key's head does not fit the key");
+        }
+        if index > 0 && leaf.suffix(index - 1) >= leaf.suffix(index) {
+            return Err("keys do not rise in a leaf");
+        }
+    }
+    let heads = leaf.heads_start();
+    if bytes[heads + count * HEAD_SIZE..heads + heads_size(count)].iter().any(|byte| *byte != 0xff) {
+        return Err("a leaf's unused heads are not all ones");
+    }
+    if count > 0 && prefix_len + leaf.suffix(0).len() == 0 {
+        return Err("an empty key stands in a leaf");
+    }
+    Ok(())
+}
+
+/// Makes an empty leaf of `bytes`.
+pub(crate) fn init(bytes: &mut [u8], prefix: &[u8]) {
+    write_header(bytes, super::LEAF, 0);
+    bytes[HEADER_SIZE..].fill(0);
+    put_u16(bytes, PREFIX_LEN, prefix.len());
+    bytes[HEADER_SIZE..HEADER_SIZE + prefix.len()].copy_from_slice(prefix);
+}
+
+/// Fills a leaf with records whose keys (behind the prefix) rise.
+///
+/// # Panics
+/// Where they do not fit; [`page_use`] tells.
+pub(crate) fn build<'a>(
+    bytes: &mut [u8],
+    prefix: &[u8],
+    records: impl ExactSizeIterator<Item = (&'a [u8], Stored<'a>)>,
+) {
+    init(bytes, prefix);
+    let count = records.len();
+    let heads = heads_start(prefix.len());
+    let offsets = heads + heads_size(count);
+    put_u16(bytes, COUNT, count);
+    bytes[heads..offsets].fill(0xff);
+    let mut heap = bytes.len();
+    for (index, (suffix, value)) in records.enumerate() {
+        heap -= cell_size(suffix.len(), &value);
+        assert!(heap >= offsets + count * OFFSET_SIZE, "a leaf's records were measured before");
+        write_cell(&mut bytes[heap..], suffix, &value);
+        bytes[heads + index * HEAD_SIZE..][..HEAD_SIZE].copy_from_slice(&head_of(suffix).to_le_bytes());
+        put_u16(bytes, offsets + index * OFFSET_SIZE, heap);
+    }
+    put_u16(bytes, HEAP_SIZE, bytes.len() - heap);
+}
+
+fn write_cell(at: &mut [u8], suffix: &[u8], value: &Stored<'_>) {
+    put_u16(at, 0, suffix.len());
+    let value_at = CELL_HEADER_SIZE + suffix.len();
+    at[CELL_HEADER_SIZE..value_at].copy_from_slice(suffix);
+    match value {
+        Stored::Inline(bytes) => {
+            put_u16(at, 2, bytes.len());
+            at[value_at..value_at + bytes.len()].copy_from_slice(bytes);
+        }
+        Stored::Large(large) => {
+            put_u16(at, 2, usize::from(LARGE));
+            at[value_at..value_at + LARGE_REF_SIZE].copy_from_slice(&large.encode());
+        }
+    }
+}
+
+fn put_u16(bytes: &mut [u8], at: usize, value: usize) {
+    bytes[at..at + 2].copy_from_slice(&(value as u16).to_le_bytes());
+}
+
+/// Inserts a record at `index`. Whether there was room; without it nothing changed.
+pub(crate) fn insert(bytes: &mut [u8], index: usize, key: &[u8], value: &Stored<'_>) -> bool {
+    let leaf = Leaf(bytes);
+    let (count, prefix_len) = (leaf.len(), leaf.prefix().len());
+    let suffix = &key[prefix_len..];
+    let size = cell_size(suffix.len(), value);
+    let heap = usize::from(read_u16(bytes, HEAP_SIZE));
+    if page_use(prefix_len, count + 1, heap + size) > bytes.len() {
+        if page_use(prefix_len, count + 1, leaf.cells_size() + size) > bytes.len() {
+            return false;
+        }
+        compact(bytes);
+    }
+    let heap = usize::from(read_u16(bytes, HEAP_SIZE)) + size;
+    let cell = bytes.len() - heap;
+    write_cell(&mut bytes[cell..], suffix, value);
+    put_u16(bytes, HEAP_SIZE, heap);
+    insert_slot(bytes, prefix_len, count, index, head_of(suffix), cell);
+    true
+}
+
+/// Opens a place in both arrays.
+fn insert_slot(bytes: &mut [u8], prefix_len: usize, count: usize, index: usize, head: u32, cell: usize) {
+    let heads = heads_start(prefix_len);
+    let (old_offsets, new_offsets) = (heads + heads_size(count), heads + heads_size(count + 1));
+    // The offsets move up first when the heads grow by a group; then each array opens at `index`.
+    bytes.copy_within(
+        old_offsets + index * OFFSET_SIZE..old_offsets + count * OFFSET_SIZE,
+        new_offsets + (index + 1) * OFFSET_SIZE,
+    );
+    if new_offsets != old_offsets {
+        bytes.copy_within(old_offsets..old_offsets + index * OFFSET_SIZE, new_offsets);
+        bytes[old_offsets..new_offsets].fill(0xff);
+    }
+    bytes.copy_within(heads + index * HEAD_SIZE..heads + count * HEAD_SIZE, heads + (index + 1) * HEAD_SIZE);
+    bytes[heads + index * HEAD_SIZE..][..HEAD_SIZE].copy_from_slice(&head.to_le_bytes());
+    put_u16(bytes, new_offsets + index * OFFSET_SIZE, cell);
+    put_u16(bytes, COUNT, count + 1);
+}
+
+/// Removes the record at `index`; its cell becomes a hole.
+pub(crate) fn remove(bytes: &mut [u8], index: usize) {
+    let leaf = Leaf(bytes);
+    let (count, prefix_len) = (leaf.len(), leaf.prefix().len());
+    let (cell, size) = (leaf.cell(index), cell_size(leaf.suffix(index).len(), &leaf.value(index)));
+    let heads = heads_start(prefix_len);
+    let (old_offsets, new_offsets) = (heads + heads_size(count), heads + heads_size(count - 1));
+    bytes.copy_within(heads + (index + 1) * HEAD_SIZE..heads + count * HEAD_SIZE, heads + index * HEAD_SIZE);
+    if new_offsets != old_offsets {
+        bytes.copy_within(old_offsets..old_offsets + index * OFFSET_SIZE, new_offsets);
+    } else {
+        bytes[heads + (count - 1) * HEAD_SIZE..heads + count * HEAD_SIZE].fill(0xff);
+    }
+    bytes.copy_within(
+        old_offsets + (index + 1) * OFFSET_SIZE..old_offsets + count * OFFSET_SIZE,
+        new_offsets + index * OFFSET_SIZE,
+    );
+    let heap = usize::from(read_u16(bytes, HEAP_SIZE));
+    if cell == bytes.len() - heap {
+        put_u16(bytes, HEAP_SIZE, heap - size);
+    }
+    put_u16(bytes, COUNT, count - 1);
+}
+
+/// Replaces the value at `index`. Whether there was room; without it the record is gone and the caller
+/// inserts it anew.
+pub(crate) fn replace(bytes: &mut [u8], index: usize, key: &[u8], value: &Stored<'_>) -> bool {
+    let leaf = Leaf(bytes);
+    let suffix_len = leaf.suffix(index).len();
+    if cell_size(suffix_len, &leaf.value(index)) == cell_size(suffix_len, value) {
+        let (cell, prefix_len) = (leaf.cell(index), leaf.prefix().len());
+        write_cell(&mut bytes[cell..], &key[prefix_len..], value);
+        return true;
+    }
+    remove(bytes, index);
+    insert(bytes, index, key, value)
+}
+
+impl Leaf<'_> {
+    fn cells_size(self) -> usize {
+        (0..self.len()).map(|index| cell_size(self.suffix(index).len(), &self.value(index))).sum()
+    }
+}
+
+/// Closes the holes.
+fn compact(bytes: &mut [u8]) {
+    let copy = bytes.to_vec();
+    let leaf = Leaf(&copy);
+    build(bytes, leaf.prefix(), (0..leaf.len()).map(|index| (leaf.suffix(index), leaf.value(index))));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+
+        #[test]
+        fn a_leaf_behaves_as_a_sorted_map(
+            ops in prop::collection::vec((any::<bool>(), prop::collection::vec(0u8..4, 1..9), prop::collection::vec(any::<u8>(), 0..300)), 1..120)
+        ) {
+            let mut page = vec![0; 4096];
+            init(&mut page, b"pre");
+            let mut model: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+            for (put, suffix, value) in ops {
+                let key = [b"pre", suffix.as_slice()].concat();
+                let at = Leaf(&page).search(&key);
+                prop_assert_eq!(at.is_ok(), model.contains_key(&key));
+                let stored = Stored::Inline(&value);
+                let stays = match (put, at) {
+                    (true, Ok(index)) => replace(&mut page, index, &key, &stored),
+                    (true, Err(index)) => insert(&mut page, index, &key, &stored),
+                    (false, Ok(index)) => { remove(&mut page, index); false }
+                    (false, Err(_)) => continue,
+                };
+                if stays { model.insert(key, value); } else if at.is_ok() { model.remove(&key); }
+                super::validate(Page::new(&page)).map_err(|rule| TestCaseError::fail(rule))?;
+                let leaf = Leaf(&page);
+                prop_assert_eq!(leaf.len(), model.len());
+                for (index, (key, value)) in model.iter().enumerate() {
+                    prop_assert_eq!(&[b"pre", leaf.suffix(index)].concat(), key);
+                    prop_assert_eq!(leaf.value(index), Stored::Inline(value));
+                }
+            }
+        }
+    }
+}

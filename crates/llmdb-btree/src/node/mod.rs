@@ -1,0 +1,50 @@
+//! What stands in a tree's pages.
+//!
+//! Invariants
+//! 1. Every page read from the file passed [`validate`] once; after it, views may index without fear.
+//! 2. Keys of a page share its prefix, which follows from the fences (the separators around it in its
+//!    ancestors), so a key that is routed to a page has the page's prefix.
+
+pub(crate) mod branch;
+pub(crate) mod leaf;
+mod search;
+
+use llmdb_pager::{Kind, Page};
+
+/// A page of records.
+pub const LEAF: Kind = Kind(16);
+/// A page of separators and children.
+pub const BRANCH: Kind = Kind(17);
+/// A page of tree roots.
+pub const FOREST: Kind = Kind(18);
+
+/// Checks the structure of any page of this crate; the error names the broken rule.
+///
+/// # Errors
+/// The rule that the page breaks.
+pub fn validate(page: Page<'_>) -> Result<(), &'static str> {
+    match page.kind() {
+        LEAF => leaf::validate(page),
+        BRANCH => branch::validate(page),
+        FOREST => crate::forest::validate(page),
+        _ => Err("the page is of no kind that trees know"),
+    }
+}
+
+/// The shortest key that is greater than `left` and at most `right`.
+pub(crate) fn separator<'a>(left: &[u8], right: &'a [u8]) -> &'a [u8] {
+    debug_assert!(left < right);
+    let common = left.iter().zip(right).take_while(|(a, b)| a == b).count();
+    &right[..(common + 1).min(right.len())]
+}
+
+/// How many bytes two fences share; none where one of them is open.
+pub(crate) fn shared_prefix<'a>(low: Option<&'a [u8]>, high: Option<&[u8]>) -> &'a [u8] {
+    match (low, high) {
+        (Some(low), Some(high)) => {
+            let common = low.iter().zip(high).take_while(|(a, b)| a == b).count();
+            &low[..common]
+        }
+        _ => &[],
+    }
+}

@@ -1,0 +1,237 @@
+//! Trees against a `BTreeMap`: random histories with snapshots, rollbacks and reopening.
+
+use llmdb_btree::{Database, Error, ReadTxn, Tree};
+use llmdb_pager::PagerOptions;
+use llmdb_pager::sim::SimDisk;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+type Model = BTreeMap<Vec<u8>, Vec<u8>>;
+
+#[derive(Clone, Debug)]
+enum Op {
+    Insert(Vec<u8>, usize),
+    Remove(Vec<u8>),
+    Commit,
+    RollBack,
+    Reopen,
+    Snapshot,
+}
+
+/// Keys that collide, share prefixes, end in zeros and reach the limit.
+fn key() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        8 => prop::collection::vec(prop_oneof![Just(0u8), Just(1), Just(b'a'), Just(255)], 1..7),
+        4 => (0u32..400).prop_map(|n| n.to_be_bytes().to_vec()),
+        4 => (0u32..200).prop_map(|n| [&[b'x'; 900][..], &n.to_be_bytes()].concat()),
+        1 => (0u8..6).prop_map(|n| vec![n; 1280]),
+    ]
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        60 => (key(), prop_oneof![8 => 0usize..300, 2 => 900usize..1200, 1 => 3000usize..9000]).prop_map(|(k, n)| Op::Insert(k, n)),
+        30 => key().prop_map(Op::Remove),
+        6 => Just(Op::Commit),
+        1 => Just(Op::RollBack),
+        1 => Just(Op::Reopen),
+        2 => Just(Op::Snapshot),
+    ]
+}
+
+fn value(key: &[u8], len: usize) -> Vec<u8> {
+    key.iter().cycle().zip(0..len).map(|(byte, place)| byte.wrapping_add(place as u8)).collect()
+}
+
+fn same(tree: Option<Tree<'_>>, model: &Model) {
+    let Some(tree) = tree else {
+        assert!(model.is_empty());
+        return;
+    };
+    assert_eq!(tree.len(), model.len() as u64);
+    let found: Vec<_> = tree.iter().map(|record| record.unwrap()).collect();
+    assert_eq!(found.len(), model.len());
+    for ((key, value), (model_key, model_value)) in found.iter().zip(model) {
+        assert_eq!((key, *value), (model_key, model_value.as_slice()));
+        assert_eq!(tree.get(key).unwrap(), Some(model_value.as_slice()));
+    }
+    let mut cursor = tree.cursor();
+    let mut stands = cursor.last().unwrap();
+    for (key, value) in model.iter().rev() {
+        assert!(stands);
+        assert_eq!((cursor.key(), cursor.value().unwrap()), (key.as_slice(), value.as_slice()));
+        stands = cursor.prev().unwrap();
+    }
+    assert!(!stands);
+}
+
+fn seeks_agree(tree: &Tree<'_>, model: &Model, probe: &[u8]) {
+    let mut cursor = tree.cursor();
+    let at_least = model.range::<[u8], _>((Bound::Included(probe), Bound::Unbounded)).next();
+    assert_eq!(
+        cursor.seek(probe).unwrap().then(|| cursor.key().to_vec()),
+        at_least.map(|(key, _)| key.clone())
+    );
+    let at_most = model.range::<[u8], _>((Bound::Unbounded, Bound::Included(probe))).next_back();
+    assert_eq!(
+        cursor.seek_le(probe).unwrap().then(|| cursor.key().to_vec()),
+        at_most.map(|(key, _)| key.clone())
+    );
+    assert_eq!(tree.get(probe).unwrap(), model.get(probe).map(Vec::as_slice));
+}
+
+fn run(ops: Vec<Op>, page_size: usize) {
+    let disk = Arc::new(SimDisk::new(7));
+    let options = || PagerOptions::new().storage(disk.clone()).page_size(page_size);
+    let mut db = Database::create(options(), "/t.llmdb").unwrap();
+    let mut committed = Model::new();
+    let mut snapshots: Vec<(ReadTxn, Model)> = Vec::new();
+    let mut queue = ops.into_iter().peekable();
+    while queue.peek().is_some() {
+        let mut model = committed.clone();
+        let mut txn = db.begin_write().unwrap();
+        let tree = txn.create_tree("t").unwrap();
+        let mut end = Op::Commit;
+        for op in queue.by_ref() {
+            match op {
+                Op::Insert(key, len) => {
+                    let value = value(&key, len);
+                    txn.insert(tree, &key, &value).unwrap();
+                    model.insert(key, value);
+                }
+                Op::Remove(key) => {
+                    assert_eq!(txn.remove(tree, &key).unwrap(), model.remove(&key).is_some());
+                    seeks_agree(&txn.tree(tree).unwrap(), &model, &key);
+                }
+                other => {
+                    end = other;
+                    break;
+                }
+            }
+        }
+        same(Some(txn.tree(tree).unwrap()), &model);
+        if matches!(end, Op::RollBack) {
+            drop(txn);
+        } else {
+            txn.commit().unwrap();
+            committed = model;
+        }
+        same(db.begin_read().tree("t").unwrap(), &committed);
+        match end {
+            Op::Reopen => {
+                snapshots.clear();
+                drop(db);
+                db = Database::open(options(), "/t.llmdb").unwrap();
+                same(db.begin_read().tree("t").unwrap(), &committed);
+            }
+            Op::Snapshot => snapshots.push((db.begin_read(), committed.clone())),
+            _ => {}
+        }
+        for (snapshot, model) in &snapshots {
+            same(snapshot.tree("t").unwrap(), model);
+        }
+        if snapshots.len() > 3 {
+            snapshots.remove(0);
+        }
+    }
+    drop(snapshots);
+    let report = db.check(&mut |_, _| {}).unwrap();
+    assert!(report.is_sound(), "{report:?}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn trees_behave_as_sorted_maps_under_snapshots(ops in prop::collection::vec(op(), 1..900)) {
+        run(ops, 4096);
+    }
+
+    #[test]
+    fn large_pages_behave_the_same(ops in prop::collection::vec(op(), 1..500), size in prop_oneof![Just(8192usize), Just(65536)]) {
+        run(ops, size);
+    }
+}
+
+#[test]
+fn rising_keys_fill_their_leaves() {
+    let disk = Arc::new(SimDisk::new(1));
+    let db = Database::create(PagerOptions::new().storage(disk), "/t.llmdb").unwrap();
+    let mut txn = db.begin_write().unwrap();
+    let tree = txn.create_tree("t").unwrap();
+    for n in 0..20_000u32 {
+        txn.insert(tree, &n.to_be_bytes(), &[7; 100]).unwrap();
+    }
+    txn.commit().unwrap();
+    let stat = db.pager().stat().unwrap();
+    let user = 20_000 * 104;
+    let used = (stat.page_count - stat.free_pages) * 4096;
+    assert!(used < user * 115 / 100, "{used} bytes for {user}");
+}
+
+#[test]
+fn limits_are_named() {
+    let disk = Arc::new(SimDisk::new(1));
+    let db = Database::create(PagerOptions::new().storage(disk), "/t.llmdb").unwrap();
+    let mut txn = db.begin_write().unwrap();
+    let tree = txn.create_tree("t").unwrap();
+    assert!(matches!(txn.insert(tree, b"", b""), Err(Error::KeyEmpty)));
+    assert!(matches!(txn.insert(tree, &[1; 1281], b""), Err(Error::KeyTooLong { len: 1281, max: 1280 })));
+    assert!(matches!(txn.create_tree(""), Err(Error::TreeName { .. })));
+    assert!(matches!(txn.create_tree(&"x".repeat(256)), Err(Error::TreeName { .. })));
+    txn.insert(tree, &[1; 1280], b"longest").unwrap();
+    txn.commit().unwrap();
+    assert_eq!(db.begin_read().tree("t").unwrap().unwrap().get(&[1; 1280]).unwrap(), Some(&b"longest"[..]));
+}
+
+#[test]
+fn thousands_of_trees_live_in_one_file() {
+    let disk = Arc::new(SimDisk::new(1));
+    let db = Database::create(PagerOptions::new().storage(disk.clone()), "/t.llmdb").unwrap();
+    for round in 0..3 {
+        let mut txn = db.begin_write().unwrap();
+        for n in 0..4_000 {
+            let tree = txn.create_tree(&format!("tree {n}")).unwrap();
+            txn.insert(tree, b"round", format!("{round} {n}").as_bytes()).unwrap();
+        }
+        txn.commit().unwrap();
+    }
+    let mut txn = db.begin_write().unwrap();
+    assert!(txn.drop_tree("tree 17").unwrap());
+    assert!(!txn.drop_tree("tree 17").unwrap());
+    let again = txn.create_tree("another").unwrap();
+    txn.insert(again, b"a", b"b").unwrap();
+    txn.commit().unwrap();
+    drop(db);
+    let db = Database::open(PagerOptions::new().storage(disk), "/t.llmdb").unwrap();
+    let reader = db.begin_read();
+    assert_eq!(reader.tree_names().unwrap().len(), 4_000);
+    assert!(reader.tree("tree 17").unwrap().is_none());
+    for n in [0, 16, 18, 168, 169, 170, 3_999] {
+        let tree = reader.tree(&format!("tree {n}")).unwrap().unwrap();
+        assert_eq!(tree.get(b"round").unwrap(), Some(format!("2 {n}").as_bytes()));
+    }
+    drop(reader);
+    let report = db.check(&mut |_, _| {}).unwrap();
+    assert!(report.is_sound(), "{report:?}");
+}
+
+#[test]
+fn space_of_churned_records_is_used_again() {
+    let disk = Arc::new(SimDisk::new(1));
+    let db = Database::create(PagerOptions::new().storage(disk), "/t.llmdb").unwrap();
+    let mut sizes = Vec::new();
+    for round in 0..60u32 {
+        let mut txn = db.begin_write().unwrap();
+        let tree = txn.create_tree("t").unwrap();
+        for n in 0..500u32 {
+            let scattered = n.wrapping_mul(2_654_435_761);
+            txn.insert(tree, &scattered.to_be_bytes(), &[round as u8; 200]).unwrap();
+        }
+        txn.commit().unwrap();
+        sizes.push(db.pager().stat().unwrap().page_count);
+    }
+    assert!(sizes[59] <= sizes[5], "{sizes:?}");
+}

@@ -1,0 +1,184 @@
+//! What can go wrong with a data file, in plain words and with stable codes.
+
+use crate::page::PageNumber;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+/// An error of the pager. [`Error::code`] is stable; the text is for people.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No file of that name.
+    #[error("no database at {path}: the file does not exist")]
+    NotFound {
+        /// The path asked for.
+        path: PathBuf,
+    },
+    /// A file of that name is there already.
+    #[error("{path} exists already; open it, or choose another name")]
+    AlreadyExists {
+        /// The path asked for.
+        path: PathBuf,
+    },
+    /// A file without a byte.
+    #[error("{path} is an empty file, not a database; remove it to create one there")]
+    EmptyFile {
+        /// The path opened.
+        path: PathBuf,
+    },
+    /// A file that some other program wrote.
+    #[error("{path} is not an LLMDB database: it does not begin with the bytes \"LLMDB\"")]
+    Foreign {
+        /// The path opened.
+        path: PathBuf,
+    },
+    /// A database of a later format.
+    #[error("{path} has format version {found}; this program reads up to version {known}: use a newer LLMDB")]
+    NewerVersion {
+        /// The path opened.
+        path: PathBuf,
+        /// The version in the file.
+        found: u32,
+        /// The newest version known here.
+        known: u32,
+    },
+    /// A file that ends before its content does.
+    #[error("{path} is truncated: {found} bytes, but its header speaks of {expected}; restore it from a backup")]
+    Truncated {
+        /// The path opened.
+        path: PathBuf,
+        /// The length that the header needs, in bytes.
+        expected: u64,
+        /// The length found, in bytes.
+        found: u64,
+    },
+    /// Both copies of the header are damaged.
+    #[error("{path}: both meta pages are damaged ({reason}); restore the file from a backup")]
+    MetaDamaged {
+        /// The path opened.
+        path: PathBuf,
+        /// What is wrong with them.
+        reason: String,
+    },
+    /// A page whose content is not what was written there.
+    #[error("page {page} is damaged: {what}: expected {expected}, found {found}")]
+    Damaged {
+        /// The page.
+        page: PageNumber,
+        /// Which rule it breaks.
+        what: &'static str,
+        /// What should be there.
+        expected: Text,
+        /// What is there.
+        found: Text,
+    },
+    /// The database is open elsewhere.
+    #[error("{path} is locked by {owner}")]
+    Locked {
+        /// The path opened.
+        path: PathBuf,
+        /// What the owner wrote of itself.
+        owner: String,
+    },
+    /// A page size that is not offered.
+    #[error("page size {0} is not supported: choose a power of two from 4096 to 65536")]
+    PageSize(usize),
+    /// No room on the device.
+    #[error("the disk is full: {wanted} more bytes are needed; free some space and try again")]
+    DiskFull {
+        /// How many bytes were asked for.
+        wanted: u64,
+    },
+    /// An earlier write or flush failed; nothing is written until the database is opened anew.
+    #[error("an earlier write failed ({reason}); close the database and open it again")]
+    Poisoned {
+        /// What failed first.
+        reason: String,
+    },
+    /// The system refused an operation.
+    #[error("{doing}: {source}")]
+    Io {
+        /// What was being done, with the file's name.
+        doing: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// The stable code that command line and servers print.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotFound { .. } => "LLMDB-P01",
+            Self::AlreadyExists { .. } => "LLMDB-P02",
+            Self::EmptyFile { .. } => "LLMDB-P03",
+            Self::Foreign { .. } => "LLMDB-P04",
+            Self::NewerVersion { .. } => "LLMDB-P05",
+            Self::Truncated { .. } => "LLMDB-P06",
+            Self::MetaDamaged { .. } => "LLMDB-P07",
+            Self::Damaged { .. } => "LLMDB-P08",
+            Self::Locked { .. } => "LLMDB-P09",
+            Self::PageSize(_) => "LLMDB-P10",
+            Self::DiskFull { .. } => "LLMDB-P11",
+            Self::Poisoned { .. } => "LLMDB-P12",
+            Self::Io { .. } => "LLMDB-P13",
+        }
+    }
+
+    /// A damaged page.
+    pub fn damaged(
+        page: PageNumber,
+        what: &'static str,
+        expected: impl Into<Text>,
+        found: impl Into<Text>,
+    ) -> Self {
+        Self::Damaged { page, what, expected: expected.into(), found: found.into() }
+    }
+
+    /// A refused system call, with what was being done.
+    pub fn io(doing: impl Into<String>, source: io::Error) -> Self {
+        Self::Io { doing: doing.into(), source }
+    }
+
+    /// A refused reservation of `wanted` bytes: a full disk by its name, anything else as it is.
+    pub fn allocation(doing: impl Into<String>, wanted: u64, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                Self::DiskFull { wanted }
+            }
+            _ => Self::io(doing, source),
+        }
+    }
+}
+
+/// An expected or found value: a number, or words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Text {
+    /// A number, printed in hexadecimal where it is a checksum.
+    Number(u64),
+    /// Words.
+    Words(&'static str),
+}
+
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) if *number > u64::from(u32::MAX) => write!(f, "{number:#018x}"),
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Words(words) => f.write_str(words),
+        }
+    }
+}
+
+impl From<u64> for Text {
+    fn from(number: u64) -> Self {
+        Self::Number(number)
+    }
+}
+
+impl From<&'static str> for Text {
+    fn from(words: &'static str) -> Self {
+        Self::Words(words)
+    }
+}

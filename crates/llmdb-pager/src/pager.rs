@@ -1,0 +1,372 @@
+//! Opening and creating data files, and what hangs off an open one.
+//!
+//! Invariants
+//! 1. A file is looked at before anything is made beside it: what is not ours stays untouched.
+//! 2. A new file has its name only when its content is durable.
+//! 3. The lock is held for as long as the [`Pager`] or a transaction lives.
+
+use crate::error::Error;
+use crate::meta::{
+    META_AREA_SIZE, META_OFFSETS, Metas, OWNER_AREA_SIZE, first_meta, first_page, read_metas,
+};
+use crate::page::{PAGE_SIZE_DEFAULT, check_page_size};
+use crate::snapshot::{Core, Snapshot, State, Validate};
+use crate::space::Space;
+use crate::storage::{DiskStorage, File, Lock, LockError, Map, OpenMode, Storage, write_all_at};
+use crate::writer::{WriteTxn, Writer, WriterSlot};
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Address space taken for the file's map: it grows inside without moving.
+const MAP_RESERVE: u64 = 1 << 40;
+/// Where address space is limited, the map is tried down to this, or to the file's own length.
+const MAP_RESERVE_MIN: u64 = 1 << 26;
+
+/// How to open or create a data file.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct PagerOptions {
+    storage: Arc<dyn Storage>,
+    page_size: usize,
+    validate: Validate,
+    owner: String,
+    owner_area: [u8; OWNER_AREA_SIZE],
+}
+
+impl Default for PagerOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl PagerOptions {
+    /// 4 KiB pages on the real file system.
+    pub fn new() -> Self {
+        Self {
+            storage: Arc::new(DiskStorage),
+            page_size: PAGE_SIZE_DEFAULT,
+            validate: |_| Ok(()),
+            owner: owner_text("a program"),
+            owner_area: [0; OWNER_AREA_SIZE],
+        }
+    }
+
+    /// Where the file lives.
+    #[must_use]
+    pub fn storage(mut self, storage: Arc<dyn Storage>) -> Self {
+        self.storage = storage;
+        self
+    }
+
+    /// Bytes of a page in a new file; an existing file keeps its own.
+    #[must_use]
+    pub fn page_size(mut self, bytes: usize) -> Self {
+        self.page_size = bytes;
+        self
+    }
+
+    /// Checks a page's structure at its first use.
+    #[must_use]
+    pub fn validate(mut self, validate: Validate) -> Self {
+        self.validate = validate;
+        self
+    }
+
+    /// Names the command in the lock file, for whoever finds the database locked.
+    #[must_use]
+    pub fn owner(mut self, command: &str) -> Self {
+        self.owner = owner_text(command);
+        self
+    }
+
+    /// What a new file's meta says in the owner area.
+    #[must_use]
+    pub fn owner_area(mut self, area: [u8; OWNER_AREA_SIZE]) -> Self {
+        self.owner_area = area;
+        self
+    }
+
+    /// Creates a new file.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyExists`], [`Error::PageSize`], [`Error::Locked`], [`Error::DiskFull`], [`Error::Io`].
+    pub fn create(self, path: impl AsRef<Path>) -> Result<Pager, Error> {
+        let path = path.as_ref();
+        check_page_size(self.page_size)?;
+        let exists = |what: &Path| {
+            self.storage.exists(what).map_err(|e| Error::io(format!("looking for {}", what.display()), e))
+        };
+        if exists(path)? {
+            return Err(Error::AlreadyExists { path: path.into() });
+        }
+        let lock = self.take_lock(path)?;
+        if exists(path)? {
+            return Err(Error::AlreadyExists { path: path.into() });
+        }
+        self.write_new_file(path)?;
+        self.open_locked(path, lock)
+    }
+
+    /// Opens an existing file.
+    ///
+    /// # Errors
+    /// What the file is instead ([`Error::NotFound`], [`Error::EmptyFile`], [`Error::Foreign`],
+    /// [`Error::Truncated`], [`Error::NewerVersion`], [`Error::MetaDamaged`]), [`Error::Locked`],
+    /// [`Error::Io`]. The file is unchanged.
+    pub fn open(self, path: impl AsRef<Path>) -> Result<Pager, Error> {
+        let path = path.as_ref();
+        let file = self.open_file(path, OpenMode::Read)?;
+        match read_metas(&*file, path) {
+            // While its owner writes, both metas are never torn at once; but look again under the lock.
+            Ok(_) | Err(Error::MetaDamaged { .. } | Error::Truncated { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let lock = self.take_lock(path)?;
+        self.open_locked(path, lock)
+    }
+
+    fn open_file(&self, path: &Path, mode: OpenMode) -> Result<Arc<dyn File>, Error> {
+        self.storage.open(path, mode).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Error::NotFound { path: path.into() },
+            _ => Error::io(format!("opening {}", path.display()), error),
+        })
+    }
+
+    fn take_lock(&self, path: &Path) -> Result<Box<dyn Lock>, Error> {
+        let lock_path = beside(path, "-lock");
+        self.storage.lock(&lock_path, &self.owner).map_err(|error| match error {
+            LockError::Held(owner) => Error::Locked { path: path.into(), owner },
+            LockError::Io(error) => Error::io(format!("taking the lock {}", lock_path.display()), error),
+        })
+    }
+
+    fn write_new_file(&self, path: &Path) -> Result<(), Error> {
+        let new = beside(path, "-new");
+        let doing = |what: &str| format!("{what} {}", new.display());
+        let storage = &self.storage;
+        if storage.exists(&new).map_err(|e| Error::io(doing("looking for"), e))? {
+            storage.remove(&new).map_err(|e| Error::io(doing("removing the unfinished"), e))?;
+        }
+        let file = storage.open(&new, OpenMode::CreateNew).map_err(|e| Error::io(doing("creating"), e))?;
+        let size = first_page(self.page_size) * self.page_size as u64;
+        let written = self.fill_new_file(&*file, size, &doing);
+        if written.is_err() {
+            // The reason is the caller's to see; the unfinished file goes, now or at the next attempt.
+            let _ = storage.remove(&new);
+        }
+        written?;
+        storage.rename(&new, path).map_err(|e| Error::io(doing("renaming"), e))?;
+        storage.sync_dir(path).map_err(|e| Error::io(doing("flushing the folder of"), e))
+    }
+
+    fn fill_new_file(
+        &self,
+        file: &dyn File,
+        size: u64,
+        doing: &dyn Fn(&str) -> String,
+    ) -> Result<(), Error> {
+        file.allocate(0, size).map_err(|e| Error::allocation(doing("reserving"), size, e))?;
+        let identity = random_identity().map_err(|e| Error::io("asking the system for random bytes", e))?;
+        let meta = first_meta(self.page_size, identity, self.owner_area).encode();
+        for offset in META_OFFSETS {
+            write_all_at(file, &meta, offset).map_err(|e| Error::io(doing("writing"), e))?;
+        }
+        file.sync_data().map_err(|e| Error::io(doing("flushing"), e))
+    }
+
+    fn open_locked(self, path: &Path, lock: Box<dyn Lock>) -> Result<Pager, Error> {
+        let file = self.open_file(path, OpenMode::ReadWrite)?;
+        let Metas { newest: meta, slot, damaged } = read_metas(&*file, path)?;
+        let file_len = file.len().map_err(|e| Error::io(format!("looking at {}", path.display()), e))?;
+        let needed = meta.page_count * meta.page_size as u64;
+        let map = map_file(&*file, path, needed)?;
+        let state = Arc::new(State {
+            commit: meta.commit,
+            time: meta.time,
+            root: meta.root,
+            page_count: meta.page_count,
+            map,
+        });
+        let core = Arc::new(Core::new(
+            path.to_owned(),
+            file,
+            meta.page_size,
+            meta.identity,
+            meta.seed(),
+            self.validate,
+            state.clone(),
+        ));
+        let space = Space::new(meta.page_size, meta.page_count, meta.space_root);
+        let owner_area = meta.owner_area;
+        let slot = WriterSlot::new(Writer::new(space, meta, slot, file_len, state));
+        Ok(Pager { core, slot: Arc::new(slot), owner_area, damaged_metas: damaged, _lock: Arc::from(lock) })
+    }
+}
+
+impl std::fmt::Debug for PagerOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PagerOptions").field("page_size", &self.page_size).finish_non_exhaustive()
+    }
+}
+
+/// An open data file. Clones share it; the lock ends with the last.
+#[derive(Clone)]
+pub struct Pager {
+    pub(crate) core: Arc<Core>,
+    slot: Arc<WriterSlot>,
+    owner_area: [u8; OWNER_AREA_SIZE],
+    pub(crate) damaged_metas: [bool; 2],
+    _lock: Arc<dyn Lock>,
+}
+
+impl Pager {
+    /// Begins to read: what is committed now, unchanged for as long as it is held.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::new(self.core.clone())
+    }
+
+    /// Begins to write, after the writer before has finished.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`] after an earlier failed write.
+    pub fn begin_write(&self) -> Result<WriteTxn, Error> {
+        WriteTxn::begin(self.core.clone(), self.slot.clone())
+    }
+
+    /// Refuses all writing from now on, for a failure that the caller saw (in its log, say).
+    pub fn poison(&self, reason: &str) {
+        let _ = self.core.poison.set(reason.to_owned());
+    }
+
+    /// The owner area of the meta that was found at open.
+    pub fn owner_area(&self) -> [u8; OWNER_AREA_SIZE] {
+        self.owner_area
+    }
+
+    /// The file's path.
+    pub fn path(&self) -> &Path {
+        &self.core.path
+    }
+
+    /// Bytes of a page.
+    pub fn page_size(&self) -> usize {
+        self.core.page_size
+    }
+
+    /// The file's random identity.
+    pub fn identity(&self) -> u128 {
+        self.core.identity
+    }
+
+    /// Counts of the open file.
+    ///
+    /// # Errors
+    /// As [`Pager::begin_write`], which it waits for; and a damaged allocation map.
+    pub fn stat(&self) -> Result<PagerStat, Error> {
+        let mut txn = self.begin_write()?;
+        let core = self.core.clone();
+        let writer = txn.writer();
+        let free = writer.space.free_count(&|at| crate::writer::read_map_page(&core, at))?;
+        let waiting: u64 = writer.retired_runs.iter().map(|retired| retired.run.count).sum();
+        Ok(PagerStat {
+            page_size: core.page_size,
+            page_count: writer.space.page_count(),
+            free_pages: free,
+            retired_pages: waiting,
+            file_bytes: writer.file_len,
+            dirty_bytes: writer.frames_in_use() * core.page_size as u64,
+            checkpoint: writer.meta.checkpoint,
+            checkpoint_commit: writer.meta.commit,
+            oldest_snapshot: writer.oldest_open(),
+            map_memory: writer.space.memory(),
+        })
+    }
+}
+
+impl std::fmt::Debug for Pager {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pager").field("path", &self.core.path).finish_non_exhaustive()
+    }
+}
+
+/// Counts of an open file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PagerStat {
+    /// Bytes of a page.
+    pub page_size: usize,
+    /// Pages up to the last one in use.
+    pub page_count: u64,
+    /// Of these, free ones.
+    pub free_pages: u64,
+    /// Of these, ones that wait for a reader or a checkpoint.
+    pub retired_pages: u64,
+    /// The file's length in bytes.
+    pub file_bytes: u64,
+    /// Bytes of dirty pages in memory.
+    pub dirty_bytes: u64,
+    /// The number of the durable checkpoint.
+    pub checkpoint: u64,
+    /// The newest commit in it.
+    pub checkpoint_commit: u64,
+    /// The commit that the oldest open snapshot sees.
+    pub oldest_snapshot: u64,
+    /// Bytes of memory of the loaded part of the allocation map.
+    pub map_memory: u64,
+}
+
+/// A file beside `path`, its name with `suffix` behind it.
+pub fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path.as_os_str());
+    name.push(suffix);
+    name.into()
+}
+
+/// Who holds a lock: process, host and command.
+fn owner_text(command: &str) -> String {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    format!("process {} on {host} ({command})", std::process::id())
+}
+
+fn random_identity() -> io::Result<u128> {
+    use std::io::Read as _;
+    let mut bytes = [0; 16];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(u128::from_le_bytes(bytes))
+}
+
+/// Maps a file with as much room to grow as the address space has.
+fn map_file(file: &dyn File, path: &Path, needed: u64) -> Result<Map, Error> {
+    let mut reserve = MAP_RESERVE.max(needed.saturating_mul(2));
+    loop {
+        match file.map(reserve) {
+            Ok(map) if map.len() >= needed => return Ok(map),
+            Ok(_) => {
+                return Err(Error::io(
+                    format!("mapping {} bytes of {}", needed, path.display()),
+                    io::ErrorKind::OutOfMemory.into(),
+                ));
+            }
+            Err(_) if reserve > needed.max(MAP_RESERVE_MIN) => reserve = (reserve / 4).max(needed).max(MAP_RESERVE_MIN),
+            Err(error) => {
+                return Err(Error::io(format!("mapping {reserve} bytes of {}", path.display()), error));
+            }
+        }
+    }
+}
+
+/// The map for a file of `page_count` pages: the present one while it reaches.
+pub(crate) fn map_for(core: &Core, present: &Map, page_count: u64) -> Result<Map, Error> {
+    let needed = page_count * core.page_size as u64;
+    if needed <= present.len() {
+        return Ok(present.clone());
+    }
+    map_file(&*core.file, &core.path, needed)
+}
+
+/// Bytes before the first page, beyond the metas, that must be zero.
+pub(crate) fn padding(page_size: usize) -> std::ops::Range<u64> {
+    META_AREA_SIZE..first_page(page_size) * page_size as u64
+}

@@ -1,0 +1,608 @@
+//! The allocation map: which pages of the file are in use.
+//!
+//! One bit a page, in pages of kind `SPACE`; above them pages of kind `SPACE_INDEX`, up to one root that
+//! the meta names. They are ordinary pages: checked, never overwritten, written only by checkpoints.
+//!
+//! ```text
+//! SPACE (level 0)        32  bits, one a page of the region, least significant first; 1 = in use
+//! SPACE_INDEX (level n)  32  references to the pages below it, in order
+//!                  32+8*fan  for each, how many pages below it are free (32 bits, saturating)
+//! ```
+//!
+//! Invariants
+//! 1. In memory a page is in use if a durable checkpoint, an open snapshot or the writer may need it.
+//! 2. The durable map says "in use" exactly for what is reachable from its own checkpoint.
+//! 3. Opening reads none of it; the index is read at the first allocation, a region when it is touched.
+//!
+//! Not here: when a retired page may be used again (`writer`).
+
+use crate::error::Error;
+use crate::page::{
+    HEADER_SIZE, Kind, PAGE_NUMBER_END, Page, PageNumber, REF_SIZE, Ref, read_u32, read_u64, set_ref_count,
+    set_reference, write_header,
+};
+use std::collections::BTreeMap;
+
+const WORD_BITS: u64 = 64;
+const COUNT_SIZE: usize = 4;
+
+/// A run of neighbouring pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Run {
+    /// Its first page.
+    pub start: PageNumber,
+    /// How many pages.
+    pub count: u64,
+}
+
+impl Run {
+    /// One page.
+    pub fn one(start: PageNumber) -> Self {
+        Self { start, count: 1 }
+    }
+
+    /// The page behind its last.
+    pub fn end(self) -> u64 {
+        self.start.0 + self.count
+    }
+}
+
+/// How many pages one `SPACE` page speaks of.
+pub(crate) fn region_pages(page_size: usize) -> u64 {
+    (page_size - HEADER_SIZE) as u64 * 8
+}
+
+/// How many references a `SPACE_INDEX` page holds.
+fn index_fan(page_size: usize) -> usize {
+    (page_size - HEADER_SIZE) / (REF_SIZE + COUNT_SIZE)
+}
+
+struct Region {
+    /// A set bit is a page in use; bits beyond the file's end are set.
+    used: Vec<u64>,
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    at: Ref,
+    /// Free pages now, as far as known.
+    free: u32,
+    /// Free pages as the durable map says.
+    durable_free: u32,
+    dirty: bool,
+}
+
+impl Entry {
+    fn new(free: u32) -> Self {
+        Self { at: Ref::NULL, free, durable_free: 0, dirty: true }
+    }
+}
+
+/// One page of the map to be written by a checkpoint.
+pub(crate) struct SpacePage {
+    pub(crate) run: Run,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// Reads a page of the durable map.
+pub(crate) type ReadPage<'a> = &'a dyn Fn(Ref) -> Result<Vec<u8>, Error>;
+
+/// The allocation map in memory.
+pub(crate) struct Space {
+    page_size: usize,
+    /// Pages in use end here.
+    page_count: u64,
+    /// The durable map's top, until the index is loaded.
+    unloaded: Option<Ref>,
+    /// One entry a region.
+    entries: Vec<Entry>,
+    /// For each index level, lowest first, the pages' references; the last level has one.
+    levels: Vec<Vec<Ref>>,
+    /// Regions that were touched.
+    regions: BTreeMap<u64, Region>,
+    /// The region where the last page was found.
+    cursor: u64,
+}
+
+impl Space {
+    pub(crate) fn new(page_size: usize, page_count: u64, root: Ref) -> Self {
+        Self {
+            page_size,
+            page_count,
+            unloaded: Some(root),
+            entries: Vec::new(),
+            levels: Vec::new(),
+            regions: BTreeMap::new(),
+            cursor: 0,
+        }
+    }
+
+    pub(crate) fn page_count(&self) -> u64 {
+        self.page_count
+    }
+
+    /// Bytes of memory that the map takes now.
+    pub(crate) fn memory(&self) -> u64 {
+        let regions = self.regions.len() as u64 * (region_pages(self.page_size) / 8);
+        regions + (self.entries.len() * size_of::<Entry>()) as u64
+    }
+
+    /// Free pages inside the file, as far as the index says.
+    pub(crate) fn free_count(&mut self, read: ReadPage<'_>) -> Result<u64, Error> {
+        self.load_index(read)?;
+        Ok(self.entries.iter().map(|entry| u64::from(entry.free)).sum())
+    }
+
+    fn load_index(&mut self, read: ReadPage<'_>) -> Result<(), Error> {
+        let Some(root) = self.unloaded else { return Ok(()) };
+        let regions = self.page_count.div_ceil(region_pages(self.page_size));
+        let mut entries = Vec::new();
+        let mut levels = Vec::new();
+        if root.is_null() {
+            entries.resize(regions as usize, Entry::new(0));
+        } else {
+            let mut level = vec![(root, 0)];
+            loop {
+                let bytes = read(level[0].0)?;
+                if Page::new(&bytes).kind() == Kind::SPACE {
+                    break;
+                }
+                levels.insert(0, level.iter().map(|(at, _)| *at).collect());
+                level = self.read_index_level(&level, Page::new(&bytes).level(), read)?;
+            }
+            if level.len() as u64 != regions {
+                return Err(Error::damaged(
+                    root.number(),
+                    "the allocation map speaks of another file length",
+                    regions,
+                    level.len() as u64,
+                ));
+            }
+            entries.extend(level.into_iter().map(|(at, free)| Entry { at, free, durable_free: free, dirty: false }));
+            if entries.len() == 1 {
+                // A single region stands at the root, with no index to say how much of it is free.
+                entries[0].free = u32::MAX;
+            }
+        }
+        self.entries = entries;
+        self.levels = levels;
+        if root.is_null() {
+            self.make_first_region();
+        }
+        self.unloaded = None;
+        if self.entries.len() == 1 && !root.is_null() {
+            self.load_region(0, read)?;
+            self.entries[0].durable_free = self.entries[0].free;
+        }
+        Ok(())
+    }
+
+    fn read_index_level(
+        &self,
+        above: &[(Ref, u32)],
+        height: u8,
+        read: ReadPage<'_>,
+    ) -> Result<Vec<(Ref, u32)>, Error> {
+        let fan = index_fan(self.page_size);
+        let mut below = Vec::new();
+        for (at, _) in above {
+            let bytes = read(*at)?;
+            let page = Page::new(&bytes);
+            let sound = page.kind() == Kind::SPACE_INDEX
+                && page.level() == height
+                && height > 0
+                && (1..=fan).contains(&page.ref_count());
+            if !sound {
+                return Err(Error::damaged(at.number(), "the allocation index is broken", u64::from(height), u64::from(page.level())));
+            }
+            for index in 0..page.ref_count() {
+                let free = read_u32(&bytes, HEADER_SIZE + fan * REF_SIZE + index * COUNT_SIZE);
+                below.push((page.reference(index), free));
+            }
+        }
+        if height > 1 {
+            let child = read(below[0].0)?;
+            if Page::new(&child).level() + 1 != height {
+                return Err(Error::damaged(below[0].0.number(), "levels of the allocation index do not fall", u64::from(height) - 1, u64::from(Page::new(&child).level())));
+            }
+        }
+        Ok(below)
+    }
+
+    /// A new file: its metas' pages are in use, nothing else is.
+    fn make_first_region(&mut self) {
+        self.entries[0] = Entry::new(0);
+        self.regions.insert(0, Region::all_used(self.page_size));
+    }
+
+    fn load_region(&mut self, index: u64, read: ReadPage<'_>) -> Result<(), Error> {
+        if self.regions.contains_key(&index) {
+            return Ok(());
+        }
+        let at = self.entries[index as usize].at;
+        let bytes = read(at)?;
+        if Page::new(&bytes).kind() != Kind::SPACE {
+            return Err(Error::damaged(
+                at.number(),
+                "not a page of the allocation map",
+                u64::from(Kind::SPACE.0),
+                u64::from(Page::new(&bytes).kind().0),
+            ));
+        }
+        let mut region = Region::from_page(&bytes);
+        let base = index * region_pages(self.page_size);
+        for page in self.page_count.max(base)..base + region_pages(self.page_size) {
+            region.set(page - base, true);
+        }
+        self.entries[index as usize].free = region.free_count();
+        self.regions.insert(index, region);
+        Ok(())
+    }
+
+    /// Finds `count` neighbouring free pages and takes them; grows the file's end where there are none.
+    ///
+    /// # Errors
+    /// A damaged map, or a file of 2^48 pages.
+    pub(crate) fn allocate(&mut self, count: u64, read: ReadPage<'_>) -> Result<Run, Error> {
+        self.load_index(read)?;
+        let per_region = region_pages(self.page_size);
+        if count <= per_region {
+            let total = self.entries.len() as u64;
+            for step in 0..total {
+                let index = (self.cursor + step) % total;
+                if u64::from(self.entries[index as usize].free) < count {
+                    continue;
+                }
+                self.load_region(index, read)?;
+                let found = self.regions[&index].find(count);
+                if let Some(offset) = found {
+                    self.cursor = index;
+                    let run = Run { start: PageNumber(index * per_region + offset), count };
+                    self.set(run, true, read)?;
+                    return Ok(run);
+                }
+            }
+        }
+        self.extend(count, read)
+    }
+
+    /// As [`Space::allocate`], but takes a shorter run where no free one is as long.
+    pub(crate) fn allocate_up_to(&mut self, count: u64, read: ReadPage<'_>) -> Result<Run, Error> {
+        self.load_index(read)?;
+        let per_region = region_pages(self.page_size);
+        let total = self.entries.len() as u64;
+        for step in 0..total {
+            let index = (self.cursor + step) % total;
+            if self.entries[index as usize].free == 0 {
+                continue;
+            }
+            self.load_region(index, read)?;
+            if let Some((offset, len)) = self.regions[&index].find_up_to(count) {
+                self.cursor = index;
+                let run = Run { start: PageNumber(index * per_region + offset), count: len };
+                self.set(run, true, read)?;
+                return Ok(run);
+            }
+        }
+        self.extend(count, read)
+    }
+
+    fn extend(&mut self, count: u64, read: ReadPage<'_>) -> Result<Run, Error> {
+        let start = self.page_count;
+        let end = start.checked_add(count).filter(|end| *end <= PAGE_NUMBER_END);
+        let Some(end) = end else {
+            return Err(Error::DiskFull { wanted: count.saturating_mul(self.page_size as u64) });
+        };
+        let per_region = region_pages(self.page_size);
+        let last_known = start.div_ceil(per_region);
+        if last_known > 0 {
+            self.load_region(last_known - 1, read)?;
+        }
+        self.page_count = end;
+        for index in last_known..end.div_ceil(per_region) {
+            self.entries.push(Entry::new(0));
+            self.regions.insert(index, Region::all_used(self.page_size));
+        }
+        let run = Run { start: PageNumber(start), count };
+        self.touch(run);
+        Ok(run)
+    }
+
+    /// Takes exactly these pages, growing the file's end if need be (recovery).
+    pub(crate) fn claim(&mut self, run: Run, read: ReadPage<'_>) -> Result<(), Error> {
+        self.load_index(read)?;
+        if run.end() > self.page_count {
+            let gap_start = self.page_count;
+            self.extend(run.end() - gap_start, read)?;
+            if gap_start < run.start.0 {
+                let gap = Run { start: PageNumber(gap_start), count: run.start.0 - gap_start };
+                self.set(gap, false, read)?;
+            }
+        }
+        self.set(run, true, read)
+    }
+
+    /// Gives pages back: they may be found again at once. The durable map never held them, or has let go
+    /// of them already, so it does not change.
+    pub(crate) fn release(&mut self, run: Run, read: ReadPage<'_>) -> Result<(), Error> {
+        self.load_index(read)?;
+        self.set(run, false, read)
+    }
+
+    /// The durable map changes here at the next checkpoint.
+    pub(crate) fn touch(&mut self, run: Run) {
+        let per_region = region_pages(self.page_size);
+        for index in run.start.0 / per_region..=(run.end() - 1) / per_region {
+            if let Some(entry) = self.entries.get_mut(index as usize) {
+                entry.dirty = true;
+            }
+        }
+    }
+
+    fn set(&mut self, run: Run, used: bool, read: ReadPage<'_>) -> Result<(), Error> {
+        let per_region = region_pages(self.page_size);
+        let mut page = run.start.0;
+        while page < run.end() {
+            let index = page / per_region;
+            self.load_region(index, read)?;
+            let end = run.end().min((index + 1) * per_region);
+            let region = self.regions.get_mut(&index).expect("loaded above");
+            let mut changed = 0;
+            for bit in page..end {
+                changed += u32::from(region.set(bit % per_region, used));
+            }
+            let entry = &mut self.entries[index as usize];
+            entry.free = if used { entry.free - changed } else { entry.free + changed };
+            page = end;
+        }
+        if used {
+            self.touch(run);
+        }
+        Ok(())
+    }
+
+    /// Lays out the durable map for a checkpoint: takes pages for every changed part, and answers the
+    /// pages to write, the new root, and the old pages, which are retired. `retired` are the runs that are
+    /// in use in memory but not in this checkpoint.
+    ///
+    /// # Errors
+    /// A damaged map. Pages taken so far are in the list that `taken` fills, for the caller to give back.
+    pub(crate) fn write_out(
+        &mut self,
+        birth: u64,
+        retired: &mut dyn FnMut(Run),
+        taken: &mut Vec<Run>,
+        read: ReadPage<'_>,
+    ) -> Result<Layout, Error> {
+        self.load_index(read)?;
+        let fan = index_fan(self.page_size);
+        let mut homes: BTreeMap<(usize, usize), Run> = BTreeMap::new();
+        // Taking a page for the map changes the map: go on until every changed part has a page.
+        loop {
+            let shape = level_sizes(self.entries.len(), fan);
+            let mut wanted = Vec::new();
+            for (index, entry) in self.entries.iter().enumerate().filter(|(_, entry)| entry.dirty) {
+                debug_assert!(entry.dirty);
+                let mut place = index;
+                wanted.push((0, place));
+                for level in 1..shape.len() {
+                    place /= fan;
+                    wanted.push((level, place));
+                }
+            }
+            wanted.retain(|place| !homes.contains_key(place));
+            wanted.sort_unstable();
+            wanted.dedup();
+            if wanted.is_empty() {
+                break;
+            }
+            for place in wanted {
+                if let Some(old) = self.home(place).filter(|old| !old.is_null()) {
+                    let old = Run::one(old.number());
+                    self.touch(old);
+                    retired(old);
+                }
+                let run = self.allocate(1, read)?;
+                taken.push(run);
+                homes.insert(place, run);
+            }
+        }
+        let shape = level_sizes(self.entries.len(), fan);
+        Ok(Layout { homes, shape, birth, frees: Vec::new() })
+    }
+
+    /// Where a part of the durable map stands now.
+    fn home(&self, (level, index): (usize, usize)) -> Option<Ref> {
+        match level {
+            0 => self.entries.get(index).map(|entry| entry.at),
+            _ => self.levels.get(level - 1)?.get(index).copied(),
+        }
+    }
+
+    /// The pages of a layout. `not_in` are runs in use in memory but not in this checkpoint.
+    pub(crate) fn render(&self, layout: &mut Layout, not_in: &[Run]) -> (Vec<SpacePage>, Ref) {
+        let per_region = region_pages(self.page_size);
+        let fan = index_fan(self.page_size);
+        let mut absent: BTreeMap<u64, Vec<Run>> = BTreeMap::new();
+        for run in not_in {
+            for index in run.start.0 / per_region..=(run.end() - 1) / per_region {
+                absent.entry(index).or_default().push(*run);
+            }
+        }
+        let mut pages = Vec::new();
+        let mut below: Vec<(Ref, u32)> =
+            self.entries.iter().map(|entry| (entry.at, entry.durable_free)).collect();
+        for (index, slot) in below.iter_mut().enumerate() {
+            let Some(run) = layout.homes.get(&(0, index)) else { continue };
+            let none = Vec::new();
+            let bytes = self.render_region(index as u64, absent.get(&(index as u64)).unwrap_or(&none));
+            *slot = (Ref::page(run.start, layout.birth), Region::from_page(&bytes).free_count());
+            layout.frees.push((index, slot.1));
+            pages.push(SpacePage { run: *run, bytes });
+        }
+        for level in 1..layout.shape.len() {
+            let mut above = Vec::new();
+            for (index, group) in below.chunks(fan).enumerate() {
+                let total = group.iter().fold(0u32, |sum, (_, free)| sum.saturating_add(*free));
+                let at = match layout.homes.get(&(level, index)) {
+                    Some(run) => {
+                        pages.push(SpacePage { run: *run, bytes: self.render_index(level, group) });
+                        Ref::page(run.start, layout.birth)
+                    }
+                    None => self.levels[level - 1][index],
+                };
+                above.push((at, total));
+            }
+            below = above;
+        }
+        (pages, below[0].0)
+    }
+
+    fn render_region(&self, index: u64, absent: &[Run]) -> Vec<u8> {
+        let per_region = region_pages(self.page_size);
+        let base = index * per_region;
+        let mut region = Region { used: self.regions[&index].used.clone() };
+        for run in absent {
+            for page in run.start.0.max(base)..run.end().min(base + per_region) {
+                region.set(page - base, false);
+            }
+        }
+        let mut bytes = vec![0; self.page_size];
+        write_header(&mut bytes, Kind::SPACE, 0);
+        for (word, chunk) in region.used.iter().zip(bytes[HEADER_SIZE..].chunks_mut(8)) {
+            chunk.copy_from_slice(&word.to_le_bytes()[..chunk.len()]);
+        }
+        bytes
+    }
+
+    fn render_index(&self, level: usize, group: &[(Ref, u32)]) -> Vec<u8> {
+        let fan = index_fan(self.page_size);
+        let mut bytes = vec![0; self.page_size];
+        write_header(&mut bytes, Kind::SPACE_INDEX, level as u8);
+        set_ref_count(&mut bytes, group.len());
+        for (index, (at, free)) in group.iter().enumerate() {
+            set_reference(&mut bytes, index, *at);
+            let count = HEADER_SIZE + fan * REF_SIZE + index * COUNT_SIZE;
+            bytes[count..count + COUNT_SIZE].copy_from_slice(&free.to_le_bytes());
+        }
+        bytes
+    }
+
+    /// The layout is durable: from now on it is where the map stands.
+    pub(crate) fn installed(&mut self, layout: &Layout) {
+        self.levels.resize(layout.shape.len() - 1, Vec::new());
+        for (level, refs) in self.levels.iter_mut().enumerate() {
+            refs.resize(layout.shape[level + 1], Ref::NULL);
+        }
+        for ((level, index), run) in &layout.homes {
+            let at = Ref::page(run.start, layout.birth);
+            match level {
+                0 => {
+                    self.entries[*index].at = at;
+                    self.entries[*index].dirty = false;
+                }
+                _ => self.levels[level - 1][*index] = at,
+            }
+        }
+        for (index, free) in &layout.frees {
+            self.entries[*index].durable_free = *free;
+        }
+        debug_assert!(self.levels.iter().flatten().all(|at| !at.is_null()));
+    }
+}
+
+/// Where the parts of a durable map will stand.
+pub(crate) struct Layout {
+    homes: BTreeMap<(usize, usize), Run>,
+    /// How many pages each level has: regions first, the root last.
+    shape: Vec<usize>,
+    birth: u64,
+    /// How many pages are free in each region that is written.
+    frees: Vec<(usize, u32)>,
+}
+
+fn level_sizes(regions: usize, fan: usize) -> Vec<usize> {
+    let mut sizes = vec![regions];
+    while *sizes.last().expect("never empty") > 1 {
+        sizes.push(sizes.last().expect("never empty").div_ceil(fan));
+    }
+    sizes
+}
+
+impl Region {
+    fn all_used(page_size: usize) -> Self {
+        Self { used: vec![u64::MAX; region_pages(page_size).div_ceil(WORD_BITS) as usize] }
+    }
+
+    fn from_page(bytes: &[u8]) -> Self {
+        let mut used = Vec::with_capacity((bytes.len() - HEADER_SIZE).div_ceil(8));
+        for chunk in bytes[HEADER_SIZE..].chunks(8) {
+            used.push(read_u64(chunk, 0));
+        }
+        Self { used }
+    }
+
+    fn free_count(&self) -> u32 {
+        self.used.iter().map(|word| word.count_zeros()).sum()
+    }
+
+    /// Sets one bit; whether it changed.
+    fn set(&mut self, bit: u64, used: bool) -> bool {
+        let word = &mut self.used[(bit / WORD_BITS) as usize];
+        let mask = 1 << (bit % WORD_BITS);
+        let was = *word & mask != 0;
+        if used {
+            *word |= mask;
+        } else {
+            *word &= !mask;
+        }
+        was != used
+    }
+
+    /// The first `count` neighbouring free bits, or the longest row where none is as long.
+    fn find_up_to(&self, count: u64) -> Option<(u64, u64)> {
+        let mut best: Option<(u64, u64)> = None;
+        let mut run = 0;
+        let bits = self.used.len() as u64 * WORD_BITS;
+        let mut bit = 0;
+        while bit < bits {
+            let word = self.used[(bit / WORD_BITS) as usize];
+            if word == u64::MAX && bit.is_multiple_of(WORD_BITS) {
+                run = 0;
+                bit += WORD_BITS;
+                continue;
+            }
+            run = if word & (1 << (bit % WORD_BITS)) == 0 { run + 1 } else { 0 };
+            bit += 1;
+            if run > best.map_or(0, |(_, len)| len) {
+                best = Some((bit - run, run));
+                if run == count {
+                    break;
+                }
+            }
+        }
+        best
+    }
+
+    /// The first `count` neighbouring free bits.
+    fn find(&self, count: u64) -> Option<u64> {
+        let mut run = 0;
+        for (index, word) in self.used.iter().enumerate() {
+            if *word == u64::MAX {
+                run = 0;
+                continue;
+            }
+            if *word == 0 && run + WORD_BITS < count {
+                run += WORD_BITS;
+                continue;
+            }
+            for bit in 0..WORD_BITS {
+                run = if *word & (1 << bit) == 0 { run + 1 } else { 0 };
+                if run == count {
+                    return Some(index as u64 * WORD_BITS + bit + 1 - count);
+                }
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,185 @@
+//! The real file system (Linux, ext4 and XFS are what the failure model speaks of).
+
+use super::{File, Lock, LockError, Map, OpenMode, Storage};
+use rustix::fs::{FallocateFlags, FlockOperation};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Only the owner reads and writes what LLMDB creates.
+const FILE_MODE: u32 = 0o600;
+
+/// Files of the operating system.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct DiskStorage;
+
+impl Storage for DiskStorage {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
+        let mut options = OpenOptions::new();
+        options.read(true).mode(FILE_MODE);
+        match mode {
+            OpenMode::Read => {}
+            OpenMode::ReadWrite => {
+                options.write(true);
+            }
+            OpenMode::CreateNew => {
+                options.write(true).create_new(true);
+            }
+        }
+        Ok(Arc::new(DiskFile(options.open(path)?)))
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        path.try_exists()
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        fs::File::open(folder_of(path))?.sync_all()
+    }
+
+    fn lock(&self, path: &Path, owner: &str) -> Result<Box<dyn Lock>, LockError> {
+        loop {
+            let mut file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(FILE_MODE)
+                .open(path)
+                .map_err(LockError::Io)?;
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {}
+                Err(rustix::io::Errno::WOULDBLOCK) => {
+                    let mut text = String::new();
+                    file.read_to_string(&mut text).map_err(LockError::Io)?;
+                    return Err(LockError::Held(text));
+                }
+                Err(errno) => return Err(LockError::Io(errno.into())),
+            }
+            // A previous owner may have removed the name between our open and our lock: then we hold a
+            // lock that nobody else can see, and try again.
+            let named = fs::metadata(path).map(|meta| (meta.dev(), meta.ino()));
+            let held = file.metadata().map(|meta| (meta.dev(), meta.ino())).map_err(LockError::Io)?;
+            if !named.is_ok_and(|named| named == held) {
+                continue;
+            }
+            file.set_len(0)
+                .and_then(|()| file.rewind())
+                .and_then(|()| file.write_all(owner.as_bytes()))
+                .map_err(LockError::Io)?;
+            return Ok(Box::new(DiskLock { path: path.to_owned(), _file: file }));
+        }
+    }
+}
+
+/// The folder that holds `path`'s name.
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+#[derive(Debug)]
+struct DiskFile(fs::File);
+
+impl File for DiskFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(buf, offset)
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
+        self.0.write_at(buf, offset)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
+        let before = self.len()?;
+        loop {
+            match rustix::fs::fallocate(&self.0, FallocateFlags::empty(), offset, len) {
+                Ok(()) => return Ok(()),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
+                    return self.write_zeros(before, offset + len);
+                }
+                Err(errno) => {
+                    // A failing fallocate was seen to keep what it had got, with the file longer than
+                    // before and the disk full: give it back. Nothing beyond `before` is mapped or used.
+                    if self.len()? > before {
+                        self.0.set_len(before)?;
+                    }
+                    return Err(errno.into());
+                }
+            }
+        }
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn map(&self, len: u64) -> io::Result<Map> {
+        let len = usize::try_from(len).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        let region = memmap2::MmapOptions::new().len(len).map_raw_read_only(&self.0)?;
+        Ok(map_of(region, len))
+    }
+}
+
+impl DiskFile {
+    /// Extends the file by writing zeros, for file systems that have no `fallocate`.
+    fn write_zeros(&self, from: u64, to: u64) -> io::Result<()> {
+        const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+        let mut at = from;
+        while at < to {
+            let size = ZEROS.len().min((to - at) as usize);
+            match self.0.write_all_at(&ZEROS[..size], at) {
+                Ok(()) => at += size as u64,
+                Err(error) => {
+                    self.0.set_len(from)?;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[expect(unsafe_code, reason = "vouches for the address of a memmap2 mapping")]
+fn map_of(region: memmap2::MmapRaw, len: usize) -> Map {
+    let address = region.as_ptr();
+    // SAFETY: `region` owns the mapping of `len` bytes at `address` and is kept as the map's owner.
+    unsafe { Map::new(address, len, Arc::new(region)) }
+}
+
+#[derive(Debug)]
+struct DiskLock {
+    path: PathBuf,
+    _file: fs::File,
+}
+
+impl Lock for DiskLock {}
+
+impl Drop for DiskLock {
+    fn drop(&mut self) {
+        // While we hold the lock the name is ours, so removing it takes nobody else's file. A failure
+        // leaves an unlocked file behind, which the next owner takes over.
+        let _ = fs::remove_file(&self.path);
+    }
+}

@@ -1,0 +1,65 @@
+//! A read-only view of a file's bytes that stays at one address while the file grows.
+//!
+//! Invariants
+//! 1. The address is valid until the `Map` is dropped.
+//! 2. Bytes are borrowed only through [`Map::bytes`], whose caller vouches that they lie inside the file
+//!    and that nobody writes them while the borrow lives (no reachable page is ever overwritten).
+#![expect(unsafe_code, reason = "the one place that turns a mapping's address into bytes")]
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+/// A mapped range of a file, from its first byte. Cheap to clone; the mapping ends with the last clone.
+#[derive(Clone)]
+pub struct Map {
+    address: *const u8,
+    len: usize,
+    _owner: Arc<dyn Any + Send + Sync>,
+}
+
+// SAFETY: the address points into memory that `_owner` (itself Send + Sync) keeps mapped; a `Map` only
+// reads through it, under the contract of `bytes`.
+unsafe impl Send for Map {}
+// SAFETY: as above; shared reads of memory that is not written during a borrow.
+unsafe impl Sync for Map {}
+
+impl Map {
+    /// A map of `len` bytes at `address`, kept alive by `owner`.
+    ///
+    /// # Safety
+    /// The range must stay mapped and readable at least up to the file's length while `owner` lives.
+    pub unsafe fn new(address: *const u8, len: usize, owner: Arc<dyn Any + Send + Sync>) -> Self {
+        Self { address, len, _owner: owner }
+    }
+
+    /// How many bytes of address space it covers; the file may be shorter.
+    pub fn len(&self) -> u64 {
+        self.len as u64
+    }
+
+    /// Whether it covers nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Borrows `len` bytes at `offset`; `None` where that leaves the map.
+    ///
+    /// # Safety
+    /// The range must lie inside the file (a shorter file is a SIGBUS), and no one may write it while the
+    /// borrow lives.
+    pub unsafe fn bytes(&self, offset: u64, len: usize) -> Option<&[u8]> {
+        let start = usize::try_from(offset).ok()?;
+        if start.checked_add(len)? > self.len {
+            return None;
+        }
+        // SAFETY: in bounds of the mapping (checked above), readable and unwritten by the caller's word.
+        Some(unsafe { std::slice::from_raw_parts(self.address.add(start), len) })
+    }
+}
+
+impl fmt::Debug for Map {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Map").field("len", &self.len).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,631 @@
+//! The single writer: a transaction copies what it changes into frames, then publishes a new root.
+//!
+//! Invariants
+//! 1. A page of the file, or a frame that a snapshot can see, is never changed: the transaction changes
+//!    frames that it made itself.
+//! 2. Dropping a transaction leaves everything as it was.
+//! 3. A frame that lived in the snapshots `born..retired` is used again only when none of those is open; a
+//!    run of pages, besides, only after a checkpoint that does not hold it has become durable.
+//! 4. Space is reserved before it is written: a full disk is an error before anything changed.
+//!
+//! Not here: making it durable (`checkpoint`).
+
+use crate::error::Error;
+use crate::meta::Meta;
+use crate::page::{Kind, Page, PageNumber, Ref, set_birth, write_header};
+use crate::raw::FRAMES_MAX;
+use crate::snapshot::{Core, PageSource, State};
+use crate::space::{Run, Space};
+use crate::storage::write_all_at;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+/// The file grows by a quarter of itself, within these bounds.
+const GROWTH_MIN: u64 = 64 << 10;
+const GROWTH_MAX: u64 = 64 << 20;
+
+/// What only the writer knows. Handed from transaction to transaction.
+pub(crate) struct Writer {
+    pub(crate) space: Space,
+    /// The durable meta and the slot that holds it.
+    pub(crate) meta: Meta,
+    pub(crate) slot: usize,
+    pub(crate) file_len: u64,
+    /// Runs not needed by the newest state any more.
+    pub(crate) retired_runs: Vec<RetiredRun>,
+    /// Published states that a snapshot may still hold, oldest first; the newest is the current one.
+    pub(crate) states: Vec<Arc<State>>,
+    frame_count: u32,
+    free_frames: Vec<u32>,
+    retired_frames: Vec<RetiredFrame>,
+    /// How many entries the last look for reusable frames and runs left behind.
+    kept: usize,
+}
+
+/// A run that lived in the snapshots `born..retired`.
+pub(crate) struct RetiredRun {
+    pub(crate) run: Run,
+    pub(crate) born: u64,
+    pub(crate) retired: u64,
+    /// The first checkpoint that does not hold it.
+    pub(crate) checkpoint: u64,
+}
+
+struct RetiredFrame {
+    index: u32,
+    born: u64,
+    retired: u64,
+}
+
+impl Writer {
+    pub(crate) fn new(space: Space, meta: Meta, slot: usize, file_len: u64, first: Arc<State>) -> Self {
+        Self {
+            space,
+            meta,
+            slot,
+            file_len,
+            retired_runs: Vec::new(),
+            states: vec![first],
+            frame_count: 0,
+            free_frames: Vec::new(),
+            retired_frames: Vec::new(),
+            kept: 0,
+        }
+    }
+
+    /// How many frames hold dirty pages, or wait for readers.
+    pub(crate) fn frames_in_use(&self) -> u64 {
+        u64::from(self.frame_count) - self.free_frames.len() as u64
+    }
+
+    /// The oldest snapshot's commit number that may be open.
+    pub(crate) fn oldest_open(&mut self) -> u64 {
+        self.forget_closed_states();
+        self.states[0].commit
+    }
+
+    fn forget_closed_states(&mut self) {
+        let newest = self.states.len() - 1;
+        let mut index = 0;
+        // `get_mut` is `Some` only when no snapshot holds the state any more, and orders our later writes
+        // behind the last reader's last look.
+        self.states.retain_mut(|state| {
+            index += 1;
+            index > newest || Arc::get_mut(state).is_none()
+        });
+    }
+
+    fn take_frame(&mut self, core: &Core) -> Result<u32, Error> {
+        if let Some(index) = self.free_frames.pop() {
+            return Ok(index);
+        }
+        if self.frame_count as usize >= FRAMES_MAX {
+            return Err(Error::DiskFull { wanted: core.page_size as u64 });
+        }
+        let index = self.frame_count;
+        core.pool.ensure(index);
+        self.frame_count += 1;
+        Ok(index)
+    }
+
+    fn give_back_frame(&mut self, core: &Core, index: u32) {
+        if let Some(tag) = core.pool.tag(index) {
+            tag.reset();
+        }
+        self.free_frames.push(index);
+    }
+
+    pub(crate) fn retire_frame(&mut self, core: &Core, index: u32, retired: u64) {
+        if let Some(tag) = core.pool.tag(index) {
+            tag.retire(retired);
+            self.retired_frames.push(RetiredFrame { index, born: tag.born(), retired });
+        }
+    }
+
+    pub(crate) fn retire_run(&mut self, run: Run, born: u64, retired: u64) {
+        self.space.touch(run);
+        self.retired_runs.push(RetiredRun { run, born, retired, checkpoint: self.meta.checkpoint + 1 });
+    }
+
+    /// Takes back what no open snapshot and no durable checkpoint needs.
+    pub(crate) fn reclaim(&mut self, core: &Core) -> Result<(), Error> {
+        self.forget_closed_states();
+        let open: Vec<u64> = self.states.iter().map(|state| state.commit).collect();
+        let is_seen = |born: u64, retired: u64| {
+            let first = open.partition_point(|commit| *commit < born);
+            open.get(first).is_some_and(|commit| *commit < retired)
+        };
+        let mut frames = std::mem::take(&mut self.retired_frames);
+        frames.retain(|frame| {
+            let seen = is_seen(frame.born, frame.retired);
+            if !seen {
+                self.give_back_frame(core, frame.index);
+            }
+            seen
+        });
+        self.retired_frames = frames;
+        let durable = self.meta.checkpoint;
+        let runs = std::mem::take(&mut self.retired_runs);
+        for entry in runs {
+            if entry.checkpoint > durable || is_seen(entry.born, entry.retired) {
+                self.retired_runs.push(entry);
+            } else {
+                self.space.release(entry.run, &|at| read_map_page(core, at))?;
+            }
+        }
+        self.kept = self.retired_frames.len() + self.retired_runs.len();
+        Ok(())
+    }
+
+    fn reclaim_if_worth(&mut self, core: &Core) -> Result<(), Error> {
+        if self.retired_frames.len() + self.retired_runs.len() > 2 * self.kept + 64 {
+            self.reclaim(core)?;
+        }
+        Ok(())
+    }
+
+    /// Takes `count` neighbouring pages, with room for them in the file.
+    pub(crate) fn allocate(&mut self, core: &Core, count: u64) -> Result<Run, Error> {
+        let run = self.space.allocate(count, &|at| read_map_page(core, at))?;
+        if let Err(error) = self.ensure_len(core) {
+            self.space.release(run, &|at| read_map_page(core, at))?;
+            return Err(error);
+        }
+        Ok(run)
+    }
+
+    /// Takes between one and `count` neighbouring pages, as many as are found together.
+    pub(crate) fn allocate_up_to(&mut self, core: &Core, count: u64) -> Result<Run, Error> {
+        let run = self.space.allocate_up_to(count, &|at| read_map_page(core, at))?;
+        if let Err(error) = self.ensure_len(core) {
+            self.space.release(run, &|at| read_map_page(core, at))?;
+            return Err(error);
+        }
+        Ok(run)
+    }
+
+    /// Grows the file to hold all its pages.
+    pub(crate) fn ensure_len(&mut self, core: &Core) -> Result<(), Error> {
+        let needed = self.space.page_count() * core.page_size as u64;
+        if needed <= self.file_len {
+            return Ok(());
+        }
+        let step = (self.file_len / 4).clamp(GROWTH_MIN, GROWTH_MAX);
+        let grown = (self.file_len + step).max(needed);
+        let reserve = |to: u64| core.file.allocate(self.file_len, to - self.file_len);
+        // A disk with no room for the step may have room for what is needed.
+        let reached = match reserve(grown) {
+            Ok(()) => grown,
+            Err(_) if needed < grown => reserve(needed).map(|()| needed).map_err(|e| self.growth(core, needed, e))?,
+            Err(error) => return Err(self.growth(core, needed, error)),
+        };
+        self.file_len = reached;
+        Ok(())
+    }
+
+    fn growth(&self, core: &Core, needed: u64, error: std::io::Error) -> Error {
+        Error::allocation(core.doing("growing"), needed - self.file_len, error)
+    }
+}
+
+/// Reads a page of the durable allocation map, outside any snapshot.
+pub(crate) fn read_map_page(core: &Core, at: Ref) -> Result<Vec<u8>, Error> {
+    let mut bytes = vec![0; core.page_size];
+    let number = at.number();
+    crate::storage::read_exact_at(&*core.file, &mut bytes, number.0 * core.page_size as u64)
+        .map_err(|e| Error::io(core.doing(&format!("reading page {number} of")), e))?;
+    crate::page::verify(&bytes, core.seed, number)?;
+    if !at.fits_birth(Page::new(&bytes).birth()) {
+        return Err(Error::damaged(
+            number,
+            "an older or newer version of the page is here (a lost write)",
+            at.word() >> 48,
+            Page::new(&bytes).birth(),
+        ));
+    }
+    Ok(bytes)
+}
+
+/// Hands the one [`Writer`] to one transaction after the other.
+pub(crate) struct WriterSlot {
+    writer: Mutex<Option<Box<Writer>>>,
+    back: Condvar,
+}
+
+impl WriterSlot {
+    pub(crate) fn new(writer: Writer) -> Self {
+        Self { writer: Mutex::new(Some(Box::new(writer))), back: Condvar::new() }
+    }
+
+    pub(crate) fn take(&self) -> Box<Writer> {
+        let mut slot = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match slot.take() {
+                Some(writer) => return writer,
+                None => slot = self.back.wait(slot).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+
+    fn put(&self, writer: Box<Writer>) {
+        *self.writer.lock().unwrap_or_else(PoisonError::into_inner) = Some(writer);
+        self.back.notify_one();
+    }
+}
+
+/// The write transaction. One at a time; dropping it rolls back.
+pub struct WriteTxn {
+    pub(crate) core: Arc<Core>,
+    slot: Arc<WriterSlot>,
+    /// Present until the drop.
+    writer: Option<Box<Writer>>,
+    pub(crate) base: Arc<State>,
+    /// A state of our own for reading pages of the file that this transaction added.
+    view: State,
+    root: Ref,
+    commit: u64,
+    time: i64,
+    /// Frames made by this transaction, the spare ones among them.
+    new_frames: Vec<u32>,
+    spare_frames: Vec<u32>,
+    /// What this transaction took out of the newest state.
+    dropped_frames: Vec<u32>,
+    dropped_runs: Vec<(Run, u64)>,
+    /// Extents that it wrote.
+    new_runs: Vec<Run>,
+    extents_unsynced: bool,
+}
+
+impl WriteTxn {
+    pub(crate) fn begin(core: Arc<Core>, slot: Arc<WriterSlot>) -> Result<Self, Error> {
+        let writer = slot.take();
+        let base = core.current();
+        let view = State {
+            commit: base.commit,
+            time: base.time,
+            root: base.root,
+            page_count: base.page_count,
+            map: base.map.clone(),
+        };
+        let mut txn = Self {
+            root: base.root,
+            commit: base.commit + 1,
+            time: base.time,
+            view,
+            base,
+            core,
+            slot,
+            writer: Some(writer),
+            new_frames: Vec::new(),
+            spare_frames: Vec::new(),
+            dropped_frames: Vec::new(),
+            dropped_runs: Vec::new(),
+            new_runs: Vec::new(),
+            extents_unsynced: false,
+        };
+        txn.core.check_poison()?;
+        let core = txn.core.clone();
+        txn.writer().reclaim_if_worth(&core)?;
+        Ok(txn)
+    }
+
+    pub(crate) fn writer(&mut self) -> &mut Writer {
+        self.writer.as_mut().expect("the writer is here until the drop")
+    }
+
+    fn writer_ref(&self) -> &Writer {
+        self.writer.as_ref().expect("the writer is here until the drop")
+    }
+
+    /// The number that this commit will get.
+    pub fn commit(&self) -> u64 {
+        self.commit
+    }
+
+    /// Sets number and time of the commit; recovery replays several as one.
+    ///
+    /// # Panics
+    /// Where `commit` is not past the newest one.
+    pub fn set_commit(&mut self, commit: u64, time: i64) {
+        assert!(commit > self.base.commit, "commit numbers rise");
+        self.commit = commit;
+        self.time = time;
+    }
+
+    /// The newest committed time before this transaction; `i64::MIN` where there is none.
+    pub fn base_time(&self) -> i64 {
+        self.base.time
+    }
+
+    /// The time set for the commit.
+    pub fn time(&self) -> i64 {
+        self.time
+    }
+
+    /// Sets the top page.
+    pub fn set_root(&mut self, root: Ref) {
+        self.root = root;
+    }
+
+    /// Bytes of dirty pages in memory, this transaction's included.
+    pub fn dirty_bytes(&self) -> u64 {
+        self.writer_ref().frames_in_use() * self.core.page_size as u64
+    }
+
+    /// The file's identity.
+    pub fn identity(&self) -> u128 {
+        self.core.identity
+    }
+
+    /// A new page, all zero but for its header.
+    ///
+    /// # Errors
+    /// [`Error::DiskFull`] when no frame is left.
+    pub fn allocate(&mut self, kind: Kind, level: u8) -> Result<Ref, Error> {
+        let index = self.take_frame()?;
+        let bytes = self.frame_mut(index);
+        bytes.fill(0);
+        write_header(bytes, kind, level);
+        Ok(Ref::frame(index))
+    }
+
+    fn take_frame(&mut self) -> Result<u32, Error> {
+        if let Some(index) = self.spare_frames.pop() {
+            return Ok(index);
+        }
+        let core = self.core.clone();
+        let index = self.writer().take_frame(&core)?;
+        self.new_frames.push(index);
+        Ok(index)
+    }
+
+    /// Whether `at` is a frame that this transaction made and may change.
+    pub fn is_mine(&self, at: Ref) -> bool {
+        at.frame_index().and_then(|index| self.core.pool.tag(index)).is_some_and(|tag| !tag.is_published())
+    }
+
+    /// A version of the page that may be changed: itself if it is this transaction's, else a copy.
+    ///
+    /// # Errors
+    /// As [`PageSource::page`] and [`WriteTxn::allocate`].
+    pub fn make_mut(&mut self, at: Ref) -> Result<Ref, Error> {
+        if self.is_mine(at) {
+            return Ok(at);
+        }
+        let index = self.take_frame()?;
+        let source = self.page(at)?;
+        #[expect(unsafe_code, reason = "fills a frame that was taken just now")]
+        // SAFETY: `index` is unpublished and was handed out just now; `source` is another page.
+        let target = unsafe { self.core.pool.bytes_mut(index) };
+        target.copy_from_slice(source.bytes());
+        self.free(at)?;
+        Ok(Ref::frame(index))
+    }
+
+    /// The bytes of a page that this transaction made.
+    ///
+    /// # Panics
+    /// Where it did not make it: such a page must not change.
+    pub fn page_mut(&mut self, at: Ref) -> &mut [u8] {
+        assert!(self.is_mine(at), "only the transaction's own pages may be changed");
+        self.frame_mut(at.frame_index().expect("own pages are frames"))
+    }
+
+    fn frame_mut(&mut self, index: u32) -> &mut [u8] {
+        #[expect(unsafe_code, reason = "own frames are written through the exclusive transaction")]
+        // SAFETY: callers pass a frame of this transaction: unpublished, so that no snapshot reads it, and
+        // borrowed through `&mut self`, the only way to it.
+        unsafe {
+            self.core.pool.bytes_mut(index)
+        }
+    }
+
+    /// Takes a page out of the state that is being made.
+    ///
+    /// # Errors
+    /// As [`PageSource::page`]: a page of the file is looked at for its birth.
+    pub fn free(&mut self, at: Ref) -> Result<(), Error> {
+        match at.frame_index() {
+            Some(index) if self.is_mine(at) => self.spare_frames.push(index),
+            Some(index) => self.dropped_frames.push(index),
+            None => {
+                let birth = self.page(at)?.birth();
+                self.dropped_runs.push((Run::one(at.number()), birth));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a large value into pages of its own and answers where they begin. Not durable before
+    /// [`WriteTxn::sync_extents`].
+    ///
+    /// # Errors
+    /// [`Error::DiskFull`], after which the transaction is as before; an I/O error, which ends all writing.
+    pub fn write_extent(&mut self, bytes: &[u8]) -> Result<Run, Error> {
+        let core = self.core.clone();
+        let count = (bytes.len() as u64).div_ceil(core.page_size as u64).max(1);
+        let run = self.writer().allocate(&core, count)?;
+        self.new_runs.push(run);
+        core.verified.remove(run.start);
+        write_all_at(&*core.file, bytes, run.start.0 * core.page_size as u64)
+            .map_err(|e| core.poison(Error::io(core.doing("writing a value to"), e)))?;
+        self.extents_unsynced = true;
+        self.widen_view()?;
+        Ok(run)
+    }
+
+    /// Takes an extent that an earlier process wrote (recovery).
+    ///
+    /// # Errors
+    /// As [`WriteTxn::write_extent`].
+    pub fn claim_extent(&mut self, run: Run) -> Result<(), Error> {
+        let core = self.core.clone();
+        let writer = self.writer();
+        writer.space.claim(run, &|at| read_map_page(&core, at))?;
+        writer.ensure_len(&core)?;
+        self.new_runs.push(run);
+        self.widen_view()
+    }
+
+    /// Takes an extent out of the state that is being made. `born` is the commit that wrote it.
+    pub fn free_extent(&mut self, run: Run, born: u64) {
+        self.dropped_runs.push((run, born));
+    }
+
+    /// Makes extents durable that this transaction wrote.
+    ///
+    /// # Errors
+    /// An I/O error, which ends all writing.
+    pub fn sync_extents(&mut self) -> Result<(), Error> {
+        if self.extents_unsynced {
+            let core = &self.core;
+            core.file.sync_data().map_err(|e| core.poison(Error::io(core.doing("flushing"), e)))?;
+            self.extents_unsynced = false;
+        }
+        Ok(())
+    }
+
+    /// Lets this transaction read pages that the file has got since it began.
+    pub(crate) fn widen_view(&mut self) -> Result<(), Error> {
+        let page_count = self.writer_ref().space.page_count();
+        self.view.map = crate::pager::map_for(&self.core, &self.view.map, page_count)?;
+        self.view.page_count = page_count;
+        Ok(())
+    }
+
+    /// Makes the new state visible to snapshots that begin from now on. Its durability is the caller's
+    /// affair: a log record flushed before, or a checkpoint.
+    ///
+    /// # Errors
+    /// Only where the file's map cannot grow; then nothing changed.
+    pub fn publish(mut self) -> Result<(), Error> {
+        self.widen_view()?;
+        let root = self.root;
+        self.install(root);
+        Ok(())
+    }
+
+    /// Replaces the current state by one whose changed pages are frames.
+    fn install(&mut self, root: Ref) {
+        let core = self.core.clone();
+        let commit = self.commit;
+        let mut spare = std::mem::take(&mut self.spare_frames);
+        spare.sort_unstable();
+        for index in std::mem::take(&mut self.new_frames) {
+            if spare.binary_search(&index).is_ok() {
+                self.writer().give_back_frame(&core, index);
+                continue;
+            }
+            set_birth(self.frame_mut(index), commit);
+            if let Some(tag) = core.pool.tag(index) {
+                tag.publish(commit);
+            }
+        }
+        self.replace_state(root);
+    }
+
+    /// Replaces the current state by one that stands wholly in the file; `frames` are the dirty pages that
+    /// were written. Infallible, so that a durable commit cannot fail to show.
+    pub(crate) fn install_checkpointed(&mut self, root: Ref, frames: impl Iterator<Item = u32>) {
+        let core = self.core.clone();
+        let past = self.commit + 1;
+        for index in frames {
+            // Snapshots of this very commit may have begun before the checkpoint and use the frames.
+            if core.pool.tag(index).is_some_and(|tag| tag.is_published()) {
+                self.writer().retire_frame(&core, index, past);
+            }
+        }
+        self.spare_frames.clear();
+        for index in std::mem::take(&mut self.new_frames) {
+            self.writer().give_back_frame(&core, index);
+        }
+        self.replace_state(root);
+    }
+
+    fn replace_state(&mut self, root: Ref) {
+        let core = self.core.clone();
+        let commit = self.commit;
+        for index in std::mem::take(&mut self.dropped_frames) {
+            self.writer().retire_frame(&core, index, commit);
+        }
+        for (run, born) in std::mem::take(&mut self.dropped_runs) {
+            self.writer().retire_run(run, born, commit);
+        }
+        self.new_runs.clear();
+        let state = Arc::new(State {
+            commit,
+            time: self.time,
+            root,
+            page_count: self.view.page_count,
+            map: self.view.map.clone(),
+        });
+        self.writer().states.push(state.clone());
+        core.publish(state);
+    }
+
+    /// For a checkpoint of what is committed already: this transaction is that commit.
+    pub(crate) fn set_back_to_base(&mut self) {
+        self.commit = self.base.commit;
+        self.time = self.base.time;
+    }
+
+    /// Runs that the new state does not hold.
+    pub(crate) fn dropped_runs(&self) -> impl Iterator<Item = Run> {
+        self.dropped_runs.iter().map(|(run, _)| *run)
+    }
+
+    fn roll_back(&mut self) {
+        let core = self.core.clone();
+        let (frames, runs) = (std::mem::take(&mut self.new_frames), std::mem::take(&mut self.new_runs));
+        let Some(writer) = self.writer.as_mut() else { return };
+        for index in frames {
+            writer.give_back_frame(&core, index);
+        }
+        for run in runs {
+            // The map was readable when the run was taken from it; should it not be now, the run stays
+            // taken until the next open, which costs space and nothing else.
+            let _ = writer.space.release(run, &|at| read_map_page(&core, at));
+        }
+    }
+}
+
+impl Drop for WriteTxn {
+    fn drop(&mut self) {
+        self.roll_back();
+        if let Some(writer) = self.writer.take() {
+            self.slot.put(writer);
+        }
+    }
+}
+
+impl PageSource for WriteTxn {
+    fn root(&self) -> Ref {
+        self.root
+    }
+
+    fn page(&self, at: Ref) -> Result<Page<'_>, Error> {
+        let Some(index) = at.frame_index() else {
+            return self.core.file_page(&self.view, at);
+        };
+        if self.core.pool.tag(index).is_none() {
+            return Err(Error::damaged(PageNumber(0), "a reference to no frame", 0, u64::from(index)));
+        }
+        #[expect(unsafe_code, reason = "frames are not written through a shared borrow of the writer")]
+        // SAFETY: only this transaction writes frames, and it does so through `&mut self`.
+        let bytes = unsafe { self.core.pool.bytes(index) };
+        Ok(Page::new(bytes))
+    }
+
+    fn extent(&self, start: PageNumber, len: u64, intact: &dyn Fn(&[u8]) -> bool) -> Result<&[u8], Error> {
+        self.core.extent(&self.view, start, len, intact)
+    }
+
+    fn page_size(&self) -> usize {
+        self.core.page_size
+    }
+}
+
+impl std::fmt::Debug for WriteTxn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WriteTxn").field("commit", &self.commit).field("root", &self.root).finish_non_exhaustive()
+    }
+}

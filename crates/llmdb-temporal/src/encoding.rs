@@ -1,0 +1,281 @@
+//! The stored key: one user key, one instant, and for a dead break point the commit that ended it.
+//!
+//! ```text
+//! SIZE   DESCRIPTION (big-endian, so that byte order is the order of the parts)
+//! n+z    the user key, n bytes; each of its z zero bytes 00 is written 00 FF
+//! 2      terminator 00 01
+//! 8      valid time of the break point: i64 with its sign bit flipped
+//!        (all bits 0 = minus infinity, all bits 1 = plus infinity, which is never a break point)
+//! 8      only in the tree of the dead: the commit that ended it, u64
+//! ```
+//!
+//! Invariants
+//! 1. The order of stored keys is the order of (user key as bytes, valid time, ending commit).
+//! 2. No encoded user key is a prefix of another, so the entries of one key lie together and nothing else
+//!    lies between them.
+//! 3. Every pair of key and time has exactly one encoding; any other bytes are refused when decoded.
+//!
+//! Not here: what stands behind a key (`entry`).
+
+use crate::types::ValidTime;
+
+const ESCAPE: u8 = 0x00;
+const ESCAPED_ZERO: u8 = 0xff;
+const TERMINATOR: u8 = 0x01;
+/// One more than the terminator and less than an escaped zero: the place just after all entries of a key.
+const AFTER_TERMINATOR: u8 = 0x02;
+const TERMINATOR_SIZE: usize = 2;
+const TIME_SIZE: usize = size_of::<u64>();
+const COMMIT_SIZE: usize = size_of::<u64>();
+
+/// Bytes that the longest stored key takes on top of the user key with its zero bytes counted twice.
+pub const OVERHEAD: usize = TERMINATOR_SIZE + TIME_SIZE + COMMIT_SIZE;
+const _: () = assert!(OVERHEAD == 18);
+
+/// Why bytes are not a stored key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// Fewer bytes than the fixed parts take.
+    #[error("the stored key is shorter than its fixed parts")]
+    Short,
+    /// A zero byte that is neither escaped nor the terminator, or a terminator at the wrong place.
+    #[error("the stored key breaks the rule for zero bytes at byte {offset}")]
+    Escape {
+        /// Where.
+        offset: usize,
+    },
+    /// A user key of no bytes.
+    #[error("the stored key holds an empty user key")]
+    Empty,
+    /// Plus infinity as a break point.
+    #[error("the stored key holds a break point at plus infinity")]
+    Infinite,
+}
+
+/// A stored key of a live break point, taken apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LiveKey<'a> {
+    /// The encoded user key, terminator included: what all entries of the key start with.
+    pub prefix: &'a [u8],
+    /// Where the break point lies.
+    pub at: ValidTime,
+}
+
+/// A stored key of a dead break point, taken apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeadKey<'a> {
+    /// The encoded user key, terminator included.
+    pub prefix: &'a [u8],
+    /// Where the break point lay.
+    pub at: ValidTime,
+    /// The commit that ended it.
+    pub until: u64,
+}
+
+/// Bytes of the user key with each zero byte counted twice.
+#[must_use]
+pub fn escaped_size(key: &[u8]) -> usize {
+    key.len() + key.iter().filter(|&&byte| byte == ESCAPE).count()
+}
+
+/// The encoded user key with its terminator.
+#[must_use]
+pub fn prefix(key: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(escaped_size(key) + OVERHEAD);
+    for &byte in key {
+        out.push(byte);
+        if byte == ESCAPE {
+            out.push(ESCAPED_ZERO);
+        }
+    }
+    out.extend([ESCAPE, TERMINATOR]);
+    out
+}
+
+/// The least bytes above every stored key with this prefix; no other key lies between.
+#[must_use]
+pub fn after(prefix: &[u8]) -> Vec<u8> {
+    let mut out = prefix.to_vec();
+    if let Some(last) = out.last_mut() {
+        *last = AFTER_TERMINATOR;
+    }
+    out
+}
+
+/// The stored key of a live break point.
+#[must_use]
+pub fn live_key(prefix: &[u8], at: ValidTime) -> Vec<u8> {
+    let mut out = Vec::with_capacity(prefix.len() + TIME_SIZE);
+    out.extend_from_slice(prefix);
+    out.extend_from_slice(&ordered(at.micros()));
+    out
+}
+
+/// The stored key of a dead break point.
+#[must_use]
+pub fn dead_key(prefix: &[u8], at: ValidTime, until: u64) -> Vec<u8> {
+    let mut out = Vec::with_capacity(prefix.len() + TIME_SIZE + COMMIT_SIZE);
+    out.extend_from_slice(prefix);
+    out.extend_from_slice(&ordered(at.micros()));
+    out.extend_from_slice(&until.to_be_bytes());
+    out
+}
+
+/// Takes the stored key of a live break point apart.
+///
+/// # Errors
+/// [`KeyError`] where the bytes are no such key. The zero bytes of the user key are checked by [`user_key`].
+pub fn split_live(bytes: &[u8]) -> Result<LiveKey<'_>, KeyError> {
+    let (prefix, time) = bytes.split_last_chunk::<TIME_SIZE>().ok_or(KeyError::Short)?;
+    check_ending(prefix)?;
+    Ok(LiveKey { prefix, at: break_point(*time)? })
+}
+
+/// Takes the stored key of a dead break point apart.
+///
+/// # Errors
+/// As [`split_live`].
+pub fn split_dead(bytes: &[u8]) -> Result<DeadKey<'_>, KeyError> {
+    let (rest, until) = bytes.split_last_chunk::<COMMIT_SIZE>().ok_or(KeyError::Short)?;
+    let LiveKey { prefix, at } = split_live(rest)?;
+    Ok(DeadKey { prefix, at, until: u64::from_be_bytes(*until) })
+}
+
+/// The user key of a prefix.
+///
+/// # Errors
+/// [`KeyError`] where a zero byte is not written as the rule says, or no byte is left.
+pub fn user_key(prefix: &[u8]) -> Result<Vec<u8>, KeyError> {
+    check_ending(prefix)?;
+    let escaped = &prefix[..prefix.len() - TERMINATOR_SIZE];
+    let mut key = Vec::with_capacity(escaped.len());
+    let mut offset = 0;
+    while let Some(&byte) = escaped.get(offset) {
+        key.push(byte);
+        offset += 1;
+        if byte == ESCAPE {
+            if escaped.get(offset) != Some(&ESCAPED_ZERO) {
+                return Err(KeyError::Escape { offset });
+            }
+            offset += 1;
+        }
+    }
+    if key.is_empty() { Err(KeyError::Empty) } else { Ok(key) }
+}
+
+/// Eight bytes whose order is the order of the signed number.
+pub(crate) fn ordered(number: i64) -> [u8; 8] {
+    (number.cast_unsigned() ^ (1 << 63)).to_be_bytes()
+}
+
+/// The number behind [`ordered`] bytes.
+pub(crate) fn unordered(bytes: [u8; 8]) -> i64 {
+    (u64::from_be_bytes(bytes) ^ (1 << 63)).cast_signed()
+}
+
+fn check_ending(prefix: &[u8]) -> Result<(), KeyError> {
+    match prefix.last_chunk() {
+        Some(&[ESCAPE, TERMINATOR]) => Ok(()),
+        Some(_) => Err(KeyError::Escape { offset: prefix.len() - TERMINATOR_SIZE }),
+        None => Err(KeyError::Short),
+    }
+}
+
+fn break_point(time: [u8; 8]) -> Result<ValidTime, KeyError> {
+    match ValidTime::from_raw(unordered(time)) {
+        ValidTime::POS_INF => Err(KeyError::Infinite),
+        at => Ok(at),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    /// Keys in which zero bytes, 0x01 and 0xff, the bytes that could confuse, are common.
+    fn key() -> impl Strategy<Value = Vec<u8>> {
+        vec(prop_oneof![Just(0u8), Just(1), Just(2), Just(0xff), any::<u8>()], 1..12)
+    }
+
+    fn time() -> impl Strategy<Value = ValidTime> {
+        prop_oneof![Just(i64::MIN), -3..3i64, any::<i64>()].prop_filter_map("plus infinity", |micros| {
+            (micros != i64::MAX).then(|| ValidTime::from_raw(micros))
+        })
+    }
+
+    #[test]
+    fn the_byte_table_is_what_is_written() {
+        let at = ValidTime::from_micros(1).unwrap();
+        assert_eq!(prefix(b"a\0b"), b"a\0\xffb\0\x01");
+        assert_eq!(live_key(&prefix(b"a"), at), b"a\0\x01\x80\0\0\0\0\0\0\x01");
+        assert_eq!(live_key(&prefix(b"a"), ValidTime::NEG_INF), b"a\0\x01\0\0\0\0\0\0\0\0");
+        assert_eq!(
+            dead_key(&prefix(b"a"), ValidTime::from_micros(-1).unwrap(), 258),
+            b"a\0\x01\x7f\xff\xff\xff\xff\xff\xff\xff\0\0\0\0\0\0\x01\x02"
+        );
+    }
+
+    #[test]
+    fn plus_infinity_and_an_empty_key_are_not_stored_keys() {
+        assert_eq!(split_live(&live_key(&prefix(b"a"), ValidTime::POS_INF)), Err(KeyError::Infinite));
+        assert_eq!(user_key(&prefix(b"")), Err(KeyError::Empty));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn order_is_preserved(a in key(), b in key(), s in time(), t in time(), c: u64, d: u64) {
+            prop_assert_eq!(live_key(&prefix(&a), s).cmp(&live_key(&prefix(&b), t)), (&a, s).cmp(&(&b, t)));
+            prop_assert_eq!(
+                dead_key(&prefix(&a), s, c).cmp(&dead_key(&prefix(&b), t, d)),
+                (&a, s, c).cmp(&(&b, t, d))
+            );
+            prop_assert_eq!(ordered(s.micros()).cmp(&ordered(t.micros())), s.cmp(&t));
+        }
+
+        #[test]
+        fn no_key_is_a_prefix_trap(a in key(), b in key(), t in time()) {
+            // Extensions of a key are the likeliest traps.
+            for other in [b.clone(), [a.clone(), b].concat()] {
+                let stored = live_key(&prefix(&other), t);
+                prop_assert_eq!(stored.starts_with(&prefix(&a)), a == other);
+                if a != other {
+                    prop_assert_eq!(stored > after(&prefix(&a)), other > a);
+                    prop_assert_eq!(stored < prefix(&a), other < a);
+                } else {
+                    prop_assert!(stored < after(&prefix(&a)));
+                }
+            }
+        }
+
+        #[test]
+        fn decoding_gives_back_what_was_encoded(a in key(), t in time(), c: u64) {
+            let start = prefix(&a);
+            let live = live_key(&start, t);
+            prop_assert_eq!(split_live(&live).unwrap(), LiveKey { prefix: &start, at: t });
+            let dead = dead_key(&start, t, c);
+            prop_assert_eq!(split_dead(&dead).unwrap(), DeadKey { prefix: &start, at: t, until: c });
+            prop_assert_eq!(dead.len(), escaped_size(&a) + OVERHEAD);
+            prop_assert_eq!(user_key(&start).unwrap(), a);
+        }
+
+        #[test]
+        fn hostile_bytes_are_an_error_or_a_key_that_encodes_to_them(
+            bytes in vec(prop_oneof![Just(0u8), Just(1), Just(0xff), any::<u8>()], 0..40)
+        ) {
+            if let Ok(LiveKey { prefix: start, at }) = split_live(&bytes) {
+                prop_assert_eq!(&live_key(start, at), &bytes);
+                if let Ok(key) = user_key(start) {
+                    prop_assert_eq!(prefix(&key), start);
+                }
+            }
+            if let Ok(DeadKey { prefix: start, at, until }) = split_dead(&bytes) {
+                prop_assert_eq!(&dead_key(start, at, until), &bytes);
+            }
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Bitemporal collections: when a fact was true, and when we knew it.
+//!
+//! A collection maps keys (bytes) to values (bytes), and every fact carries two times. *Valid time* says when it
+//! is true in the world; the caller gives it. *Known time* says since when the database knew it; the commit gives
+//! it, and it never changes. A correction of the past therefore replaces nothing: what was believed before it
+//! can still be asked for.
+//!
+//! ```
+//! use llmdb_temporal::{Known, Period, Temporal, ValidTime};
+//! use llmdb_wal::store::StoreOptions;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let path = folder.path().join("prices.llmdb");
+//! let db = Temporal::open(StoreOptions::new().open(&path)?)?;
+//! let day = |n: i64| ValidTime::from_micros(n * 86_400_000_000);
+//!
+//! // On commit 0 we record: from day 10 on the price is 5.
+//! let mut tx = db.begin_write()?;
+//! tx.put("prices", b"tea", Period::since(day(10)?), b"5")?;
+//! let first = tx.commit()?;
+//!
+//! // Later we learn that on days 12 and 13 it had been 4.
+//! let mut tx = db.begin_write()?;
+//! tx.put("prices", b"tea", Period::new(day(12)?, day(14)?)?, b"4")?;
+//! tx.commit()?;
+//!
+//! let read = db.begin_read()?;
+//! // What do we believe now about day 12?
+//! let now = read.get("prices", b"tea", day(12)?, Known::Latest)?.ok_or("nothing in force")?;
+//! assert_eq!(now.value, b"4");
+//! // What did we believe about day 12 when the first commit was recorded?
+//! let then = read.get("prices", b"tea", day(12)?, Known::At(first.at))?.ok_or("nothing in force")?;
+//! assert_eq!(then.value, b"5");
+//! assert_eq!(then.known_to, Some(now.known_from));
+//! // From day 14 on it is 5 again, and we have known so since commit 0, although the piece was cut off.
+//! let after = read.get("prices", b"tea", day(14)?, Known::Latest)?.ok_or("nothing in force")?;
+//! assert_eq!((after.value.as_slice(), after.asserted.commit), (&b"5"[..], first.commit));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Semantics
+//!
+//! **Axes.** Valid time is whole microseconds since 1970, positive or negative, with two open ends. Periods are
+//! half-open. Commits are numbered from 0 without a gap; the time of a commit is the clock's, or the one asked for
+//! with [`TemporalWrite::set_time`], but always at least a microsecond after the commit before. (A store that
+//! also serves others shares its numbers with them; those commits have no operation here.)
+//!
+//! **Belief.** Once a commit is recorded, what is believed about a key is a step function of valid time: at each
+//! instant a value or nothing. An empty value is a value. Pieces are bounded by the operations that made them;
+//! touching pieces with equal values stay two.
+//!
+//! **Operations** on a key and a period, in the order given, each seeing those before it:
+//!
+//! | operation | in the period | elsewhere |
+//! | --- | --- | --- |
+//! | `put` | the value, whatever was there | unchanged |
+//! | `update` | the value where one is in force, piece by piece; nothing where nothing is | unchanged |
+//! | `delete` | nothing | unchanged |
+//! | `insert` | the value if nothing is in force in any part, else refused whole | unchanged |
+//!
+//! A period that ends where it starts has no effect and is not recorded; a reversed one cannot be made. A piece
+//! that is cut keeps its value and the commit that *asserted* it on both sides. A transaction becomes visible
+//! whole; what its own later operations replaced never shows.
+//!
+//! **Known.** [`Known::Latest`] is the newest commit of the snapshot; [`Known::At`] and [`Known::Commit`] mean the
+//! newest one not later than that: before the first commit everything is empty, beyond the newest it is the newest.
+//!
+//! **Rectangles.** A [`Version`] is one piece of a timeline over the longest run of commits during which exactly
+//! that piece (bounds, value, asserting commit) stood in it. A change that cuts a piece ends its rectangle and
+//! starts one for each part that is left. At every commit the rectangles of a key do not overlap in valid time.
+//!
+//! **Answers for a commit never change** once it is recorded.
+//!
+//! # Costs of this structure
+//!
+//! Each collection is two trees: the break points that stand now, and those that no longer do. Supersession is
+//! resolved when written. The latest value is one descent. A value as of an older commit walks over what changed
+//! near that instant since then. A [`Version`] besides looks at all changes inside its period, and `history` and
+//! `versions` at all changes of the key. A scan costs a few descents per key. A cut value is stored again, and the
+//! operations log holds each value once more. `erase` and `retain` are not available yet.
+//!
+//! Not here: JSON, text forms of times, queries over values (the layers above); durability (`llmdb-wal`).
+
+mod catalog;
+mod check;
+mod commits;
+mod database;
+pub mod encoding;
+mod entry;
+mod error;
+mod ops;
+mod points;
+mod read;
+mod types;
+mod write;
+
+pub use check::TemporalCheck;
+pub use database::Temporal;
+pub use error::Error;
+pub use read::{Changes, Collection, Differences, Scan, TemporalRead};
+pub use types::{
+    Asserted, Change, CommitNumber, CommitStamp, CommitTime, Difference, Known, Operation, Period, Receipt,
+    ValidTime, Version,
+};
+pub use write::TemporalWrite;

@@ -1,0 +1,166 @@
+//! Where two states differ.
+//!
+//! Invariants
+//! 1. Applying the rows of `diff(a, b)` to the state at `a` gives the state at `b`.
+//! 2. Rows of one key do not overlap; touching rows differ in a value. Values count, not who asserted them.
+//! 3. Only keys with a recorded operation between the two commits are looked at.
+//!
+//! Cost: the operations between the two are read and the distinct keys among them are held in memory; of each key
+//! all entries are loaded.
+
+use std::collections::{BTreeSet, VecDeque, btree_set};
+use std::fmt;
+use std::ops::{Bound, RangeBounds};
+
+use super::Collection;
+use crate::encoding;
+use crate::error::Error;
+use crate::ops::Log;
+use crate::points::{Piece, pieces_of};
+use crate::types::{Difference, Known, Period, ValidTime};
+
+/// The rows of [`TemporalRead::diff`](super::TemporalRead::diff).
+pub struct Differences<'t> {
+    open: Option<Open<'t>>,
+}
+
+struct Open<'t> {
+    collection: Collection<'t>,
+    from: Option<u64>,
+    to: Option<u64>,
+    keys: btree_set::IntoIter<&'t [u8]>,
+    rows: VecDeque<Difference>,
+}
+
+impl<'t> Collection<'t> {
+    /// See [`TemporalRead::diff`](super::TemporalRead::diff).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn diff(
+        &self,
+        from: Known,
+        to: Known,
+        keys: (Bound<&[u8]>, Bound<&[u8]>),
+    ) -> Result<Differences<'t>, Error> {
+        let [from, to] = [self.resolve(from)?, self.resolve(to)?];
+        let keys = self.touched(from.min(to), from.max(to), keys)?.into_iter();
+        Ok(Differences { open: Some(Open { collection: *self, from, to, keys, rows: VecDeque::new() }) })
+    }
+
+    fn resolve(&self, known: Known) -> Result<Option<u64>, Error> {
+        Ok(self.commits.resolve(known)?.map(|stamp| stamp.commit.get()))
+    }
+
+    /// The keys in a range with an operation in the commits after `after` and up to `up_to`.
+    fn touched(
+        &self,
+        after: Option<u64>,
+        up_to: Option<u64>,
+        keys: (Bound<&[u8]>, Bound<&[u8]>),
+    ) -> Result<BTreeSet<&'t [u8]>, Error> {
+        let mut found = BTreeSet::new();
+        let Some(last) = up_to.filter(|_| after != up_to) else { return Ok(found) };
+        for row in Log::between(self.ops, after, last) {
+            let (_, recorded) = row?;
+            if recorded.collection == self.number && keys.contains(recorded.key) {
+                found.insert(recorded.key);
+            }
+        }
+        Ok(found)
+    }
+
+    /// All pieces of a key with a value, once `commit` was recorded.
+    fn pieces_at(&self, prefix: &[u8], commit: Option<u64>) -> Result<Vec<Piece<'t>>, Error> {
+        let Some(commit) = commit else { return Ok(Vec::new()) };
+        let mut points = self.live.between(prefix, ValidTime::NEG_INF, ValidTime::POS_INF)?;
+        points.extend(self.dead.between(prefix, ValidTime::NEG_INF, ValidTime::POS_INF)?);
+        points.retain(|point| point.stood_at(commit));
+        points.sort_by_key(|point| point.at);
+        Ok(pieces_of(&points).collect())
+    }
+}
+
+impl Differences<'_> {
+    pub(super) fn empty() -> Self {
+        Self { open: None }
+    }
+}
+
+impl Open<'_> {
+    fn next(&mut self) -> Result<Option<Difference>, Error> {
+        while self.rows.is_empty() {
+            let Some(key) = self.keys.next() else { return Ok(None) };
+            let prefix = encoding::prefix(key);
+            let before = self.collection.pieces_at(&prefix, self.from)?;
+            let after = self.collection.pieces_at(&prefix, self.to)?;
+            self.rows = differences(key, &before, &after);
+        }
+        Ok(self.rows.pop_front())
+    }
+}
+
+/// Compares two timelines cell by cell, joining touching cells that differ in the same way.
+fn differences(key: &[u8], before: &[Piece<'_>], after: &[Piece<'_>]) -> VecDeque<Difference> {
+    let cuts: BTreeSet<ValidTime> =
+        before.iter().chain(after).flat_map(|piece| [piece.valid.from, piece.valid.to]).collect();
+    let cuts: Vec<ValidTime> = cuts.into_iter().collect();
+    let (mut before, mut after) = (Walk(before), Walk(after));
+    let mut rows: VecDeque<Difference> = VecDeque::new();
+    for cell in cuts.windows(2).map(|ends| Period::between(ends[0], ends[1])) {
+        let (old, new) = (before.value(cell), after.value(cell));
+        if old == new {
+            continue;
+        }
+        match rows.back_mut() {
+            Some(last)
+                if last.valid.to == cell.from
+                    && last.before.as_deref() == old
+                    && last.after.as_deref() == new =>
+            {
+                last.valid = Period::between(last.valid.from, cell.to);
+            }
+            _ => rows.push_back(Difference {
+                key: key.to_vec(),
+                valid: cell,
+                before: old.map(<[u8]>::to_vec),
+                after: new.map(<[u8]>::to_vec),
+            }),
+        }
+    }
+    rows
+}
+
+/// The pieces that are not passed yet.
+struct Walk<'a, 't>(&'a [Piece<'t>]);
+
+impl<'t> Walk<'_, 't> {
+    /// The value in a cell, which lies in one piece or in none, and after all cells asked for before.
+    fn value(&mut self, cell: Period) -> Option<&'t [u8]> {
+        while let [first, rest @ ..] = self.0 {
+            if first.valid.to > cell.from {
+                return first.valid.overlaps(cell).then_some(first.belief.value);
+            }
+            self.0 = rest;
+        }
+        None
+    }
+}
+
+impl Iterator for Differences<'_> {
+    type Item = Result<Difference, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let row = self.open.as_mut()?.next().transpose();
+        if !matches!(row, Some(Ok(_))) {
+            self.open = None;
+        }
+        row
+    }
+}
+
+impl fmt::Debug for Differences<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Differences").field("ended", &self.open.is_none()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,267 @@
+//! Reading a snapshot on both axes.
+//!
+//! Contents: `get` one key at one point, `scan` all keys at one point, `timeline` the whole of one key,
+//! `sweep` how rectangles are made out of break points, `diff` two states, `changes` the operations.
+//!
+//! Invariants
+//! 1. All answers of one [`TemporalRead`] come from one snapshot.
+//! 2. A collection, key or time that never was is empty, not an error.
+//!
+//! Not here: writing (`write`), verification (`check`).
+
+mod changes;
+mod diff;
+mod get;
+mod keys;
+mod scan;
+mod sweep;
+mod timeline;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Bound;
+
+use llmdb_wal::store::{ReadTxn, Store, Tree};
+
+pub use changes::Changes;
+pub use diff::Differences;
+pub use scan::Scan;
+
+pub(crate) use keys::Keys;
+
+use crate::catalog;
+use crate::commits::{Commits, Moment};
+use crate::encoding;
+use crate::error::Error;
+use crate::points::{Dead, Live};
+use crate::types::{CommitStamp, Difference, Known, Period, ValidTime, Version};
+
+/// A snapshot of all collections. It can be held for long and shared among threads.
+pub struct TemporalRead {
+    txn: ReadTxn,
+    newest: Option<CommitStamp>,
+}
+
+/// One collection of a snapshot: what [`TemporalRead`] offers by name, without looking the name up each time.
+#[derive(Clone, Copy)]
+pub struct Collection<'t> {
+    number: u32,
+    live: Live<'t>,
+    dead: Dead<'t>,
+    commits: Commits<'t>,
+    ops: Option<Tree<'t>>,
+}
+
+impl TemporalRead {
+    pub(crate) fn begin(store: &Store) -> Result<Self, Error> {
+        let txn = store.begin_read()?;
+        let newest = Commits::of(&txn)?.newest()?;
+        Ok(Self { txn, newest })
+    }
+
+    /// The names of all collections, in byte order.
+    ///
+    /// # Errors
+    /// The store's errors, and [`Error::Damaged`], as for all reads.
+    pub fn collections(&self) -> Result<Vec<String>, Error> {
+        Ok(catalog::all(self.txn.tree(catalog::CATALOG)?)?.into_iter().map(|(name, _)| name).collect())
+    }
+
+    /// A collection; `None` if no operation was ever recorded in it.
+    ///
+    /// # Errors
+    /// [`Error::CollectionName`].
+    pub fn collection(&self, name: &str) -> Result<Option<Collection<'_>>, Error> {
+        let number = catalog::number(self.txn.tree(catalog::CATALOG)?, name)?;
+        number.map(|number| self.numbered(number)).transpose()
+    }
+
+    /// The newest commit of this snapshot; `None` before the first.
+    #[must_use]
+    pub fn newest(&self) -> Option<CommitStamp> {
+        self.newest
+    }
+
+    /// The commit whose knowledge `known` means; `None` before the first.
+    ///
+    /// # Errors
+    /// The store's errors.
+    pub fn resolve(&self, known: Known) -> Result<Option<CommitStamp>, Error> {
+        Commits::of(&self.txn)?.resolve(known)
+    }
+
+    /// What was believed, once `known` was recorded, about `key` at `valid_at`: the whole rectangle.
+    ///
+    /// The cost grows with the number of changes ever made inside the piece's period.
+    ///
+    /// # Errors
+    /// [`Error::KeyEmpty`]; the store's errors.
+    pub fn get(
+        &self,
+        collection: &str,
+        key: &[u8],
+        valid_at: ValidTime,
+        known: Known,
+    ) -> Result<Option<Version>, Error> {
+        let Some(collection) = self.collection(collection)? else { return Ok(None) };
+        collection.get(key, valid_at, known)
+    }
+
+    /// As [`Self::get`], only the value: about [`Known::Latest`] one descent, without a copy.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn get_value(
+        &self,
+        collection: &str,
+        key: &[u8],
+        valid_at: ValidTime,
+        known: Known,
+    ) -> Result<Option<Cow<'_, [u8]>>, Error> {
+        let Some(collection) = self.collection(collection)? else { return Ok(None) };
+        collection.get_value(key, valid_at, known)
+    }
+
+    /// [`Self::get`] of every key in a range, ascending, streamed: memory does not grow with the result.
+    ///
+    /// # Errors
+    /// [`Error::CollectionName`]; the store's errors, also from each row.
+    pub fn scan(
+        &self,
+        collection: &str,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+        valid_at: ValidTime,
+        known: Known,
+    ) -> Result<Scan<'_>, Error> {
+        match self.collection(collection)? {
+            Some(collection) => collection.scan(from, to, valid_at, known),
+            None => Ok(Scan::empty()),
+        }
+    }
+
+    /// What was believed, once `known` was recorded, about `key` over valid time: the pieces that overlap
+    /// `window`, in order, each with its stored bounds.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn timeline(
+        &self,
+        collection: &str,
+        key: &[u8],
+        window: Period,
+        known: Known,
+    ) -> Result<Vec<Version>, Error> {
+        let Some(collection) = self.collection(collection)? else { return Ok(Vec::new()) };
+        collection.timeline(key, window, known)
+    }
+
+    /// What was believed, when, about `key` at one instant: the rectangles over it, by known time.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn history(&self, collection: &str, key: &[u8], valid_at: ValidTime) -> Result<Vec<Version>, Error> {
+        let Some(collection) = self.collection(collection)? else { return Ok(Vec::new()) };
+        collection.history(key, valid_at)
+    }
+
+    /// Every rectangle of a key, by the commit from which it was known, then by valid time.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn versions(&self, collection: &str, key: &[u8]) -> Result<Vec<Version>, Error> {
+        let Some(collection) = self.collection(collection)? else { return Ok(Vec::new()) };
+        collection.versions(key)
+    }
+
+    /// Where two states of a key range differ: by key, then by valid time. Only keys with an operation between
+    /// the two are looked at; their names are held in memory.
+    ///
+    /// # Errors
+    /// [`Error::CollectionName`]; the store's errors, also from each row.
+    pub fn diff(
+        &self,
+        collection: &str,
+        from: Known,
+        to: Known,
+        keys: (Bound<&[u8]>, Bound<&[u8]>),
+    ) -> Result<impl Iterator<Item = Result<Difference, Error>> + '_, Error> {
+        match self.collection(collection)? {
+            Some(collection) => collection.diff(from, to, keys),
+            None => Ok(Differences::empty()),
+        }
+    }
+
+    /// The operations as they were recorded, of one collection or all, from the commits after `after` and up to
+    /// `up_to`, in the order in which they were recorded.
+    ///
+    /// # Errors
+    /// [`Error::CollectionName`]; the store's errors, also from each row.
+    pub fn changes(
+        &self,
+        collection: Option<&str>,
+        after: Known,
+        up_to: Known,
+    ) -> Result<Changes<'_>, Error> {
+        let catalog = self.txn.tree(catalog::CATALOG)?;
+        let number = match collection.map(|name| catalog::number(catalog, name)).transpose()? {
+            Some(None) => return Changes::empty(&self.txn),
+            Some(found) => found,
+            None => None,
+        };
+        Changes::between(&self.txn, number, after, up_to)
+    }
+
+    pub(crate) fn txn(&self) -> &ReadTxn {
+        &self.txn
+    }
+
+    pub(crate) fn numbered(&self, number: u32) -> Result<Collection<'_>, Error> {
+        let tree = |name: String| {
+            self.txn.tree(&name)?.ok_or_else(|| Error::Damaged {
+                place: format!("tree {}", catalog::CATALOG),
+                key: number.to_le_bytes().to_vec(),
+                commit: None,
+                what: format!("the tree {name} of a collection is missing"),
+            })
+        };
+        Ok(Collection {
+            number,
+            live: Live { tree: tree(catalog::now_tree(number))?, number },
+            dead: Dead { tree: tree(catalog::past_tree(number))?, number },
+            commits: Commits::of(&self.txn)?,
+            ops: self.txn.tree(catalog::OPS)?,
+        })
+    }
+}
+
+impl<'t> Collection<'t> {
+    pub(crate) fn live(&self) -> Live<'t> {
+        self.live
+    }
+
+    pub(crate) fn dead(&self) -> Dead<'t> {
+        self.dead
+    }
+
+    fn moment(&self, known: Known) -> Result<Option<Moment>, Error> {
+        self.commits.moment(known)
+    }
+}
+
+impl fmt::Debug for TemporalRead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TemporalRead").field("seq", &self.txn.seq()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Collection<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Collection").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+/// The encoded key of a question. A key that is too long to be stored is simply not there.
+fn prefix(key: &[u8]) -> Result<Vec<u8>, Error> {
+    if key.is_empty() { Err(Error::KeyEmpty) } else { Ok(encoding::prefix(key)) }
+}

@@ -1,0 +1,122 @@
+//! Fuzzing: the bodies of the fuzz targets, on stable Rust, so that tests can run them too.
+//!
+//! Not part of the public interface: no promise about it is made.
+
+use crate::check::check;
+use crate::limits::Limits;
+use crate::meter::metered;
+use crate::module::Module;
+use crate::rewrite::{BodyWriter, Frame, RewriteError};
+use crate::runtime::Runtime;
+use crate::{Error, Value};
+
+use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
+use wasmparser::{ExternalKind, FunctionBody};
+
+/// Functions called for one input.
+const CALLS_MAX: usize = 4;
+
+/// Any bytes: compiled and run under small limits, once metered, twice over, and once without meter. Calls must
+/// agree in result, and metered ones in fuel. Panics where they do not. Returns how many calls were compared with
+/// and without the meter.
+pub fn module_bytes(data: &[u8]) -> usize {
+    let limits = Limits::default()
+        .max_fuel(20_000)
+        .memory_bytes(1 << 20)
+        .module_bytes(64 << 10)
+        .function_bytes(8 << 10)
+        .cached_modules(0);
+    if check("fuzz", data, &limits).is_err() {
+        return 0;
+    }
+    let first = observe(&limits, data, metered, &[]);
+    let second = observe(&limits, data, metered, &[]);
+    assert_eq!(first, second, "two runs of one module differ");
+    let Some(calls) = first else { return 0 };
+    // What ended without error ends without a meter too; the rest might not, so it is left out.
+    let ended = calls.iter().map(|call| call.result.is_some()).collect::<Vec<_>>();
+    let Some(plain) = observe(&limits, data, plain, &ended) else { return 0 };
+    let compared = calls.iter().zip(&plain).filter(|(_, plain)| plain.ran);
+    for (metered, plain) in compared.clone() {
+        assert_eq!(metered.result, plain.result, "the meter changed a result");
+    }
+    compared.count()
+}
+
+/// Leaves bodies as they are. Only for comparison: such a module is not bounded by fuel.
+pub(crate) fn plain(
+    _frame: &Frame,
+    body: &FunctionBody<'_>,
+) -> Result<wasm_encoder::Function, RewriteError> {
+    let mut out = RoundtripReencoder.new_function_with_parsed_locals(body)?;
+    let mut operators = body.get_operators_reader()?;
+    while !operators.eof() {
+        out.instruction(&RoundtripReencoder.parse_instruction(&mut operators)?);
+    }
+    Ok(out)
+}
+
+#[derive(Debug, PartialEq)]
+struct Call {
+    ran: bool,
+    /// Bits of the results; none where the call ended in an error.
+    result: Option<Vec<u64>>,
+    fuel: u64,
+}
+
+/// Calls the first exported functions with small arguments, those marked in `only` if it is not empty. None
+/// where the module does not come to life.
+fn observe(limits: &Limits, data: &[u8], body: BodyWriter, only: &[bool]) -> Option<Vec<Call>> {
+    let runtime = Runtime::new(limits.clone());
+    let module = runtime.compile_inner(None, data, body).ok()?;
+    // A start function might not end without a meter, so modules with one are only run metered.
+    if !only.is_empty() && module.compiled.shape.start.is_some() {
+        return None;
+    }
+    module.instantiate().ok()?;
+    let functions = callable(&module);
+    let call = |(index, (name, arguments)): (usize, &(String, Vec<Value>))| {
+        if only.get(index) == Some(&false) {
+            return Call { ran: false, result: None, fuel: 0 };
+        }
+        let Ok(mut instance) = module.instantiate() else {
+            return Call { ran: true, result: None, fuel: 0 };
+        };
+        let result = match instance.call(name, arguments) {
+            Ok(values) => Some(values.iter().map(bits).collect()),
+            Err(Error::Engine { reason, .. }) => panic!("the engine failed: {reason}"),
+            Err(_) => None,
+        };
+        Call { ran: true, result, fuel: instance.fuel_used() }
+    };
+    Some(functions.iter().enumerate().map(call).collect())
+}
+
+fn callable(module: &Module) -> Vec<(String, Vec<Value>)> {
+    let shape = &module.compiled.shape;
+    let mut functions = Vec::new();
+    for (name, kind, index) in &shape.exports {
+        let Some(ty) = shape.function_type(*index).filter(|_| *kind == ExternalKind::Func) else { continue };
+        let arguments = ty.params().iter().map(|ty| match ty {
+            wasmparser::ValType::I32 => Some(Value::I32(3)),
+            wasmparser::ValType::I64 => Some(Value::I64(5)),
+            wasmparser::ValType::F32 => Some(Value::F32(1.5)),
+            wasmparser::ValType::F64 => Some(Value::F64(-0.5)),
+            _ => None,
+        });
+        if let Some(arguments) = arguments.collect() {
+            functions.push((name.clone(), arguments));
+        }
+    }
+    functions.truncate(CALLS_MAX);
+    functions
+}
+
+fn bits(value: &Value) -> u64 {
+    match value {
+        Value::I32(value) => u64::from(*value as u32),
+        Value::I64(value) => *value as u64,
+        Value::F32(value) => u64::from(value.to_bits()),
+        Value::F64(value) => value.to_bits(),
+    }
+}

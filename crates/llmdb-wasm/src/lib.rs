@@ -1,0 +1,57 @@
+//! User functions in WebAssembly beside the data: sandboxed, metered, over any byte slices.
+//!
+//! A guest is a core WebAssembly module without imports: no clock, no files, no randomness. It gets records in
+//! batches, in memory of its own, and answers bytes. Each call has fuel, one for each instruction, and memory is
+//! capped; a guest that loops for ever, traps or asks for 4 GiB ends in an [`Error`] of that call.
+//!
+//! ```
+//! use llmdb_wasm::{Error, Record, Runtime, Value, guests};
+//!
+//! let runtime = Runtime::default();
+//! let module = runtime.compile_named("count", guests::COUNT.as_bytes())?;
+//! let reduction = module.reduce("count", [Record::new(b"key", b"value")])?;
+//! assert_eq!(reduction.output, 1u64.to_le_bytes());
+//!
+//! let endless = runtime.compile(b"(module (func (export \"spin\") (loop br 0)))")?;
+//! let error = endless.instantiate()?.call("spin", &[]).unwrap_err();
+//! assert!(matches!(error, Error::OutOfFuel { .. }));
+//! # Ok::<(), Error>(())
+//! ```
+//!
+//! The ABI is in `docs/wasm-abi.md`.
+//!
+//! Invariants
+//! 1. Bytes are checked (`check`), then rewritten (`rewrite`, `meter`), then compiled (`engine`); no other way
+//!    leads to running code.
+//! 2. No guest sees memory of the host or of another guest; what is exchanged is copied, with checked ranges.
+//! 3. Equal input gives equal output and equal fuel: NaNs are canonical, relaxed instructions are refused.
+//!
+//! Not here: trees, time, query; artifacts on disk; pages mapped into guests. A wall-clock interrupt of a single
+//! call: fuel bounds it, and the time limits are looked at between calls.
+
+mod batch;
+mod cache;
+mod check;
+mod engine;
+mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
+pub mod guests;
+mod instance;
+mod limits;
+mod meter;
+mod module;
+mod reducer;
+mod rewrite;
+mod runtime;
+#[cfg(test)]
+mod tests;
+
+pub use batch::{ENTRY_SIZE, HEADER_SIZE, Record, RecordBatch};
+pub use error::{Error, Result, Trap};
+pub use instance::{Instance, Value};
+pub use limits::Limits;
+pub use module::{Description, Export, Module, ModuleHash};
+pub use reducer::{ABI_VERSION, Reducer, Reduction, Stats};
+pub use runtime::Runtime;

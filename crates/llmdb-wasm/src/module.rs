@@ -1,0 +1,223 @@
+//! Module: checked, rewritten, compiled; and what it says of itself.
+//!
+//! Invariants
+//! 1. A `Module` holds only code that passed `check` and went through `rewrite`.
+//! 2. Clones share the compiled code, across threads.
+
+use std::fmt;
+use std::sync::Arc;
+
+use wasmparser::ExternalKind;
+
+use crate::check::Shape;
+use crate::error::Result;
+use crate::instance::Instance;
+use crate::limits::Limits;
+use crate::reducer::{Reducer, Reduction};
+use crate::{Record, engine};
+
+/// The BLAKE3 hash of a module's binary form: its identity.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ModuleHash([u8; 32]);
+
+impl ModuleHash {
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        Self(*blake3::hash(bytes).as_bytes())
+    }
+
+    /// The 32 bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The first twelve hex digits, enough for people.
+    #[must_use]
+    pub fn prefix(&self) -> String {
+        self.to_string()[..12].to_owned()
+    }
+}
+
+impl fmt::Display for ModuleHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for ModuleHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ModuleHash({self})")
+    }
+}
+
+/// Compiled code with what instances need to know of it.
+pub(crate) struct Compiled {
+    // Field order is drop order: the code must go before the engine that owns its pages.
+    pub(crate) code: wasmer::Module,
+    pub(crate) engine: wasmer::Engine,
+    pub(crate) hash: ModuleHash,
+    pub(crate) shape: Shape,
+    pub(crate) byte_count: usize,
+}
+
+impl fmt::Debug for Compiled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Compiled").field("hash", &self.hash).finish_non_exhaustive()
+    }
+}
+
+impl Compiled {
+    pub(crate) fn new(
+        module: &str,
+        rewritten: &[u8],
+        hash: ModuleHash,
+        shape: Shape,
+        byte_count: usize,
+        limits: &Limits,
+    ) -> Result<Self> {
+        let (code, engine) = engine::compile(module, rewritten, limits.compile_time)?;
+        Ok(Self { code, engine, hash, shape, byte_count })
+    }
+}
+
+/// A module that is ready to run. Cheap to clone, shared by threads.
+#[derive(Debug, Clone)]
+pub struct Module {
+    pub(crate) compiled: Arc<Compiled>,
+    pub(crate) name: Arc<str>,
+    pub(crate) limits: Arc<Limits>,
+}
+
+impl Module {
+    /// What errors call this module: the name it was compiled under, else its hash prefix.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The hash of the module's binary form.
+    #[must_use]
+    pub fn hash(&self) -> ModuleHash {
+        self.compiled.hash
+    }
+
+    /// What the module exports, how much memory it may take, and its size.
+    #[must_use]
+    pub fn describe(&self) -> Description {
+        let shape = &self.compiled.shape;
+        let export = |(name, kind, index): &(String, ExternalKind, u32)| Export {
+            name: name.clone(),
+            what: describe_export(shape, *kind, *index),
+        };
+        Description {
+            hash: self.hash(),
+            byte_count: self.compiled.byte_count,
+            imports: Vec::new(),
+            exports: shape.exports.iter().map(export).collect(),
+            memory_pages: shape.memory,
+            table_elements: shape.table_maxima.iter().sum(),
+            reducers: reducers(shape),
+        }
+    }
+
+    /// A fresh instance, for calls outside the batch ABI. Runs the module's start function, if it has one.
+    ///
+    /// # Errors
+    /// A trap or the fuel limit in the start function, a data segment outside the memory.
+    pub fn instantiate(&self) -> Result<Instance> {
+        Instance::new(self.clone())
+    }
+
+    /// A reduction by the exports `function`, `function_state_size` and `function_finish`.
+    ///
+    /// # Errors
+    /// An export that is missing or has another type than the ABI says, and what
+    /// [`instantiate`](Self::instantiate) may give.
+    pub fn reducer(&self, function: &str) -> Result<Reducer> {
+        Reducer::new(self, function)
+    }
+
+    /// Reduces `records` to the bytes that the guest answers.
+    ///
+    /// ```
+    /// use llmdb_wasm::{Limits, Record, Runtime, guests};
+    /// let module = Runtime::new(Limits::default()).compile(guests::COUNT.as_bytes())?;
+    /// let records = [Record::new(b"a", b"1"), Record::new(b"b", b"2")];
+    /// let reduction = module.reduce("count", records)?;
+    /// assert_eq!(reduction.output, 2u64.to_le_bytes());
+    /// assert!(reduction.stats.fuel_used > 0);
+    /// # Ok::<(), llmdb_wasm::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Any error of a guest ends the reduction.
+    pub fn reduce<'r>(
+        &self,
+        function: &str,
+        records: impl IntoIterator<Item = Record<'r>>,
+    ) -> Result<Reduction> {
+        let mut reducer = self.reducer(function)?;
+        for record in records {
+            reducer.push(record)?;
+        }
+        let output = reducer.finish()?;
+        Ok(Reduction { output, stats: reducer.stats() })
+    }
+}
+
+/// What a module says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Description {
+    /// Hash of the binary form.
+    pub hash: ModuleHash,
+    /// Bytes of the binary form.
+    pub byte_count: usize,
+    /// Imports. Empty as long as guests are offered none: a module that has any is refused.
+    pub imports: Vec<String>,
+    /// Exports, in the module's order.
+    pub exports: Vec<Export>,
+    /// Smallest and largest size of the memory in pages of 64 KiB, after the limits; none without a memory.
+    pub memory_pages: Option<(u64, u64)>,
+    /// Elements of all tables at their largest.
+    pub table_elements: u64,
+    /// Names that [`Module::reducer`] takes, as far as export names tell.
+    pub reducers: Vec<String>,
+}
+
+/// One export of a module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Export {
+    /// Its name.
+    pub name: String,
+    /// Its kind, and for a function its type: `function (i32, i64) -> i32`.
+    pub what: String,
+}
+
+fn describe_export(shape: &Shape, kind: ExternalKind, index: u32) -> String {
+    match kind {
+        ExternalKind::Func | ExternalKind::FuncExact => match shape.function_type(index) {
+            Some(ty) => format!("function {} -> {}", list(ty.params()), list(ty.results())),
+            None => "function".to_owned(),
+        },
+        ExternalKind::Table => "table".to_owned(),
+        ExternalKind::Memory => "memory".to_owned(),
+        ExternalKind::Global => "global".to_owned(),
+        ExternalKind::Tag => "tag".to_owned(),
+    }
+}
+
+fn list(types: &[wasmparser::ValType]) -> String {
+    let types = types.iter().map(ToString::to_string).collect::<Vec<_>>();
+    format!("({})", types.join(", "))
+}
+
+fn reducers(shape: &Shape) -> Vec<String> {
+    let has = |name: String| shape.exports.iter().any(|(export, ..)| *export == name);
+    let names = shape.exports.iter().map(|(name, ..)| name);
+    names
+        .filter(|name| has(format!("{name}_finish")) && has(format!("{name}_state_size")))
+        .cloned()
+        .collect()
+}

@@ -1,0 +1,133 @@
+//! Runtime: from bytes to a module, through every check, at most once for the same bytes.
+//!
+//! Order, which matters: size, text to binary, hash, cache, validation and limits (`check`), `rewrite`, compiler.
+//!
+//! Invariants
+//! 1. No engine, thread or map exists before the first module is compiled.
+//! 2. The limits of a runtime never change, so the hash alone names an entry of the cache.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use crate::cache::Cache;
+use crate::check::{check, invalid};
+use crate::engine::failed;
+use crate::error::{Error, Result};
+use crate::limits::Limits;
+use crate::meter::metered;
+use crate::module::{Compiled, Module, ModuleHash};
+use crate::rewrite::{BodyWriter, rewrite};
+
+/// What every binary module begins with.
+const MAGIC: &[u8; 4] = b"\0asm";
+
+/// Compiles modules under one set of limits and keeps the compiled code. Cheap to clone, shared by threads.
+///
+/// ```
+/// use llmdb_wasm::{Limits, Runtime, Value};
+/// let runtime = Runtime::new(Limits::default());
+/// let module = runtime.compile(br#"(module
+///     (func (export "add") (param i32 i32) (result i32) local.get 0 local.get 1 i32.add))"#)?;
+/// let mut instance = module.instantiate()?;
+/// assert_eq!(instance.call("add", &[Value::I32(2), Value::I32(3)])?, [Value::I32(5)]);
+/// assert_eq!(instance.fuel_used(), 4); // two reads, the addition, the end
+/// # Ok::<(), llmdb_wasm::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Runtime {
+    limits: Arc<Limits>,
+    cache: Arc<Cache>,
+}
+
+impl Default for Runtime {
+    fn default() -> Self {
+        Self::new(Limits::default())
+    }
+}
+
+impl Runtime {
+    /// A runtime with these limits. Costs nothing until something is compiled.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        let cache = Arc::new(Cache::new(limits.cached_modules));
+        Self { limits: Arc::new(limits), cache }
+    }
+
+    /// The limits of every module and call.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Compiled modules now held in memory.
+    #[must_use]
+    pub fn cached_modules(&self) -> usize {
+        self.cache.len()
+    }
+
+    /// Checks and compiles a module, binary or (with the feature `wat`) text. Errors call it by its hash.
+    ///
+    /// # Errors
+    /// Every way in which a module can be unfit: see [`Error`].
+    pub fn compile(&self, module: &[u8]) -> Result<Module> {
+        self.compile_inner(None, module, metered)
+    }
+
+    /// As [`compile`](Self::compile), under a name for errors to use.
+    ///
+    /// # Errors
+    /// As [`compile`](Self::compile).
+    pub fn compile_named(&self, name: &str, module: &[u8]) -> Result<Module> {
+        self.compile_inner(Some(name), module, metered)
+    }
+
+    pub(crate) fn compile_inner(&self, name: Option<&str>, source: &[u8], body: BodyWriter) -> Result<Module> {
+        let bytes = self.binary(name, source)?;
+        let hash = ModuleHash::of(&bytes);
+        let name = name.map_or_else(|| hash.prefix(), str::to_owned);
+        let compiled = match self.cache.get(&hash) {
+            Some(compiled) => compiled,
+            None => {
+                let compiled = Arc::new(self.build(&name, &bytes, hash, body)?);
+                self.cache.insert(Arc::clone(&compiled));
+                compiled
+            }
+        };
+        Ok(Module { compiled, name: name.into(), limits: Arc::clone(&self.limits) })
+    }
+
+    fn build(&self, name: &str, bytes: &[u8], hash: ModuleHash, body: BodyWriter) -> Result<Compiled> {
+        let shape = check(name, bytes, &self.limits)?;
+        let rewritten = rewrite(bytes, &shape, body).map_err(|error| failed(name, &error))?;
+        Compiled::new(name, &rewritten, hash, shape, bytes.len(), &self.limits)
+    }
+
+    /// The binary form of `source`.
+    fn binary<'s>(&self, name: Option<&str>, source: &'s [u8]) -> Result<Cow<'s, [u8]>> {
+        let name = || name.map_or_else(|| ModuleHash::of(source).prefix(), str::to_owned);
+        let limit = self.limits.module_bytes;
+        if source.len() > limit {
+            let (size, limit) = (source.len() as u64, limit as u64);
+            return Err(Error::TooLarge { module: name(), what: "the module in bytes", size, limit });
+        }
+        if source.starts_with(MAGIC) || !looks_like_text(source) {
+            return Ok(Cow::Borrowed(source));
+        }
+        text_to_binary(source).map(Cow::Owned).map_err(|reason| invalid(&name(), &reason))
+    }
+}
+
+/// Text begins with a parenthesis or a comment, after white space; no binary module does.
+fn looks_like_text(source: &[u8]) -> bool {
+    matches!(source.trim_ascii_start().first(), Some(b'(' | b';'))
+}
+
+#[cfg(feature = "wat")]
+fn text_to_binary(source: &[u8]) -> Result<Vec<u8>, String> {
+    wat::parse_bytes(source).map(Cow::into_owned).map_err(|error| error.to_string())
+}
+
+#[cfg(not(feature = "wat"))]
+fn text_to_binary(_source: &[u8]) -> Result<Vec<u8>, String> {
+    Err("this is text, and the feature `wat` is switched off: give the binary form".to_owned())
+}

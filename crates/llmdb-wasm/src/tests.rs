@@ -1,0 +1,5 @@
+//! Unit tests that need the crate's inside: other body writers, and the fuzz targets.
+
+mod fuel;
+mod smoke;
+mod vectors;

@@ -1,0 +1,300 @@
+//! Fuel: the meter's count against a naive one that counts before every single instruction.
+
+use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
+use wasm_encoder::{Function, Instruction};
+use wasmparser::FunctionBody;
+
+use crate::meter::{ENGINE_CALL_FUEL, metered};
+use crate::rewrite::{BodyWriter, Frame, RewriteError};
+use crate::{Error, Instance, Limits, Runtime, Value};
+
+/// Takes 1 from the fuel global before every instruction, and never looks at it.
+fn naive(frame: &Frame, body: &FunctionBody<'_>) -> Result<Function, RewriteError> {
+    let mut out = RoundtripReencoder.new_function_with_parsed_locals(body)?;
+    let mut operators = body.get_operators_reader()?;
+    while !operators.eof() {
+        out.instruction(&Instruction::GlobalGet(frame.fuel_global));
+        out.instruction(&Instruction::I64Const(1));
+        out.instruction(&Instruction::I64Sub);
+        out.instruction(&Instruction::GlobalSet(frame.fuel_global));
+        out.instruction(&RoundtripReencoder.parse_instruction(&mut operators)?);
+    }
+    Ok(out)
+}
+
+fn instance(source: &str, writer: BodyWriter) -> Instance {
+    let module = Runtime::default().compile_inner(None, source.as_bytes(), writer).expect("compiles");
+    module.instantiate().expect("instantiates")
+}
+
+/// Runs `run` with the arguments 0 to 8, metered and naively counted: same results, same count. Returns the
+/// fuel of the last.
+fn check(source: &str) -> u64 {
+    let (mut ours, mut theirs) = (instance(source, metered), instance(source, naive));
+    assert_eq!(ours.fuel_total(), theirs.fuel_total(), "start function");
+    for argument in 0..=8 {
+        let left = ours.call("run", &[Value::I32(argument)]);
+        let right = theirs.call("run", &[Value::I32(argument)]);
+        assert_eq!(left, right, "results for {argument}");
+        assert!(left.is_ok(), "{left:?}");
+        assert_eq!(ours.fuel_used(), theirs.fuel_used(), "fuel for {argument} in {source}");
+    }
+    ours.fuel_used()
+}
+
+#[test]
+fn straight_code_costs_its_length() {
+    let fuel = check("(module (func (export \"run\") (param i32) (result i32) local.get 0 i32.const 1 i32.add))");
+    assert_eq!(fuel, 4, "three instructions and the end");
+}
+
+#[test]
+fn an_empty_function_costs_its_end() {
+    assert_eq!(check("(module (func (export \"run\") (param i32)))"), 1);
+}
+
+#[test]
+fn if_and_else_cost_the_arm_taken() {
+    check(
+        r#"(module (func (export "run") (param i32) (result i32)
+        (if (result i32) (i32.gt_u (local.get 0) (i32.const 3))
+          (then (i32.mul (local.get 0) (i32.const 7)))
+          (else (nop) (nop) (local.get 0)))
+        (if (i32.eqz (local.get 0)) (then (nop) (nop) (nop)))))"#,
+    );
+}
+
+#[test]
+fn loops_cost_each_turn() {
+    check(
+        r#"(module (func (export "run") (param $n i32) (result i32) (local $sum i32) (local $i i32)
+        (loop $outer
+          (local.set $i (local.get $n))
+          (block $skip
+            (br_if $skip (i32.eqz (local.get $n)))
+            (loop $inner
+              (local.set $sum (i32.add (local.get $sum) (local.get $i)))
+              (local.set $i (i32.sub (local.get $i) (i32.const 1)))
+              (br_if $inner (local.get $i)))
+            (local.set $n (i32.sub (local.get $n) (i32.const 1)))
+            (br $outer)))
+        (local.get $sum)))"#,
+    );
+}
+
+#[test]
+fn branch_tables_cost_the_way_taken() {
+    check(
+        r#"(module (func (export "run") (param i32) (result i32) (local $x i32)
+        (block $c (block $b (block $a
+          (br_table $a $b $c $a (local.get 0)))
+          (local.set $x (i32.const 10)) (nop))
+          (local.set $x (i32.add (local.get $x) (i32.const 100))))
+        (i32.add (local.get $x) (i32.const 1))))"#,
+    );
+}
+
+#[test]
+fn branch_tables_to_the_function_itself_are_returns() {
+    check(
+        r#"(module (func $f (param i32) (result i32)
+          (block $inner (result i32)
+            (br_table $inner 1 $inner 1 (i32.mul (local.get 0) (i32.const 3)) (local.get 0)))
+          (i32.const 1000) (i32.add))
+        (func (export "run") (param i32) (result i32) (call $f (local.get 0)) (nop)))"#,
+    );
+}
+
+#[test]
+fn early_returns_and_branches_out_cost_what_ran() {
+    check(
+        r#"(module
+        (func $a (param i32) (result i32)
+          (block (block (loop
+            (if (i32.gt_u (local.get 0) (i32.const 4)) (then (return (i32.const 77))))
+            (br_if 1 (i32.eq (local.get 0) (i32.const 2)))
+            (drop (br_if 3 (i32.const 55) (i32.eq (local.get 0) (i32.const 3)))))))
+          (i32.const 11))
+        (func $b (param i32)
+          (br_if 0 (local.get 0))
+          (nop) (nop))
+        (func (export "run") (param i32) (result i32)
+          (call $b (local.get 0))
+          (call $a (local.get 0))))"#,
+    );
+}
+
+#[test]
+fn code_that_cannot_be_reached_costs_nothing() {
+    check(
+        r#"(module (func (export "run") (param i32) (result i32)
+        (block $out (result i32)
+          (br $out (local.get 0))
+          (nop) (loop (nop) (br 0)) (if (then (nop)) (else (unreachable))) (unreachable))
+        (return) (i32.const 1) (drop)))"#,
+    );
+}
+
+#[test]
+fn calls_and_recursion_cost_the_callee() {
+    check(
+        r#"(module
+        (func $fib (param i32) (result i32)
+          (if (result i32) (i32.lt_u (local.get 0) (i32.const 2))
+            (then (local.get 0))
+            (else (i32.add
+              (call $fib (i32.sub (local.get 0) (i32.const 1)))
+              (call $fib (i32.sub (local.get 0) (i32.const 2)))))))
+        (func (export "run") (param i32) (result i32) (call $fib (local.get 0)) (call $fib (i32.const 3)) (drop)))"#,
+    );
+}
+
+#[test]
+fn indirect_calls_cost_the_callee() {
+    check(
+        r#"(module
+        (type $t (func (param i32) (result i32)))
+        (table funcref (elem $one $two $three))
+        (func $one (param i32) (result i32) (local.get 0))
+        (func $two (param i32) (result i32) (i32.mul (local.get 0) (i32.const 2)))
+        (func $three (param i32) (result i32) (nop) (nop) (i32.const 9))
+        (func (export "run") (param i32) (result i32)
+          (call_indirect (type $t) (local.get 0) (i32.rem_u (local.get 0) (i32.const 3)))))"#,
+    );
+}
+
+#[test]
+fn several_results_pass_through() {
+    check(
+        r#"(module
+        (func $divide (param i32 i32) (result i32 i32 i64)
+          (if (i32.eqz (local.get 0)) (then (return (i32.const 1) (i32.const 2) (i64.const 3))))
+          (br_if 0 (i32.const 4) (i32.const 5) (i64.const 6) (i32.eq (local.get 0) (i32.const 7)))
+          (drop) (drop) (drop)
+          (i32.div_u (local.get 0) (local.get 1)) (i32.rem_u (local.get 0) (local.get 1)) (i64.const 8))
+        (func (export "run") (param i32) (result i32 i32 i64)
+          (call $divide (local.get 0) (i32.const 3))))"#,
+    );
+}
+
+#[test]
+fn loops_with_parameters_cost_each_turn() {
+    check(
+        r#"(module (func (export "run") (param i32) (result i32) (local $left i32)
+        (local.set $left (local.get 0))
+        (i32.const 1)
+        (loop $l (param i32) (result i32)
+          (i32.const 3) (i32.mul)
+          (local.set $left (i32.sub (local.get $left) (i32.const 1)))
+          (br_if $l (i32.gt_s (local.get $left) (i32.const 0))))))"#,
+    );
+}
+
+#[test]
+fn memory_floats_and_vectors_cost_one_each() {
+    check(
+        r#"(module (memory 1) (global $g (mut f64) (f64.const 0.5))
+        (func (export "run") (param i32) (result f64)
+          (i32.store (i32.const 8) (local.get 0))
+          (v128.store (i32.const 32) (i32x4.splat (i32.load (i32.const 8))))
+          (global.set $g (f64.add (global.get $g) (f64.convert_i32_u (i32.load offset=4 (i32.const 32)))))
+          (select (global.get $g) (f64.sqrt (global.get $g)) (local.get 0))))"#,
+    );
+}
+
+#[test]
+fn a_start_function_is_counted() {
+    let source = r#"(module (global $g (mut i32) (i32.const 0)) (start $s)
+        (func $s (loop (global.set $g (i32.add (global.get $g) (i32.const 1)))
+          (br_if 0 (i32.lt_u (global.get $g) (i32.const 10)))))
+        (func (export "run") (param i32) (result i32) (global.get $g)))"#;
+    check(source);
+    assert!(instance(source, metered).fuel_total() > 80);
+}
+
+#[test]
+fn fuel_ends_exactly_where_the_count_says() {
+    let source = r#"(module (func (export "run") (param $n i32) (result i32)
+        (loop (br_if 0 (local.tee $n (i32.sub (local.get $n) (i32.const 1))))) (local.get $n)))"#;
+    let needed = {
+        let mut instance = instance(source, metered);
+        instance.call("run", &[Value::I32(1000)]).unwrap();
+        instance.fuel_used()
+    };
+    let with = |fuel| {
+        let runtime = Runtime::new(Limits::default().max_fuel(fuel));
+        let mut instance = runtime.compile(source.as_bytes()).unwrap().instantiate().unwrap();
+        (instance.call("run", &[Value::I32(1000)]), instance.fuel_used())
+    };
+    assert_eq!(with(needed), (Ok(vec![Value::I32(0)]), needed));
+    let (result, used) = with(needed - 1);
+    assert!(matches!(result, Err(Error::OutOfFuel { limit, .. }) if limit == needed - 1), "{result:?}");
+    assert_eq!(used, needed - 1);
+}
+
+/// Fuel of a call of `run` beyond the count of its instructions.
+fn surcharge(source: &str, argument: i32) -> u64 {
+    let (mut ours, mut theirs) = (instance(source, metered), instance(source, naive));
+    let left = ours.call("run", &[Value::I32(argument)]);
+    assert_eq!(left, theirs.call("run", &[Value::I32(argument)]));
+    assert!(left.is_ok(), "{left:?}");
+    ours.fuel_used() - theirs.fuel_used()
+}
+
+#[test]
+fn bulk_memory_costs_a_sixteenth_of_its_bytes() {
+    let call = ENGINE_CALL_FUEL as u64;
+    let fill = r#"(module (memory 16) (func (export "run") (param i32)
+        (memory.fill (i32.const 0) (i32.const 7) (local.get 0))))"#;
+    assert_eq!(surcharge(fill, 0), call);
+    assert_eq!(surcharge(fill, 15), call);
+    assert_eq!(surcharge(fill, 1 << 20), call + (1 << 16));
+    let copy = r#"(module (memory 16) (func (export "run") (param i32)
+        (memory.copy (i32.const 0) (i32.const 64) (local.get 0))))"#;
+    assert_eq!(surcharge(copy, 800), call + 50);
+    let init = r#"(module (memory 1) (data $d "0123456789abcdef0123456789abcdef") (func (export "run") (param i32)
+        (memory.init $d (i32.const 0) (i32.const 0) (local.get 0)) (data.drop $d)))"#;
+    assert_eq!(surcharge(init, 32), 2 * call + 2);
+}
+
+#[test]
+fn tables_cost_their_elements() {
+    let call = ENGINE_CALL_FUEL as u64;
+    let fill = r#"(module (table $t 5000 funcref) (func (export "run") (param i32)
+        (table.fill $t (i32.const 0) (ref.null func) (local.get 0))))"#;
+    assert_eq!(surcharge(fill, 4321), call + 4321);
+    let copy = r#"(module (table $t 5000 funcref) (func (export "run") (param i32)
+        (table.copy $t $t (i32.const 0) (i32.const 9) (local.get 0))))"#;
+    assert_eq!(surcharge(copy, 1234), call + 1234);
+    let grow = r#"(module (table $t 1 funcref) (func (export "run") (param i32) (result i32)
+        (table.grow $t (ref.null func) (local.get 0))))"#;
+    assert_eq!(surcharge(grow, 777), call + 777);
+    assert_eq!(surcharge(grow, -1), call, "growth that fails costs nothing more");
+}
+
+#[test]
+fn memory_growth_costs_what_zeroing_would() {
+    let call = ENGINE_CALL_FUEL as u64;
+    let grow = r#"(module (memory 1) (func (export "run") (param i32) (result i32)
+        (memory.grow (local.get 0))))"#;
+    assert_eq!(surcharge(grow, 3), call + 3 * 4096);
+    assert_eq!(surcharge(grow, 1 << 12), call, "growth that fails costs nothing more");
+}
+
+#[test]
+fn an_exhausted_guest_does_not_run_the_rest_of_its_callers() {
+    // Each of 1,000 frames would add 200 after its callee returns; the fuel is gone long before.
+    let step = "(i32.store (i32.const 0) (i32.add (i32.load (i32.const 0)) (i32.const 1)))".repeat(200);
+    let source = format!(
+        r#"(module (memory (export "memory") 1)
+        (func $f (export "run") (param i32)
+          (if (local.get 0) (then (call $f (i32.sub (local.get 0) (i32.const 1)))))
+          {step}))"#
+    );
+    let runtime = Runtime::new(Limits::default().max_fuel(20_000));
+    let mut instance = runtime.compile(source.as_bytes()).unwrap().instantiate().unwrap();
+    let error = instance.call("run", &[Value::I32(1000)]).unwrap_err();
+    assert_eq!(error.code(), "LLMDB-W06", "{error}");
+    let added = u32::from_le_bytes(instance.read("run", 0, 4).unwrap().try_into().unwrap());
+    assert!(added > 0 && added < 20_000 / 7 + 200, "{added} additions ran");
+}

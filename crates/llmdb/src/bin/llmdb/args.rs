@@ -1,0 +1,324 @@
+//! The command line, and its help.
+//!
+//! Not here: what the commands do (`commands`, `demo`).
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use llmdb::lines::{Times, key, time};
+use llmdb::{CommitTime, Known, Period, ValidTime};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done; for ask: every question was answered
+  1  get: nothing is in force; check: damage was found; ask: a question failed
+  2  the input or the surroundings are at fault, and nothing was half-applied: a bad argument or line, a
+     database that another process owns, a directory that cannot be written, a full disk
+  3  the database cannot be opened: it is missing, empty, truncated, damaged, or not one of this version
+  4  any other failure of reading or writing
+
+Times are RFC 3339 with an offset (2023-03-27T09:00:00Z) or whole microseconds since 1970.
+Keys are text, or base64:... for any bytes. Output is a table on a terminal and JSON elsewhere; --format
+decides otherwise.";
+
+/// An embedded, single-file database that never forgets what it knew.
+#[derive(Debug, Parser)]
+#[command(name = "llmdb", version, after_help = EXIT_CODES, max_term_width = 110)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Load real data and watch the database answer "what did we believe, when, about when?"
+    #[command(after_help = "\
+Loads 32 releases of the IANA time zone database into a file of its own, and asks it about a call in Beirut
+on 2023-03-27. A file that the demo did not make is never touched.
+
+Examples:
+  llmdb demo
+  llmdb demo --path /tmp/zones.llmdb --format json")]
+    Demo(Demo),
+    /// Apply operations, given as JSON lines, to a database
+    #[command(after_help = "\
+One line is one operation; lines in a row with the same \"commit\" (else the same \"tx\") are one transaction.
+Each transaction is answered when it is durable. The first bad line ends the run: its transaction is refused
+whole, earlier ones stay. See docs/json-lines.md.
+
+Examples:
+  llmdb apply agent.llmdb facts.jsonl
+  echo '{\"op\":\"put\",\"key\":\"home\",\"value\":\"Oslo\"}' | llmdb apply agent.llmdb")]
+    Apply(Stream),
+    /// Answer questions, given as JSON lines, from a database
+    #[command(after_help = "\
+One line is one question: get, scan, timeline, history, versions, diff or changes. Answers come in order and
+repeat the \"id\". See docs/json-lines.md.
+
+Examples:
+  echo '{\"id\":1,\"op\":\"get\",\"key\":\"home\"}' | llmdb ask agent.llmdb
+  llmdb ask agent.llmdb questions.jsonl --times micros")]
+    Ask(Stream),
+    /// Show what is believed about a key
+    #[command(after_help = "\
+Examples:
+  llmdb get agent.llmdb home
+  llmdb get agent.llmdb home --valid-at 2023-03-27T09:00:00Z --known-at 2023-03-25T00:00:00Z
+  llmdb get demo.llmdb tz:Asia/Beirut --valid-at 2023-03-27T09:00:00Z --at-commit 19")]
+    Get(Get),
+    /// Record that a key has a value
+    #[command(after_help = "\
+What was believed before stays in the history.
+
+Examples:
+  llmdb put agent.llmdb home '\"Oslo\"'
+  llmdb put agent.llmdb home '{\"city\":\"Oslo\"}' --valid-from 2023-01-01T00:00:00Z
+  llmdb put agent.llmdb report - < report.json")]
+    Put(Put),
+    /// Record that a key has no value
+    #[command(after_help = "\
+What was believed before stays in the history.
+
+Examples:
+  llmdb delete agent.llmdb home
+  llmdb delete agent.llmdb home --valid-from 2023-01-01T00:00:00Z --valid-to 2023-02-01T00:00:00Z")]
+    Delete(Delete),
+    /// Show what was believed about one instant of the world, when
+    #[command(after_help = "\
+Examples:
+  llmdb history demo.llmdb tz:Asia/Beirut --valid-at 2023-03-27T09:00:00Z
+  llmdb history agent.llmdb home --known-at 2023-03-25T00:00:00Z")]
+    History(History),
+    /// Show what is believed about a key over valid time
+    #[command(after_help = "\
+Examples:
+  llmdb timeline demo.llmdb tz:Asia/Beirut
+  llmdb timeline demo.llmdb tz:Asia/Beirut --known-at 2023-03-25T00:00:00Z --valid-at 2023-03-27T09:00:00Z
+  llmdb timeline demo.llmdb tz:Asia/Beirut --valid-from 2023-01-01T00:00:00Z --valid-to 2024-01-01T00:00:00Z")]
+    Timeline(Timeline),
+    /// Show sizes and counts
+    #[command(after_help = "Example:\n  llmdb stat agent.llmdb --format json")]
+    Stat(Whole),
+    /// Read every page that is in use and verify it
+    #[command(after_help = "Example:\n  llmdb check agent.llmdb && echo sound")]
+    Check(Whole),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// The file to make
+    #[arg(long, default_value = "demo.llmdb")]
+    pub(crate) path: PathBuf,
+    /// How to print [default: table]
+    #[arg(long)]
+    pub(crate) format: Option<Format>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Stream {
+    /// The database; apply creates it when it is missing
+    pub(crate) db: PathBuf,
+    /// Where the lines come from; - is standard input
+    #[arg(default_value = "-")]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) times: TimesArg,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Get {
+    #[command(flatten)]
+    pub(crate) key: Key,
+    /// The instant of the world [default: now]
+    #[arg(long, value_name = "T", value_parser = micros, allow_hyphen_values = true)]
+    pub(crate) valid_at: Option<i64>,
+    #[command(flatten)]
+    pub(crate) known: KnownArgs,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Put {
+    #[command(flatten)]
+    pub(crate) key: Key,
+    /// The value, as JSON; - reads it from standard input
+    #[arg(allow_hyphen_values = true)]
+    pub(crate) value: String,
+    #[command(flatten)]
+    pub(crate) period: PeriodArgs,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Delete {
+    #[command(flatten)]
+    pub(crate) key: Key,
+    #[command(flatten)]
+    pub(crate) period: PeriodArgs,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct History {
+    #[command(flatten)]
+    pub(crate) key: Key,
+    /// The instant of the world [default: now]
+    #[arg(long, value_name = "T", value_parser = micros, allow_hyphen_values = true)]
+    pub(crate) valid_at: Option<i64>,
+    #[command(flatten)]
+    pub(crate) known: KnownArgs,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Timeline {
+    #[command(flatten)]
+    pub(crate) key: Key,
+    /// Only the piece that covers this instant of the world
+    #[arg(long, value_name = "T", value_parser = micros, allow_hyphen_values = true,
+          conflicts_with_all = ["valid_from", "valid_to"])]
+    pub(crate) valid_at: Option<i64>,
+    /// Only pieces that end after this
+    #[arg(long, value_name = "T", value_parser = micros, allow_hyphen_values = true)]
+    pub(crate) valid_from: Option<i64>,
+    /// Only pieces that begin before this
+    #[arg(long, value_name = "T", value_parser = micros, allow_hyphen_values = true)]
+    pub(crate) valid_to: Option<i64>,
+    /// Cut the pieces to the window
+    #[arg(long)]
+    pub(crate) clamp: bool,
+    #[command(flatten)]
+    pub(crate) known: KnownArgs,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Whole {
+    /// The database
+    pub(crate) db: PathBuf,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Key {
+    /// The database
+    pub(crate) db: PathBuf,
+    /// The key: text, or base64:...
+    #[arg(value_parser = key_bytes)]
+    pub(crate) key: KeyBytes,
+    /// The collection
+    #[arg(long, default_value = "main")]
+    pub(crate) collection: String,
+}
+
+/// The bytes of a key. (A type of its own, since clap takes a plain `Vec` as a list of arguments.)
+#[derive(Debug, Clone)]
+pub(crate) struct KeyBytes(pub(crate) Vec<u8>);
+
+#[derive(Debug, Args)]
+pub(crate) struct KnownArgs {
+    /// As known at this time [default: the newest commit]
+    #[arg(long, value_name = "T", value_parser = micros, allow_hyphen_values = true, conflicts_with = "at_commit")]
+    known_at: Option<i64>,
+    /// As known at this commit; -1 is before the first
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    at_commit: Option<i64>,
+}
+
+impl KnownArgs {
+    pub(crate) fn known(&self) -> Known {
+        match (self.known_at, self.at_commit) {
+            (Some(at), _) => Known::At(CommitTime::from_micros(at)),
+            (_, Some(commit)) => Known::Commit(commit),
+            _ => Known::Latest,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PeriodArgs {
+    /// From when on in the world; null is "since ever" [default: the commit]
+    #[arg(long, value_name = "T", value_parser = bound, allow_hyphen_values = true)]
+    valid_from: Option<Bound>,
+    /// Until when in the world; null is "without end" [default: null]
+    #[arg(long, value_name = "T", value_parser = bound, allow_hyphen_values = true)]
+    valid_to: Option<Bound>,
+}
+
+impl PeriodArgs {
+    /// The period of an operation that commits at `commit`.
+    pub(crate) fn period(&self, commit: CommitTime) -> Result<Period, llmdb::Error> {
+        let from = self.valid_from.unwrap_or(Bound(Some(commit.micros())));
+        let to = self.valid_to.unwrap_or(Bound(None));
+        Ok(period(from.0, to.0)?)
+    }
+}
+
+/// A time, or an open end.
+#[derive(Debug, Clone, Copy)]
+struct Bound(Option<i64>);
+
+#[derive(Debug, Args)]
+pub(crate) struct TimesArg {
+    /// How times are printed
+    #[arg(long, value_enum, default_value_t = TimesForm::Rfc3339)]
+    times: TimesForm,
+}
+
+impl TimesArg {
+    pub(crate) fn times(&self) -> Times {
+        match self.times {
+            TimesForm::Rfc3339 => Times::Rfc3339,
+            TimesForm::Micros => Times::Micros,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum TimesForm {
+    /// 2023-03-27T09:00:00Z
+    Rfc3339,
+    /// microseconds since 1970
+    Micros,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Output {
+    /// How to print [default: table on a terminal, else json]
+    #[arg(long)]
+    pub(crate) format: Option<Format>,
+    #[command(flatten)]
+    pub(crate) times: TimesArg,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+}
+
+/// A period whose ends were checked when they were read; `None` is an open end.
+pub(crate) fn period(from: Option<i64>, to: Option<i64>) -> Result<Period, llmdb_temporal::Error> {
+    let end = |at: Option<i64>, open| at.map_or(Ok(open), ValidTime::from_micros);
+    Period::new(end(from, ValidTime::NEG_INF)?, end(to, ValidTime::POS_INF)?)
+}
+
+fn micros(text: &str) -> Result<i64, String> {
+    time::parse_argument(text).map_err(|(_, message)| message)
+}
+
+fn bound(text: &str) -> Result<Bound, String> {
+    if text == "null" { Ok(Bound(None)) } else { micros(text).map(|at| Bound(Some(at))) }
+}
+
+fn key_bytes(text: &str) -> Result<KeyBytes, String> {
+    key::parse_argument(text).map(KeyBytes).map_err(|(_, message)| message)
+}

@@ -1,0 +1,105 @@
+//! Exit codes, and what a failure says.
+//!
+//! Invariants
+//! 1. A failure names its stable code, and goes to standard error.
+//! 2. The codes are those that `llmdb --help` lists.
+
+use std::io;
+use std::process::ExitCode;
+
+use llmdb::Error;
+
+/// Done.
+pub(crate) const DONE: u8 = 0;
+/// Nothing found, or damage found.
+pub(crate) const NO: u8 = 1;
+/// The input or the surroundings are at fault.
+pub(crate) const INPUT: u8 = 2;
+/// The database cannot be opened.
+pub(crate) const OPEN: u8 = 3;
+/// Any other failure of reading or writing.
+pub(crate) const IO: u8 = 4;
+
+/// Why a command ends early.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// A failure of the database or of a stream.
+    Database(Error),
+    /// The demo or an argument refuses, in words.
+    Refused(String),
+    /// Standard output went away; nobody listens any more.
+    Closed,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Stream { source, .. } if source.kind() == io::ErrorKind::BrokenPipe => Self::Closed,
+            other => Self::Database(other),
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(source: io::Error) -> Self {
+        Error::Stream { action: "write the output", source }.into()
+    }
+}
+
+impl Failure {
+    /// Says what went wrong, and gives the exit code.
+    pub(crate) fn report(&self) -> ExitCode {
+        match self {
+            Self::Database(error) => {
+                eprintln!("error[{}]: {error}", error.code());
+                ExitCode::from(code(error))
+            }
+            Self::Refused(words) => {
+                eprintln!("error: {words}");
+                ExitCode::from(INPUT)
+            }
+            Self::Closed => ExitCode::from(IO),
+        }
+    }
+}
+
+fn code(error: &Error) -> u8 {
+    match error {
+        Error::Line(_) => INPUT,
+        Error::Store(error) => store_code(error),
+        Error::Temporal(error) => temporal_code(error),
+        Error::Query(llmdb_query::Error::Temporal(error)) => temporal_code(error),
+        Error::Stream { source, .. } => io_code(source),
+        _ => IO,
+    }
+}
+
+fn temporal_code(error: &llmdb_temporal::Error) -> u8 {
+    match error {
+        llmdb_temporal::Error::Store(error) => store_code(error),
+        _ => INPUT,
+    }
+}
+
+fn store_code(error: &llmdb_wal::store::Error) -> u8 {
+    use llmdb_wal::store::Error as E;
+    match error {
+        E::Locked { .. } => INPUT,
+        E::Io(source) => io_code(source),
+        _ => OPEN,
+    }
+}
+
+fn io_code(error: &io::Error) -> u8 {
+    use io::ErrorKind as Kind;
+    match error.kind() {
+        Kind::StorageFull
+        | Kind::QuotaExceeded
+        | Kind::ReadOnlyFilesystem
+        | Kind::PermissionDenied
+        | Kind::NotADirectory
+        | Kind::InvalidData => INPUT,
+        Kind::NotFound => OPEN,
+        _ => IO,
+    }
+}

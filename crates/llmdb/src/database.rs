@@ -1,0 +1,281 @@
+//! Open a database, read from it, write to it.
+//!
+//! Invariants
+//! 1. A [`ReadTxn`] sees one state of the database, whatever is committed meanwhile.
+//! 2. A [`WriteTxn`] that is dropped changes nothing; one that is committed is durable.
+//! 3. Values are tagged (`llmdb_query::Value`): what one interface wrote, another can read.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use llmdb_query::{Answer, Fact, Question, Value};
+use llmdb_temporal::{
+    CommitNumber, CommitStamp, CommitTime, Known, Period, Receipt, Temporal, TemporalRead, TemporalWrite,
+    ValidTime,
+};
+use llmdb_wal::store::StoreOptions;
+
+use crate::Error;
+
+type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// How a database is opened: a builder, with defaults that suit most.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// let db = llmdb::Options::new().page_size(8192).open(dir.path().join("agent.llmdb"))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[non_exhaustive]
+pub struct Options {
+    store: StoreOptions,
+    clock: Clock,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { store: StoreOptions::new(), clock: Arc::new(system_clock) }
+    }
+}
+
+impl Options {
+    /// The defaults: create when missing, pages of 4 KiB, the system's clock.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether a missing file is created. Default true.
+    #[must_use]
+    pub fn create(mut self, yes: bool) -> Self {
+        self.store = self.store.create(yes);
+        self
+    }
+
+    /// Bytes of a page when the file is created: a power of two from 4,096 to 65,536.
+    #[must_use]
+    pub fn page_size(mut self, bytes: usize) -> Self {
+        self.store = self.store.page_size(bytes);
+        self
+    }
+
+    /// Who holds the lock, in words, for the message that others get.
+    #[must_use]
+    pub fn owner(mut self, command: &str) -> Self {
+        self.store = self.store.owner(command);
+        self
+    }
+
+    /// The clock of commits and of [`Database::now`], in microseconds since 1970.
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Opens the database at `path`.
+    ///
+    /// # Errors
+    /// When the file is not a database of this version, is damaged, or is owned by another process; the
+    /// message says which, and nothing is changed.
+    pub fn open(self, path: impl AsRef<Path>) -> Result<Database, Error> {
+        let store = self.store.clock(Arc::clone(&self.clock)).open(path)?;
+        Ok(Database { temporal: Temporal::open(store)?, clock: self.clock })
+    }
+}
+
+/// A database: one file, opened by one process. Clones share it; it closes with the last of them.
+#[derive(Clone)]
+pub struct Database {
+    temporal: Temporal,
+    clock: Clock,
+}
+
+impl Database {
+    /// Opens the database at `path`, and creates it when it is missing.
+    ///
+    /// # Errors
+    /// As of [`Options::open`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        Options::new().open(path)
+    }
+
+    /// A snapshot of now.
+    ///
+    /// # Errors
+    /// When an earlier failure of the disk has closed the database.
+    pub fn begin_read(&self) -> Result<ReadTxn, Error> {
+        Ok(ReadTxn { read: self.temporal.begin_read()? })
+    }
+
+    /// A transaction; waits for the one writer before it.
+    ///
+    /// # Errors
+    /// When an earlier failure of the disk has closed the database.
+    pub fn begin_write(&self) -> Result<WriteTxn, Error> {
+        Ok(WriteTxn { write: self.temporal.begin_write()? })
+    }
+
+    /// This instant of the world, by the database's clock.
+    pub fn now(&self) -> ValidTime {
+        let micros = (self.clock)().clamp(i64::MIN + 1, i64::MAX - 1);
+        ValidTime::from_micros(micros).unwrap_or(ValidTime::POS_INF)
+    }
+
+    /// The layer below: collections of bytes, for callers that bring their own values.
+    pub fn temporal(&self) -> &Temporal {
+        &self.temporal
+    }
+
+    /// Writes everything into the data file and lets go of it.
+    ///
+    /// # Errors
+    /// When that fails; what was committed is in the log and comes back at the next open.
+    pub fn close(self) -> Result<(), Error> {
+        let store = self.temporal.store().clone();
+        drop(self.temporal);
+        Ok(store.close()?)
+    }
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database").finish_non_exhaustive()
+    }
+}
+
+/// One state of the database.
+pub struct ReadTxn {
+    read: TemporalRead,
+}
+
+impl ReadTxn {
+    /// What is believed about `key` at one instant of the world, as known at `known`.
+    ///
+    /// # Errors
+    /// When damage is found.
+    pub fn get(
+        &self,
+        collection: &str,
+        key: impl AsRef<[u8]>,
+        valid_at: ValidTime,
+        known: Known,
+    ) -> Result<Option<Fact>, Error> {
+        let found = self.read.get(collection, key.as_ref(), valid_at, known)?;
+        Ok(found.map(Fact::from_version).transpose()?)
+    }
+
+    /// Answers any question, with at most `limit` rows.
+    ///
+    /// # Errors
+    /// When damage is found; what turns up later comes out of the rows.
+    pub fn ask<'t>(&'t self, question: &'t Question, limit: Option<u64>) -> Result<Answer<'t>, Error> {
+        Ok(llmdb_query::ask(&self.read, question, limit)?)
+    }
+
+    /// The names of the collections.
+    ///
+    /// # Errors
+    /// When damage is found.
+    pub fn collections(&self) -> Result<Vec<String>, Error> {
+        Ok(self.read.collections()?)
+    }
+
+    /// The newest commit of this state; `None` when there is none.
+    pub fn newest(&self) -> Option<CommitStamp> {
+        self.read.newest()
+    }
+
+    /// The layer below: collections of bytes.
+    pub fn temporal(&self) -> &TemporalRead {
+        &self.read
+    }
+}
+
+/// A transaction. Dropping it rolls back.
+pub struct WriteTxn {
+    write: TemporalWrite,
+}
+
+impl WriteTxn {
+    /// The time that this commit will have.
+    pub fn time(&self) -> CommitTime {
+        self.write.time()
+    }
+
+    /// The number that this commit will have.
+    pub fn number(&self) -> CommitNumber {
+        self.write.number()
+    }
+
+    /// Sets the time of this commit, to `wanted` or just after the commit before; call it first.
+    pub fn set_time(&mut self, wanted: CommitTime) -> CommitTime {
+        self.write.set_time(wanted)
+    }
+
+    /// From this commit on, `key` is `value` during `period`.
+    ///
+    /// # Errors
+    /// When the key or collection cannot be stored, or the storage fails.
+    pub fn put(
+        &mut self,
+        collection: &str,
+        key: impl AsRef<[u8]>,
+        period: Period,
+        value: impl Into<Value>,
+    ) -> Result<(), Error> {
+        Ok(self.write.put(collection, key.as_ref(), period, &value.into().encode())?)
+    }
+
+    /// Like [`put`](Self::put), only where a value is in force.
+    ///
+    /// # Errors
+    /// As of [`put`](Self::put).
+    pub fn update(
+        &mut self,
+        collection: &str,
+        key: impl AsRef<[u8]>,
+        period: Period,
+        value: impl Into<Value>,
+    ) -> Result<(), Error> {
+        Ok(self.write.update(collection, key.as_ref(), period, &value.into().encode())?)
+    }
+
+    /// Like [`put`](Self::put), refused when a value is in force anywhere in `period`.
+    ///
+    /// # Errors
+    /// On such an overlap, which leaves the transaction usable; and as of [`put`](Self::put).
+    pub fn insert(
+        &mut self,
+        collection: &str,
+        key: impl AsRef<[u8]>,
+        period: Period,
+        value: impl Into<Value>,
+    ) -> Result<(), Error> {
+        Ok(self.write.insert(collection, key.as_ref(), period, &value.into().encode())?)
+    }
+
+    /// From this commit on, `key` has no value during `period`.
+    ///
+    /// # Errors
+    /// As of [`put`](Self::put).
+    pub fn delete(&mut self, collection: &str, key: impl AsRef<[u8]>, period: Period) -> Result<(), Error> {
+        Ok(self.write.delete(collection, key.as_ref(), period)?)
+    }
+
+    /// Makes it durable. Readers that begin afterwards see it.
+    ///
+    /// # Errors
+    /// When the storage fails; then nothing of it is kept.
+    pub fn commit(self) -> Result<Receipt, Error> {
+        Ok(self.write.commit()?)
+    }
+}
+
+fn system_clock() -> i64 {
+    let micros = |d: std::time::Duration| i64::try_from(d.as_micros()).unwrap_or(i64::MAX);
+    match SystemTime::now().duration_since(UNIX_EPOCH) {
+        Ok(since) => micros(since),
+        Err(before) => -micros(before.duration()),
+    }
+}

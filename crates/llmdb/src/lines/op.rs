@@ -1,0 +1,195 @@
+//! One line of `apply`, understood.
+//!
+//! Not here: which lines make a transaction, and doing it (`apply`).
+
+use llmdb_query::Value;
+use llmdb_temporal::{CommitTime, Period, ValidTime};
+
+use super::fields::Fields;
+use super::{Fault, LineError};
+use crate::{Error, WriteTxn};
+
+/// The collection of a line that names none.
+pub(crate) const DEFAULT_COLLECTION: &str = "main";
+const FIELDS: &str = "op, collection, key, value, valid_from, valid_to, tx, commit";
+
+/// What an operation does.
+#[derive(Debug, Clone, PartialEq)]
+enum Action {
+    Put(Value),
+    Update(Value),
+    Insert(Value),
+    Delete,
+}
+
+/// An operation. `valid_from` is `None` for "from the commit on".
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Op {
+    pub(crate) line: u64,
+    pub(crate) key: Vec<u8>,
+    collection: String,
+    action: Action,
+    valid_from: Option<ValidTime>,
+    valid_to: ValidTime,
+}
+
+impl Op {
+    /// Reads what is left of a line after `tx` and `commit`.
+    pub(crate) fn parse(mut fields: Fields) -> Result<Self, LineError> {
+        let name = required(&mut fields, "op", Fields::string)?;
+        let action = action(&mut fields, &name)?;
+        let collection = fields.string("collection")?.unwrap_or_else(|| DEFAULT_COLLECTION.into());
+        let key = required(&mut fields, "key", Fields::key)?;
+        let valid_from = fields.time("valid_from")?.map(|from| valid(from, ValidTime::NEG_INF));
+        let valid_to = fields.time("valid_to")?.map_or(ValidTime::POS_INF, |to| valid(to, ValidTime::POS_INF));
+        let line = fields.line();
+        fields.finish("an operation", FIELDS)?;
+        Ok(Self { line, key, collection, action, valid_from, valid_to })
+    }
+
+    /// Does it. A refused `insert` is `Ok(Err(..))`: the transaction goes on without it.
+    pub(crate) fn apply(&self, write: &mut WriteTxn) -> Result<Result<(), llmdb_temporal::Error>, Error> {
+        let period = self.period(write.time())?;
+        let (collection, key) = (self.collection.as_str(), self.key.as_slice());
+        let done = match &self.action {
+            Action::Put(value) => write.put(collection, key, period, value.clone()),
+            Action::Update(value) => write.update(collection, key, period, value.clone()),
+            Action::Insert(value) => write.insert(collection, key, period, value.clone()),
+            Action::Delete => write.delete(collection, key, period),
+        };
+        match done {
+            Ok(()) => Ok(Ok(())),
+            Err(Error::Temporal(overlap @ llmdb_temporal::Error::Overlap { .. })) => Ok(Err(overlap)),
+            Err(Error::Temporal(error)) => Err(self.blame(error)),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn period(&self, commit_time: CommitTime) -> Result<Period, LineError> {
+        let from = match self.valid_from {
+            Some(from) => from,
+            None => ValidTime::from_micros(commit_time.micros()).unwrap_or(ValidTime::POS_INF),
+        };
+        Period::new(from, self.valid_to).map_err(|_| {
+            let start = if self.valid_from.is_some() { "valid_from" } else { "the commit's time, since valid_from is missing" };
+            let message = format!("reversed period: the end lies before {start}; a period is [valid_from, valid_to)");
+            LineError::new(self.line, Some("valid_to"), Fault::PeriodReversed, message)
+        })
+    }
+
+    /// Names the line and field when the input is at fault; a fault of the storage stays what it is.
+    fn blame(&self, error: llmdb_temporal::Error) -> Error {
+        match field_at_fault(&error) {
+            Some(field) => LineError::below(self.line, Some(field), error.code(), error.to_string()).into(),
+            None => error.into(),
+        }
+    }
+}
+
+/// Takes a field that must be there.
+pub(crate) fn required<T>(
+    fields: &mut Fields,
+    name: &str,
+    take: impl FnOnce(&mut Fields, &str) -> Result<Option<T>, LineError>,
+) -> Result<T, LineError> {
+    take(fields, name)?.ok_or_else(|| fields.refuse(name, Fault::FieldMissing, "is missing"))
+}
+
+/// A time that was checked when it was read; null is the infinity of its side.
+pub(crate) fn valid(time: Option<i64>, infinity: ValidTime) -> ValidTime {
+    time.and_then(|micros| ValidTime::from_micros(micros).ok()).unwrap_or(infinity)
+}
+
+/// Which field of the input an error of the layer below is about.
+pub(crate) fn field_at_fault(error: &llmdb_temporal::Error) -> Option<&'static str> {
+    use llmdb_temporal::Error as E;
+    match error {
+        E::KeyEmpty | E::KeyTooLong { .. } => Some("key"),
+        E::ValueTooLong { .. } => Some("value"),
+        E::CollectionName { .. } => Some("collection"),
+        _ => None,
+    }
+}
+
+fn action(fields: &mut Fields, name: &str) -> Result<Action, LineError> {
+    match name {
+        "put" => Ok(Action::Put(value(fields)?)),
+        "update" => Ok(Action::Update(value(fields)?)),
+        "insert" => Ok(Action::Insert(value(fields)?)),
+        "delete" => no_value(fields).map(|()| Action::Delete),
+        "erase" | "retain" => {
+            let message = format!("{name:?} is not available yet: a later version brings it");
+            Err(fields.refuse("op", Fault::NotYet, message))
+        }
+        _ => {
+            let message = format!("unknown operation {name:?}; use put, update, insert or delete");
+            Err(fields.refuse("op", Fault::OperationUnknown, message))
+        }
+    }
+}
+
+fn value(fields: &mut Fields) -> Result<Value, LineError> {
+    match fields.take("value") {
+        None => Err(fields.refuse("value", Fault::FieldMissing, "is missing")),
+        Some(serde_json::Value::Null) => {
+            let message = "null stands for \"nothing in force\" in answers; use the operation delete";
+            Err(fields.refuse("value", Fault::FieldType, message))
+        }
+        Some(json) => Ok(Value::Json(json)),
+    }
+}
+
+fn no_value(fields: &mut Fields) -> Result<(), LineError> {
+    match fields.take("value") {
+        None | Some(serde_json::Value::Null) => Ok(()),
+        Some(_) => Err(fields.refuse("value", Fault::FieldConflict, "does not go with delete; leave it out")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(text: &str) -> (String, &'static str) {
+        let error = Op::parse(Fields::of(text)).unwrap_err();
+        (error.field.unwrap_or_default(), error.code)
+    }
+
+    #[test]
+    fn every_bad_field_is_named() {
+        for (text, field, fault) in [
+            (r#"{}"#, "op", Fault::FieldMissing),
+            (r#"{"op":1,"key":"k"}"#, "op", Fault::FieldType),
+            (r#"{"op":"upsert","key":"k","value":1}"#, "op", Fault::OperationUnknown),
+            (r#"{"op":"erase","key":"k"}"#, "op", Fault::NotYet),
+            (r#"{"op":"retain","key":"k"}"#, "op", Fault::NotYet),
+            (r#"{"op":"put","value":1}"#, "key", Fault::FieldMissing),
+            (r#"{"op":"put","key":"","value":1}"#, "key", Fault::BadKey),
+            (r#"{"op":"put","key":7,"value":1}"#, "key", Fault::FieldType),
+            (r#"{"op":"put","key":"k"}"#, "value", Fault::FieldMissing),
+            (r#"{"op":"put","key":"k","value":null}"#, "value", Fault::FieldType),
+            (r#"{"op":"delete","key":"k","value":1}"#, "value", Fault::FieldConflict),
+            (r#"{"op":"put","key":"k","value":1,"collection":2}"#, "collection", Fault::FieldType),
+            (r#"{"op":"put","key":"k","value":1,"valid_from":"soon"}"#, "valid_from", Fault::TimeFormat),
+            (r#"{"op":"put","key":"k","value":1,"valid_to":1e30}"#, "valid_to", Fault::TimeFormat),
+            (r#"{"op":"put","key":"k","value":1,"valid_to":9223372036854775807}"#, "valid_to", Fault::TimeRange),
+            (r#"{"op":"put","key":"k","value":1,"valid":3}"#, "valid", Fault::FieldUnknown),
+        ] {
+            assert_eq!(refusal(text), (field.into(), fault.code()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_missing_start_is_the_commit_and_null_is_unbounded() {
+        let op = |text| Op::parse(Fields::of(text)).unwrap();
+        let at = CommitTime::from_micros(50);
+        let from_now = op(r#"{"op":"put","key":"k","value":1}"#);
+        assert_eq!(from_now.period(at).unwrap().from().micros(), 50);
+        assert_eq!(from_now.period(at).unwrap().to(), ValidTime::POS_INF);
+        let always = op(r#"{"op":"delete","key":"k","value":null,"valid_from":null,"valid_to":null}"#);
+        assert_eq!(always.period(at).unwrap(), Period::ALL);
+        let reversed = op(r#"{"op":"delete","key":"k","valid_to":49}"#);
+        assert_eq!(reversed.period(at).unwrap_err().code, Fault::PeriodReversed.code());
+        assert!(op(r#"{"op":"delete","key":"k","valid_to":50}"#).period(at).is_ok());
+    }
+}
