@@ -2,7 +2,7 @@
 
 use llmdb_btree::{Database, Error, ReadTxn, Tree};
 use llmdb_pager::PagerOptions;
-use llmdb_pager::sim::SimDisk;
+use llmdb_pager::sim::{SimDisk, SimOptions};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -188,7 +188,8 @@ fn limits_are_named() {
 
 #[test]
 fn thousands_of_trees_live_in_one_file() {
-    let disk = Arc::new(SimDisk::new(1));
+    let roomy = SimOptions { file_capacity: 128 << 20, ..SimOptions::default() };
+    let disk = Arc::new(SimDisk::with_options(roomy));
     let db = Database::create(PagerOptions::new().storage(disk.clone()), "/t.llmdb").unwrap();
     for round in 0..3 {
         let mut txn = db.begin_write().unwrap();
@@ -234,4 +235,29 @@ fn space_of_churned_records_is_used_again() {
         sizes.push(db.pager().stat().unwrap().page_count);
     }
     assert!(sizes[59] <= sizes[5], "{sizes:?}");
+}
+
+#[test]
+fn emptied_stretches_take_keys_of_any_prefix_again() {
+    let disk = Arc::new(SimDisk::new(1));
+    let db = Database::create(PagerOptions::new().storage(disk), "/t.llmdb").unwrap();
+    let mut txn = db.begin_write().unwrap();
+    let tree = txn.create_tree("t").unwrap();
+    let mut model = Model::new();
+    let key = |group: u8, n: u32| [&[group; 40][..], &n.to_be_bytes()].concat();
+    for round in 0..6u8 {
+        for group in 1..60u8 {
+            for n in 0..40 {
+                txn.insert(tree, &key(group, n), &[round; 90]).unwrap();
+                model.insert(key(group, n), vec![round; 90]);
+            }
+        }
+        for group in (1..60u8).filter(|group| group % 6 != round) {
+            for n in 0..40 {
+                assert!(txn.remove(tree, &key(group, n)).unwrap());
+                model.remove(&key(group, n));
+            }
+        }
+        same(Some(txn.tree(tree).unwrap()), &model);
+    }
 }

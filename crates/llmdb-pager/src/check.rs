@@ -102,8 +102,9 @@ impl Check<'_> {
     fn metas(&mut self) -> Result<(), Error> {
         let core = &self.pager.core;
         let found = read_metas(&*core.file, &core.path)?;
+        let at_open = self.pager.damaged_metas();
         for slot in 0..2 {
-            if found.damaged[slot] || self.pager.damaged_metas[slot] {
+            if found.damaged[slot] || at_open[slot] {
                 self.report.add(
                     page_of_slot(slot, core.page_size),
                     format!("meta copy {slot} is damaged; the other one is whole and in use"),
@@ -115,7 +116,10 @@ impl Check<'_> {
         read_exact_at(&*core.file, &mut bytes, padding.start)
             .map_err(|e| Error::io(core.doing("reading"), e))?;
         if bytes.iter().any(|byte| *byte != 0) {
-            self.report.add(PageNumber(padding.start / core.page_size as u64), "bytes behind the metas are not zero");
+            self.report.add(
+                PageNumber(padding.start / core.page_size as u64),
+                "bytes behind the metas are not zero",
+            );
         }
         for page in 0..crate::meta::first_page(core.page_size) {
             self.mark(PageNumber(page));
@@ -137,7 +141,8 @@ impl Check<'_> {
 
     fn mark_run(&mut self, run: Run, by: PageNumber) -> bool {
         if run.count == 0 || run.end() > self.page_count {
-            self.report.add(by, format!("it refers to pages {} to {} outside the file", run.start, run.end()));
+            self.report
+                .add(by, format!("it refers to pages {} to {} outside the file", run.start, run.end()));
             return false;
         }
         for page in run.start.0..run.end() {

@@ -61,6 +61,25 @@ impl WriteTxn {
         self.write_checkpoint(owner_area)
     }
 
+    /// Writes the durable meta again with another owner area, and nothing else: two flushes. The checkpoint
+    /// keeps its number, for it holds the same pages.
+    ///
+    /// # Errors
+    /// An I/O error, after which the database must be reopened.
+    pub fn rewrite_owner_area(&mut self, owner_area: [u8; OWNER_AREA_SIZE]) -> Result<(), Error> {
+        let core = self.core.clone();
+        let meta = Meta { owner_area, ..self.writer().meta.clone() };
+        let mut report = CheckpointReport::default();
+        self.writer().write_meta(&core, &meta, &mut report).map_err(|error| core.poison(error))?;
+        self.writer().meta = meta;
+        Ok(())
+    }
+
+    /// The number of the newest durable checkpoint.
+    pub fn durable_checkpoint(&mut self) -> u64 {
+        self.writer().meta.checkpoint
+    }
+
     fn write_checkpoint(&mut self, owner_area: [u8; OWNER_AREA_SIZE]) -> Result<CheckpointReport, Error> {
         let core = self.core.clone();
         let commit = self.commit();
@@ -120,8 +139,9 @@ impl WriteTxn {
             writer.space.touch(*run);
         }
         let mut old_map = Vec::new();
-        let mut layout =
-            writer.space.write_out(commit, &mut |run| old_map.push(run), taken, &|at| read_map_page(core, at))?;
+        let mut layout = writer
+            .space
+            .write_out(commit, &mut |run| old_map.push(run), taken, &|at| read_map_page(core, at))?;
         writer.ensure_len(core)?;
         for run in old_map {
             // No snapshot looks at the map: only the durable checkpoint holds the old page.
@@ -170,7 +190,8 @@ impl WriteTxn {
         let mut homes = HashMap::with_capacity(frames.len());
         let mut rest = frames;
         while !rest.is_empty() {
-            let run = self.writer().allocate_up_to(core, rest.len().min(WRITE_SIZE / core.page_size) as u64)?;
+            let run =
+                self.writer().allocate_up_to(core, rest.len().min(WRITE_SIZE / core.page_size) as u64)?;
             taken.push(run);
             let (group, behind) = rest.split_at(run.count as usize);
             homes.extend(group.iter().zip(run.start.0..).map(|(index, page)| (*index, PageNumber(page))));

@@ -44,7 +44,9 @@ pub enum Error {
         known: u32,
     },
     /// A file that ends before its content does.
-    #[error("{path} is truncated: {found} bytes, but its header speaks of {expected}; restore it from a backup")]
+    #[error(
+        "{path} is truncated: {found} bytes, but its header speaks of {expected}; restore it from a backup"
+    )]
     Truncated {
         /// The path opened.
         path: PathBuf,

@@ -3,12 +3,10 @@
 //! Invariants
 //! 1. A file is looked at before anything is made beside it: what is not ours stays untouched.
 //! 2. A new file has its name only when its content is durable.
-//! 3. The lock is held for as long as the [`Pager`] or a transaction lives.
+//! 3. The lock is held for as long as the [`Pager`], a snapshot or a transaction lives.
 
 use crate::error::Error;
-use crate::meta::{
-    META_AREA_SIZE, META_OFFSETS, Metas, OWNER_AREA_SIZE, first_meta, first_page, read_metas,
-};
+use crate::meta::{META_AREA_SIZE, META_OFFSETS, Metas, OWNER_AREA_SIZE, first_meta, first_page, read_metas};
 use crate::page::{PAGE_SIZE_DEFAULT, check_page_size};
 use crate::snapshot::{Core, Snapshot, State, Validate};
 use crate::space::Space;
@@ -18,6 +16,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Address space taken for the file's map: it grows inside without moving.
 const MAP_RESERVE: u64 = 1 << 40;
@@ -161,12 +160,7 @@ impl PagerOptions {
         storage.sync_dir(path).map_err(|e| Error::io(doing("flushing the folder of"), e))
     }
 
-    fn fill_new_file(
-        &self,
-        file: &dyn File,
-        size: u64,
-        doing: &dyn Fn(&str) -> String,
-    ) -> Result<(), Error> {
+    fn fill_new_file(&self, file: &dyn File, size: u64, doing: &dyn Fn(&str) -> String) -> Result<(), Error> {
         file.allocate(0, size).map_err(|e| Error::allocation(doing("reserving"), size, e))?;
         let identity = random_identity().map_err(|e| Error::io("asking the system for random bytes", e))?;
         let meta = first_meta(self.page_size, identity, self.owner_area).encode();
@@ -197,11 +191,17 @@ impl PagerOptions {
             meta.seed(),
             self.validate,
             state.clone(),
+            lock,
         ));
         let space = Space::new(meta.page_size, meta.page_count, meta.space_root);
         let owner_area = meta.owner_area;
         let slot = WriterSlot::new(Writer::new(space, meta, slot, file_len, state));
-        Ok(Pager { core, slot: Arc::new(slot), owner_area, damaged_metas: damaged, _lock: Arc::from(lock) })
+        Ok(Pager {
+            core,
+            slot: Arc::new(slot),
+            owner_area,
+            damaged_metas: Arc::new(damaged.map(AtomicBool::new)),
+        })
     }
 }
 
@@ -217,8 +217,8 @@ pub struct Pager {
     pub(crate) core: Arc<Core>,
     slot: Arc<WriterSlot>,
     owner_area: [u8; OWNER_AREA_SIZE],
-    pub(crate) damaged_metas: [bool; 2],
-    _lock: Arc<dyn Lock>,
+    /// Copies of the meta that were not whole at open.
+    damaged_metas: Arc<[AtomicBool; 2]>,
 }
 
 impl Pager {
@@ -243,6 +243,28 @@ impl Pager {
     /// The owner area of the meta that was found at open.
     pub fn owner_area(&self) -> [u8; OWNER_AREA_SIZE] {
         self.owner_area
+    }
+
+    /// Which copies of the meta were not whole at open, since the last [`Pager::heal_metas`].
+    pub fn damaged_metas(&self) -> [bool; 2] {
+        [0, 1].map(|slot: usize| self.damaged_metas[slot].load(Ordering::Relaxed))
+    }
+
+    /// Writes both copies of the meta anew where one was not whole, for a caller who knows that a crash
+    /// tore it. What is not healed is damage to [`Pager::check`].
+    ///
+    /// # Errors
+    /// An I/O error, after which the database must be reopened.
+    pub fn heal_metas(&self) -> Result<(), Error> {
+        if self.damaged_metas().contains(&true) {
+            let mut txn = self.begin_write()?;
+            let area = txn.writer().meta.owner_area;
+            txn.rewrite_owner_area(area)?;
+            for slot in &*self.damaged_metas {
+                slot.store(false, Ordering::Relaxed);
+            }
+        }
+        Ok(())
     }
 
     /// The file's path.
@@ -349,7 +371,9 @@ fn map_file(file: &dyn File, path: &Path, needed: u64) -> Result<Map, Error> {
                     io::ErrorKind::OutOfMemory.into(),
                 ));
             }
-            Err(_) if reserve > needed.max(MAP_RESERVE_MIN) => reserve = (reserve / 4).max(needed).max(MAP_RESERVE_MIN),
+            Err(_) if reserve > needed.max(MAP_RESERVE_MIN) => {
+                reserve = (reserve / 4).max(needed).max(MAP_RESERVE_MIN)
+            }
             Err(error) => {
                 return Err(Error::io(format!("mapping {reserve} bytes of {}", path.display()), error));
             }

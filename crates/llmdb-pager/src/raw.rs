@@ -182,10 +182,13 @@ mod tests {
         pool.ensure(3);
         // SAFETY: nobody else knows the frame yet.
         unsafe { pool.bytes_mut(3) }.fill(7);
-        let reader = { let pool = pool.clone(); std::thread::spawn(move || {
-            // SAFETY: frame 3 is not written after the thread was made.
-            unsafe { pool.bytes(3) }.iter().all(|byte| *byte == 7)
-        }) };
+        let reader = {
+            let pool = pool.clone();
+            std::thread::spawn(move || {
+                // SAFETY: frame 3 is not written after the thread was made.
+                unsafe { pool.bytes(3) }.iter().all(|byte| *byte == 7)
+            })
+        };
         // SAFETY: frame 4 is only ours.
         unsafe { pool.bytes_mut(4) }.fill(8);
         assert!(reader.join().unwrap());

@@ -11,7 +11,7 @@
 use crate::error::Error;
 use crate::page::{Page, PageNumber, Ref, verify};
 use crate::raw::FramePool;
-use crate::storage::{File, Map};
+use crate::storage::{File, Lock, Map};
 use crate::verified::Verified;
 use std::fmt;
 use std::path::PathBuf;
@@ -44,6 +44,8 @@ pub(crate) struct Core {
     pub(crate) validate: Validate,
     pub(crate) poison: OnceLock<String>,
     current: RwLock<Arc<State>>,
+    /// Held for as long as anything may look at the file.
+    _lock: Box<dyn Lock>,
 }
 
 impl Core {
@@ -56,6 +58,7 @@ impl Core {
         seed: u64,
         validate: Validate,
         first: Arc<State>,
+        lock: Box<dyn Lock>,
     ) -> Self {
         Self {
             path,
@@ -68,6 +71,7 @@ impl Core {
             validate,
             poison: OnceLock::new(),
             current: RwLock::new(first),
+            _lock: lock,
         }
     }
 
@@ -104,7 +108,8 @@ impl Core {
         let page = Page::new(bytes);
         if !self.verified.contains(number) {
             verify(bytes, self.seed, number)?;
-            (self.validate)(page).map_err(|rule| Error::damaged(number, rule, "a sound page", "a broken one"))?;
+            (self.validate)(page)
+                .map_err(|rule| Error::damaged(number, rule, "a sound page", "a broken one"))?;
             for reference in page.references() {
                 if reference.is_dirty() || reference.number().0 >= state.page_count {
                     return Err(Error::damaged(
@@ -160,7 +165,12 @@ impl Core {
         let bytes = self.file_bytes(state, start, len)?;
         if !self.verified.contains(start) {
             if !intact(bytes) {
-                return Err(Error::damaged(start, "a large value's hash does not fit", "its hash", "another"));
+                return Err(Error::damaged(
+                    start,
+                    "a large value's hash does not fit",
+                    "its hash",
+                    "another",
+                ));
             }
             self.verified.insert(start);
         }
@@ -170,7 +180,10 @@ impl Core {
 
 impl fmt::Debug for Core {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Core").field("path", &self.path).field("page_size", &self.page_size).finish_non_exhaustive()
+        f.debug_struct("Core")
+            .field("path", &self.path)
+            .field("page_size", &self.page_size)
+            .finish_non_exhaustive()
     }
 }
 

@@ -158,7 +158,12 @@ impl Space {
                     level.len() as u64,
                 ));
             }
-            entries.extend(level.into_iter().map(|(at, free)| Entry { at, free, durable_free: free, dirty: false }));
+            entries.extend(level.into_iter().map(|(at, free)| Entry {
+                at,
+                free,
+                durable_free: free,
+                dirty: false,
+            }));
             if entries.len() == 1 {
                 // A single region stands at the root, with no index to say how much of it is free.
                 entries[0].free = u32::MAX;
@@ -193,7 +198,12 @@ impl Space {
                 && height > 0
                 && (1..=fan).contains(&page.ref_count());
             if !sound {
-                return Err(Error::damaged(at.number(), "the allocation index is broken", u64::from(height), u64::from(page.level())));
+                return Err(Error::damaged(
+                    at.number(),
+                    "the allocation index is broken",
+                    u64::from(height),
+                    u64::from(page.level()),
+                ));
             }
             for index in 0..page.ref_count() {
                 let free = read_u32(&bytes, HEADER_SIZE + fan * REF_SIZE + index * COUNT_SIZE);
@@ -203,7 +213,12 @@ impl Space {
         if height > 1 {
             let child = read(below[0].0)?;
             if Page::new(&child).level() + 1 != height {
-                return Err(Error::damaged(below[0].0.number(), "levels of the allocation index do not fall", u64::from(height) - 1, u64::from(Page::new(&child).level())));
+                return Err(Error::damaged(
+                    below[0].0.number(),
+                    "levels of the allocation index do not fall",
+                    u64::from(height) - 1,
+                    u64::from(Page::new(&child).level()),
+                ));
             }
         }
         Ok(below)

@@ -59,7 +59,12 @@ impl Verified {
 fn place(page: PageNumber) -> (usize, usize, usize, u64) {
     let chunk = page.0 / PAGES_PER_CHUNK;
     let bit = page.0 % PAGES_PER_CHUNK;
-    ((chunk / CHUNKS_PER_TABLE) as usize, (chunk % CHUNKS_PER_TABLE) as usize, bit as usize / 64, 1 << (bit % 64))
+    (
+        (chunk / CHUNKS_PER_TABLE) as usize,
+        (chunk % CHUNKS_PER_TABLE) as usize,
+        bit as usize / 64,
+        1 << (bit % 64),
+    )
 }
 
 #[cfg(test)]

@@ -195,7 +195,9 @@ impl Writer {
         // A disk with no room for the step may have room for what is needed.
         let reached = match reserve(grown) {
             Ok(()) => grown,
-            Err(_) if needed < grown => reserve(needed).map(|()| needed).map_err(|e| self.growth(core, needed, e))?,
+            Err(_) if needed < grown => {
+                reserve(needed).map(|()| needed).map_err(|e| self.growth(core, needed, e))?
+            }
             Err(error) => return Err(self.growth(core, needed, error)),
         };
         self.file_len = reached;
@@ -492,13 +494,22 @@ impl WriteTxn {
         Ok(())
     }
 
+    /// Does everything that could still keep the new state from being published. What publishes behind a
+    /// log calls it before the log record is written.
+    ///
+    /// # Errors
+    /// Only where the file's map cannot grow.
+    pub fn prepare(&mut self) -> Result<(), Error> {
+        self.widen_view()
+    }
+
     /// Makes the new state visible to snapshots that begin from now on. Its durability is the caller's
     /// affair: a log record flushed before, or a checkpoint.
     ///
     /// # Errors
     /// Only where the file's map cannot grow; then nothing changed.
     pub fn publish(mut self) -> Result<(), Error> {
-        self.widen_view()?;
+        self.prepare()?;
         let root = self.root;
         self.install(root);
         Ok(())
@@ -626,6 +637,9 @@ impl PageSource for WriteTxn {
 
 impl std::fmt::Debug for WriteTxn {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("WriteTxn").field("commit", &self.commit).field("root", &self.root).finish_non_exhaustive()
+        f.debug_struct("WriteTxn")
+            .field("commit", &self.commit)
+            .field("root", &self.root)
+            .finish_non_exhaustive()
     }
 }

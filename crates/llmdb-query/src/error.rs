@@ -8,7 +8,9 @@ pub enum Error {
     #[error(transparent)]
     Temporal(#[from] llmdb_temporal::Error),
     /// A stored value has no tag byte.
-    #[error("a stored value is empty; every value starts with a tag byte, so this one was not written by LLMDB")]
+    #[error(
+        "a stored value is empty; every value starts with a tag byte, so this one was not written by LLMDB"
+    )]
     ValueEmpty,
     /// A stored value has a tag that this version does not know.
     #[error("a stored value has the unknown tag {tag:#04x}; a newer version may have written it")]

@@ -15,13 +15,21 @@ use crate::{Answer, ChangeRow, DiffRow, Error, Fact, KeyRange, Question, Row, Ro
 ///
 /// # Errors
 /// When the layer below refuses the question or finds damage; later damage comes out of [`Rows`].
-pub fn ask<'t>(read: &'t TemporalRead, question: &'t Question, limit: Option<u64>) -> Result<Answer<'t>, Error> {
+pub fn ask<'t>(
+    read: &'t TemporalRead,
+    question: &'t Question,
+    limit: Option<u64>,
+) -> Result<Answer<'t>, Error> {
     let rows = match question {
         Question::Get { collection, key, valid_at, known } => {
             let found = read.get(collection, key, *valid_at, *known)?;
-            return Ok(Answer::Fact(found.map(|version| Fact::from_version(version).map(Box::new)).transpose()?));
+            return Ok(Answer::Fact(
+                found.map(|version| Fact::from_version(version).map(Box::new)).transpose()?,
+            ));
         }
-        Question::Scan { collection, keys, valid_at, known } => scan(read, collection, keys, *valid_at, *known, limit)?,
+        Question::Scan { collection, keys, valid_at, known } => {
+            scan(read, collection, keys, *valid_at, *known, limit)?
+        }
         Question::Timeline { collection, key, window, clamp, known } => {
             let pieces = read.timeline(collection, key, *window, *known)?;
             let window = clamp.then_some(*window);

@@ -17,7 +17,7 @@
 //!
 //! Not here: the content of the trees.
 
-use llmdb_wal::store::Tree;
+use llmdb_wal::Tree;
 
 use crate::error::Error;
 

@@ -14,7 +14,7 @@
 //! Cost: operations are grouped by key in memory, [`PASS_SIZE`] at a time, without their values; each group is
 //! another pass over the log and the trees.
 //!
-//! Not here: pages and checksums (`llmdb_wal::store::Store::check`).
+//! Not here: pages and checksums (`llmdb_wal::Store::check`).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -381,5 +381,35 @@ impl std::fmt::Display for Shown<'_> {
                 write!(f, "a value of {} bytes asserted by commit {}", belief.value.len(), belief.asserted)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Period, Temporal};
+    use std::sync::Arc;
+
+    #[test]
+    fn several_passes_look_at_the_same_as_one_and_progress_rises_to_the_end() {
+        let disk = Arc::new(llmdb_pager::sim::SimDisk::new(1));
+        let store = llmdb_wal::StoreOptions::new().storage(disk).open("check.llmdb").unwrap();
+        let db = Temporal::open(store).unwrap();
+        for round in 0..3u8 {
+            let mut tx = db.begin_write().unwrap();
+            for key in 0..40u8 {
+                let from = ValidTime::from_micros(i64::from(round)).unwrap();
+                tx.put(["one", "two"][usize::from(key % 2)], &[key], Period::since(from), &[round]).unwrap();
+            }
+            tx.commit().unwrap();
+        }
+        let read = db.begin_read().unwrap();
+        let whole = read.check(&mut |_, _| {}).unwrap();
+        assert_eq!((whole.collections, whole.operations, whole.keys), (2, 120, 40));
+        let mut seen = Vec::new();
+        let parts = read.check_in_passes_of(7, &mut |done, total| seen.push((done, total))).unwrap();
+        assert_eq!(parts, whole);
+        assert!(seen.windows(2).all(|pair| pair[0].0 <= pair[1].0 && pair[0].1 == pair[1].1));
+        assert!(seen.last().is_some_and(|(done, total)| done == total));
     }
 }

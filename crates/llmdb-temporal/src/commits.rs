@@ -9,7 +9,7 @@
 //!
 //! Not here: choosing the time of a commit (the store does).
 
-use llmdb_wal::store::{ReadTxn, Tree};
+use llmdb_wal::{ReadTxn, Tree};
 
 use crate::catalog;
 use crate::encoding::{ordered, unordered};

@@ -1,10 +1,10 @@
 //! The front door: a database of bitemporal collections over a store.
 //!
-//! Not here: opening files (`llmdb_wal::store::StoreOptions`).
+//! Not here: opening files (`llmdb_wal::StoreOptions`).
 
 use std::fmt;
 
-use llmdb_wal::store::Store;
+use llmdb_wal::Store;
 
 use crate::catalog;
 use crate::error::Error;

@@ -166,6 +166,13 @@ mod tests {
         assert!(BreakPoint::dead(&key, &record(3)).is_ok());
     }
 
+    #[test]
+    fn a_value_asserted_after_it_stood_is_refused() {
+        let record = |asserted| Entry { since: 4, belief: Some(Belief { asserted, value: b"v" }) }.encode();
+        assert_eq!(Entry::decode(&record(5)), Err(EntryError::Asserted { asserted: 5, since: 4 }));
+        assert!(Entry::decode(&record(4)).is_ok());
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -117,7 +117,13 @@ pub enum Error {
 
     /// The store below failed.
     #[error(transparent)]
-    Store(#[from] llmdb_wal::store::Error),
+    Store(#[from] llmdb_wal::Error),
+}
+
+impl From<llmdb_btree::Error> for Error {
+    fn from(error: llmdb_btree::Error) -> Self {
+        Self::Store(error.into())
+    }
 }
 
 impl Error {

@@ -7,7 +7,7 @@
 //!
 //! ```
 //! use llmdb_temporal::{Known, Period, Temporal, ValidTime};
-//! use llmdb_wal::store::StoreOptions;
+//! use llmdb_wal::StoreOptions;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let folder = tempfile::tempdir()?;

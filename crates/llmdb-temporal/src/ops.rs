@@ -22,7 +22,7 @@
 //!
 //! Not here: what the operations did to the timelines (`write`).
 
-use llmdb_wal::store::Tree;
+use llmdb_wal::Tree;
 
 use crate::catalog;
 use crate::entry::take_number;
@@ -125,7 +125,7 @@ impl<'a> Recorded<'a> {
 
 /// A part of the log in order, as (commit, operation).
 pub(crate) struct Log<'t> {
-    range: Option<llmdb_wal::store::Range<'t>>,
+    range: Option<llmdb_wal::Range<'t>>,
 }
 
 impl<'t> Log<'t> {

@@ -17,7 +17,7 @@
 //!
 //! Not here: rectangles (`read::sweep`), changes (`write`).
 
-use llmdb_wal::store::{Cursor, Tree};
+use llmdb_wal::{Cursor, Tree};
 
 use crate::catalog;
 use crate::encoding::{self, DeadKey, LiveKey, dead_key, live_key};

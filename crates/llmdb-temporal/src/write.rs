@@ -22,7 +22,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use llmdb_wal::store::{Store, TreeId, WriteTxn};
+use llmdb_wal::{Store, TreeId, WriteTxn};
 
 use crate::catalog;
 use crate::commits::{self, Commits};
@@ -274,7 +274,7 @@ impl TemporalWrite {
     }
 
     fn meet(&self, trees: CollectionTrees, prefix: &[u8], period: Period) -> Result<Met, Error> {
-        let live = self.live(trees);
+        let live = self.live(trees)?;
         let before = live.before(prefix, period.from)?.map(Stored::from);
         let mut inside: Vec<Stored> =
             live.between(prefix, period.from, period.to)?.into_iter().map(Stored::from).collect();
@@ -309,7 +309,7 @@ impl TemporalWrite {
         request: Request<'_>,
         prefix: &[u8],
     ) -> Result<Vec<Period>, Error> {
-        let pieces = self.live(trees).pieces(prefix, request.period)?;
+        let pieces = self.live(trees)?.pieces(prefix, request.period)?;
         let clip = |valid: Period| {
             let from = valid.from.max(request.period.from);
             Period::between(from, valid.to.min(request.period.to))
@@ -319,7 +319,7 @@ impl TemporalWrite {
 
     fn refuse_overlap(&mut self, request: Request<'_>, prefix: &[u8]) -> Result<(), Error> {
         let Some(trees) = self.open(request.collection)? else { return Ok(()) };
-        let pieces = self.live(trees).pieces(prefix, request.period)?;
+        let pieces = self.live(trees)?.pieces(prefix, request.period)?;
         let Some(first) = pieces.first() else { return Ok(()) };
         Err(Error::Overlap {
             collection: request.collection.to_owned(),
@@ -336,7 +336,7 @@ impl TemporalWrite {
             return Ok(CommitStamp { commit: self.number(), at: self.time() });
         }
         let SystemTrees { commits, times, .. } = self.system;
-        Commits::over(self.txn.tree(commits), self.txn.tree(times)).stamp(commit)
+        Commits::over(self.txn.tree(commits)?, self.txn.tree(times)?).stamp(commit)
     }
 
     fn record(&mut self, collection: u32, request: Request<'_>) -> Result<(), Error> {
@@ -364,7 +364,7 @@ impl TemporalWrite {
         if let Some(trees) = self.collections.get(name) {
             return Ok(Some(*trees));
         }
-        let catalog = self.txn.tree(self.system.catalog);
+        let catalog = self.txn.tree(self.system.catalog)?;
         let Some(number) = catalog::number(Some(catalog), name)? else { return Ok(None) };
         self.open_trees(name, number).map(Some)
     }
@@ -373,7 +373,7 @@ impl TemporalWrite {
         if let Some(trees) = self.open(name)? {
             return Ok(trees);
         }
-        let number = self.txn.tree(self.system.catalog).len() as u32;
+        let number = self.txn.tree(self.system.catalog)?.len() as u32;
         self.txn.insert(self.system.catalog, name.as_bytes(), &number.to_le_bytes())?;
         self.open_trees(name, number)
     }
@@ -386,8 +386,8 @@ impl TemporalWrite {
         Ok(trees)
     }
 
-    fn live(&self, trees: CollectionTrees) -> Live<'_> {
-        Live { tree: self.txn.tree(trees.now), number: trees.number }
+    fn live(&self, trees: CollectionTrees) -> Result<Live<'_>, Error> {
+        Ok(Live { tree: self.txn.tree(trees.now)?, number: trees.number })
     }
 }
 
@@ -415,6 +415,6 @@ impl From<BreakPoint<'_>> for Stored {
 }
 
 /// The public number of a commit: the store counts from 1, where 0 stands for "nothing committed yet".
-fn number_of(seq: llmdb_wal::store::CommitSeq) -> u64 {
+fn number_of(seq: llmdb_wal::CommitSeq) -> u64 {
     seq.saturating_sub(1)
 }

@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::module::{Compiled, ModuleHash};
+use crate::compiled::{Compiled, ModuleHash};
 
 #[derive(Debug)]
 pub(crate) struct Cache {

@@ -7,13 +7,23 @@
 //!
 //! Not here: what the ABI asks of exports (`reducer`).
 
-use wasmparser::{ExternalKind, FuncType, Parser, Payload, TypeRef, Validator, WasmFeatures};
+use wasmparser::{
+    ExternalKind, FuncType, FunctionBody, Operator, Parser, Payload, TypeRef, Validator, WasmFeatures,
+};
 
 use crate::error::{Error, Result};
 use crate::limits::{Limits, TABLE_ELEMENT_BYTES, WASM_PAGE};
 
 /// Export names that begin so belong to the host.
 pub(crate) const RESERVED_PREFIX: &str = "llmdb:";
+
+/// Blocks inside blocks. Compilers' output was seen to reach 278, an interpreter's switch.
+const BLOCK_DEPTH_MAX: u64 = 2_000;
+/// Loops inside loops. Compilers' output was seen to reach 7.
+const LOOP_DEPTH_MAX: u64 = 64;
+
+/// Parameters or results of a type: a call of two bytes would move a thousand of them.
+const SIGNATURE_MAX: u64 = 100;
 
 /// WebAssembly 2.0 and extended constant expressions. So not: threads, memory64, multi-memory, relaxed SIMD,
 /// exceptions, tail calls, garbage collection.
@@ -83,6 +93,55 @@ fn within(module: &str, what: &'static str, size: u64, limit: u64) -> Result<()>
     Err(Error::TooLarge { module: module.to_owned(), what, size, limit })
 }
 
+/// What makes a function expensive to compile. The compiler's work grows with the square of the branches (calls
+/// are among them: the meter tests after each) and of the nesting, and with locals times branches; without a cap
+/// on these a few hundred kilobytes can hold it for minutes.
+#[derive(Default)]
+struct Complexity {
+    locals: u64,
+    branches: u64,
+    block_depth: u64,
+    loop_depth: u64,
+}
+
+impl Complexity {
+    fn of(body: &FunctionBody<'_>) -> wasmparser::Result<Self> {
+        let mut complexity = Self::default();
+        for group in body.get_locals_reader()? {
+            complexity.locals += u64::from(group?.0);
+        }
+        // One entry for each open block: the loops that are open with it.
+        let mut open = Vec::new();
+        let mut operators = body.get_operators_reader()?;
+        while !operators.eof() {
+            let operator = operators.read()?;
+            complexity.branches += branches(&operator);
+            let loop_depth = open.last().copied().unwrap_or(0);
+            match operator {
+                Operator::Block { .. } | Operator::If { .. } => open.push(loop_depth),
+                Operator::Loop { .. } => open.push(loop_depth + 1),
+                Operator::End => drop(open.pop()),
+                _ => {}
+            }
+            complexity.block_depth = complexity.block_depth.max(open.len() as u64);
+            complexity.loop_depth = complexity.loop_depth.max(open.last().copied().unwrap_or(0));
+        }
+        Ok(complexity)
+    }
+}
+
+fn branches(operator: &Operator<'_>) -> u64 {
+    match operator {
+        Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } | Operator::Else => 1,
+        Operator::Br { .. }
+        | Operator::BrIf { .. }
+        | Operator::Call { .. }
+        | Operator::CallIndirect { .. } => 1,
+        Operator::BrTable { targets } => u64::from(targets.len()) + 1,
+        _ => 0,
+    }
+}
+
 struct Walk<'a> {
     module: &'a str,
     limits: &'a Limits,
@@ -98,7 +157,10 @@ impl Walk<'_> {
         match payload {
             Payload::TypeSection(section) => {
                 for ty in section.into_iter_err_on_gc_types() {
-                    self.shape.types.push(ty.map_err(bad)?);
+                    let ty = ty.map_err(bad)?;
+                    let longest = ty.params().len().max(ty.results().len()) as u64;
+                    within(module, "the parameters or results of a type", longest, SIGNATURE_MAX)?;
+                    self.shape.types.push(ty);
                 }
             }
             Payload::ImportSection(section) => {
@@ -163,14 +225,18 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn body(&self, body: &wasmparser::FunctionBody<'_>) -> Result<()> {
+    fn body(&self, body: &FunctionBody<'_>) -> Result<()> {
+        let (module, limits) = (self.module, self.limits);
         let size = body.as_bytes().len() as u64;
-        within(self.module, "a function in bytes", size, self.limits.function_bytes as u64)?;
-        let mut locals = 0u64;
-        for group in body.get_locals_reader().map_err(|error| invalid(self.module, &error))? {
-            locals += u64::from(group.map_err(|error| invalid(self.module, &error))?.0);
-        }
-        within(self.module, "the locals of a function", locals, u64::from(self.limits.local_count))
+        within(module, "a function in bytes", size, limits.function_bytes as u64)?;
+        let complexity = Complexity::of(body).map_err(|error| invalid(module, &error))?;
+        within(module, "the locals of a function", complexity.locals, u64::from(limits.local_count))?;
+        within(module, "the nesting of blocks", complexity.block_depth, BLOCK_DEPTH_MAX)?;
+        within(module, "the nesting of loops", complexity.loop_depth, LOOP_DEPTH_MAX)?;
+        let branch_limit = u64::from(limits.branch_count);
+        within(module, "the branches of a function", complexity.branches, branch_limit)?;
+        let product = (complexity.locals + 1).saturating_mul(complexity.branches);
+        within(module, "locals times branches of a function", product, limits.function_complexity)
     }
 
     /// Shares the memory limit out: what memory and tables need at once, then what tables may grow by, and the

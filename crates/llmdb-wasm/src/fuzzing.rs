@@ -44,10 +44,7 @@ pub fn module_bytes(data: &[u8]) -> usize {
 }
 
 /// Leaves bodies as they are. Only for comparison: such a module is not bounded by fuel.
-pub(crate) fn plain(
-    _frame: &Frame,
-    body: &FunctionBody<'_>,
-) -> Result<wasm_encoder::Function, RewriteError> {
+pub(crate) fn plain(_frame: &Frame, body: &FunctionBody<'_>) -> Result<wasm_encoder::Function, RewriteError> {
     let mut out = RoundtripReencoder.new_function_with_parsed_locals(body)?;
     let mut operators = body.get_operators_reader()?;
     while !operators.eof() {
@@ -70,7 +67,7 @@ fn observe(limits: &Limits, data: &[u8], body: BodyWriter, only: &[bool]) -> Opt
     let runtime = Runtime::new(limits.clone());
     let module = runtime.compile_inner(None, data, body).ok()?;
     // A start function might not end without a meter, so modules with one are only run metered.
-    if !only.is_empty() && module.compiled.shape.start.is_some() {
+    if !only.is_empty() && module.loaded.compiled.shape.start.is_some() {
         return None;
     }
     module.instantiate().ok()?;
@@ -93,7 +90,7 @@ fn observe(limits: &Limits, data: &[u8], body: BodyWriter, only: &[bool]) -> Opt
 }
 
 fn callable(module: &Module) -> Vec<(String, Vec<Value>)> {
-    let shape = &module.compiled.shape;
+    let shape = &module.loaded.compiled.shape;
     let mut functions = Vec::new();
     for (name, kind, index) in &shape.exports {
         let Some(ty) = shape.function_type(*index).filter(|_| *kind == ExternalKind::Func) else { continue };

@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 use wasmer::sys::vm::TrapCode;
 use wasmer::{Extern, Function, Global, Imports, InstantiationError, Memory, RuntimeError, Store};
 
+use crate::compiled::Loaded;
 use crate::engine::failed;
 use crate::error::{Error, Result, Trap};
-use crate::module::Module;
 use crate::rewrite::{FUEL_EXPORT, START_EXPORT};
 
 /// A number that goes into a guest or comes out.
@@ -39,7 +39,7 @@ pub struct Instance {
     store: Store,
     fuel: Global,
     memory: Option<Memory>,
-    module: Module,
+    module: Loaded,
     fuel_last: u64,
     fuel_total: u64,
     elapsed: Duration,
@@ -48,21 +48,21 @@ pub struct Instance {
 
 impl fmt::Debug for Instance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Instance").field("module", &self.module.name()).finish_non_exhaustive()
+        f.debug_struct("Instance").field("module", &self.module.name).finish_non_exhaustive()
     }
 }
 
 impl Instance {
-    pub(crate) fn new(module: Module) -> Result<Self> {
+    pub(crate) fn new(module: Loaded) -> Result<Self> {
         let mut store = Store::new(module.compiled.engine.clone());
         let exports =
             wasmer::Instance::new(&mut store, &module.compiled.code, &Imports::new()).map_err(|error| {
                 match error {
                     InstantiationError::Start(error) => trapped(&module, "instantiation", &error),
-                    other => failed(module.name(), &other),
+                    other => failed(&module.name, &other),
                 }
             })?;
-        let missing = |_| failed(module.name(), "the rewritten module lost its fuel");
+        let missing = |_| failed(&module.name, "the rewritten module lost its fuel");
         let fuel = exports.exports.get_global(FUEL_EXPORT).map_err(missing)?.clone();
         let memory = exports.exports.iter().memories().next().map(|(_, memory)| memory.clone());
         let (fuel_last, fuel_total, elapsed, dead) = (0, 0, Duration::ZERO, None);
@@ -133,15 +133,26 @@ impl Instance {
         written.map_err(|_| self.out_of_bounds(function, pointer, length))
     }
 
-    pub(crate) fn module(&self) -> &Module {
+    pub(crate) fn module(&self) -> &Loaded {
         &self.module
     }
 
     pub(crate) fn abi_error(&self, function: &str, reason: impl Into<String>) -> Error {
         Error::Abi {
-            module: self.module.name().to_owned(),
+            module: self.module.name.to_string(),
             function: function.to_owned(),
             reason: reason.into(),
+        }
+    }
+
+    pub(crate) fn check_alive(&self, function: &str) -> Result<()> {
+        match &self.dead {
+            None => Ok(()),
+            Some(cause) => Err(Error::Dead {
+                module: self.module.name.to_string(),
+                function: function.to_owned(),
+                cause: cause.to_string(),
+            }),
         }
     }
 
@@ -156,13 +167,7 @@ impl Instance {
         function: &str,
         arguments: &[wasmer::Value],
     ) -> Result<Box<[wasmer::Value]>> {
-        if let Some(cause) = &self.dead {
-            return Err(Error::Dead {
-                module: self.module.name().to_owned(),
-                function: function.to_owned(),
-                cause: cause.to_string(),
-            });
-        }
+        self.check_alive(function)?;
         let callee = self.callee(export, function, arguments)?;
         let outcome = self.run(&callee, function, arguments);
         if let Err(error) = &outcome {
@@ -211,7 +216,7 @@ impl Instance {
 
     fn set_fuel(&mut self, fuel: i64) -> Result<()> {
         let set = self.fuel.set(&mut self.store, wasmer::Value::I64(fuel));
-        set.map_err(|error| failed(self.module.name(), &error))
+        set.map_err(|error| failed(&self.module.name, &error))
     }
 
     fn fuel_left(&mut self) -> i64 {
@@ -220,7 +225,7 @@ impl Instance {
 
     fn out_of_fuel(&self, function: &str) -> Error {
         Error::OutOfFuel {
-            module: self.module.name().to_owned(),
+            module: self.module.name.to_string(),
             function: function.to_owned(),
             limit: self.module.limits.fuel,
         }
@@ -232,7 +237,9 @@ impl Instance {
             wasmer::Value::I64(value) => Ok(Value::I64(*value)),
             wasmer::Value::F32(value) => Ok(Value::F32(*value)),
             wasmer::Value::F64(value) => Ok(Value::F64(*value)),
-            _ => Err(self.abi_error(function, "it returns a vector or a reference, only numbers can come out")),
+            _ => {
+                Err(self.abi_error(function, "it returns a vector or a reference, only numbers can come out"))
+            }
         }
     }
 
@@ -245,7 +252,7 @@ impl Instance {
 
     fn out_of_bounds(&self, function: &str, pointer: u64, length: u64) -> Error {
         Error::OutOfBounds {
-            module: self.module.name().to_owned(),
+            module: self.module.name.to_string(),
             function: function.to_owned(),
             pointer,
             length,
@@ -269,7 +276,7 @@ fn is_unreachable(error: &RuntimeError) -> bool {
     matches!(error.clone().to_trap(), Some(TrapCode::UnreachableCodeReached))
 }
 
-fn trapped(module: &Module, function: &str, error: &RuntimeError) -> Error {
+fn trapped(module: &Loaded, function: &str, error: &RuntimeError) -> Error {
     let trap = match error.clone().to_trap() {
         Some(TrapCode::UnreachableCodeReached) => Trap::Unreachable,
         Some(TrapCode::HeapAccessOutOfBounds) => Trap::MemoryOutOfBounds,
@@ -282,5 +289,5 @@ fn trapped(module: &Module, function: &str, error: &RuntimeError) -> Error {
         Some(TrapCode::StackOverflow) => Trap::StackOverflow,
         _ => Trap::Other,
     };
-    Error::Trap { module: module.name().to_owned(), function: function.to_owned(), trap }
+    Error::Trap { module: module.name.to_string(), function: function.to_owned(), trap }
 }

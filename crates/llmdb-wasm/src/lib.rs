@@ -29,9 +29,15 @@
 //! Not here: trees, time, query; artifacts on disk; pages mapped into guests. A wall-clock interrupt of a single
 //! call: fuel bounds it, and the time limits are looked at between calls.
 
+// Compiles the example in the ABI's document.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/wasm-abi.md")]
+struct AbiDocument;
+
 mod batch;
 mod cache;
 mod check;
+mod compiled;
 mod engine;
 mod error;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -49,9 +55,10 @@ mod runtime;
 mod tests;
 
 pub use batch::{ENTRY_SIZE, HEADER_SIZE, Record, RecordBatch};
+pub use compiled::ModuleHash;
 pub use error::{Error, Result, Trap};
 pub use instance::{Instance, Value};
 pub use limits::Limits;
-pub use module::{Description, Export, Module, ModuleHash};
+pub use module::{Description, Export, Module};
 pub use reducer::{ABI_VERSION, Reducer, Reduction, Stats};
 pub use runtime::Runtime;

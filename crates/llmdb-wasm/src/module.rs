@@ -1,117 +1,47 @@
-//! Module: checked, rewritten, compiled; and what it says of itself.
+//! Module: what a caller holds, and what the module says of itself.
 //!
 //! Invariants
-//! 1. A `Module` holds only code that passed `check` and went through `rewrite`.
-//! 2. Clones share the compiled code, across threads.
-
-use std::fmt;
-use std::sync::Arc;
+//! 1. Clones share the compiled code, across threads; instances and reducers stay on theirs.
 
 use wasmparser::ExternalKind;
 
+use crate::batch::Record;
 use crate::check::Shape;
+use crate::compiled::{Loaded, ModuleHash};
 use crate::error::Result;
 use crate::instance::Instance;
-use crate::limits::Limits;
 use crate::reducer::{Reducer, Reduction};
-use crate::{Record, engine};
-
-/// The BLAKE3 hash of a module's binary form: its identity.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ModuleHash([u8; 32]);
-
-impl ModuleHash {
-    pub(crate) fn of(bytes: &[u8]) -> Self {
-        Self(*blake3::hash(bytes).as_bytes())
-    }
-
-    /// The 32 bytes.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-
-    /// The first twelve hex digits, enough for people.
-    #[must_use]
-    pub fn prefix(&self) -> String {
-        self.to_string()[..12].to_owned()
-    }
-}
-
-impl fmt::Display for ModuleHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for ModuleHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ModuleHash({self})")
-    }
-}
-
-/// Compiled code with what instances need to know of it.
-pub(crate) struct Compiled {
-    // Field order is drop order: the code must go before the engine that owns its pages.
-    pub(crate) code: wasmer::Module,
-    pub(crate) engine: wasmer::Engine,
-    pub(crate) hash: ModuleHash,
-    pub(crate) shape: Shape,
-    pub(crate) byte_count: usize,
-}
-
-impl fmt::Debug for Compiled {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Compiled").field("hash", &self.hash).finish_non_exhaustive()
-    }
-}
-
-impl Compiled {
-    pub(crate) fn new(
-        module: &str,
-        rewritten: &[u8],
-        hash: ModuleHash,
-        shape: Shape,
-        byte_count: usize,
-        limits: &Limits,
-    ) -> Result<Self> {
-        let (code, engine) = engine::compile(module, rewritten, limits.compile_time)?;
-        Ok(Self { code, engine, hash, shape, byte_count })
-    }
-}
 
 /// A module that is ready to run. Cheap to clone, shared by threads.
 #[derive(Debug, Clone)]
 pub struct Module {
-    pub(crate) compiled: Arc<Compiled>,
-    pub(crate) name: Arc<str>,
-    pub(crate) limits: Arc<Limits>,
+    pub(crate) loaded: Loaded,
 }
 
 impl Module {
     /// What errors call this module: the name it was compiled under, else its hash prefix.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        &self.loaded.name
     }
 
     /// The hash of the module's binary form.
     #[must_use]
     pub fn hash(&self) -> ModuleHash {
-        self.compiled.hash
+        self.loaded.compiled.hash
     }
 
     /// What the module exports, how much memory it may take, and its size.
     #[must_use]
     pub fn describe(&self) -> Description {
-        let shape = &self.compiled.shape;
+        let shape = &self.loaded.compiled.shape;
         let export = |(name, kind, index): &(String, ExternalKind, u32)| Export {
             name: name.clone(),
             what: describe_export(shape, *kind, *index),
         };
         Description {
             hash: self.hash(),
-            byte_count: self.compiled.byte_count,
+            byte_count: self.loaded.compiled.byte_count,
             imports: Vec::new(),
             exports: shape.exports.iter().map(export).collect(),
             memory_pages: shape.memory,
@@ -125,7 +55,7 @@ impl Module {
     /// # Errors
     /// A trap or the fuel limit in the start function, a data segment outside the memory.
     pub fn instantiate(&self) -> Result<Instance> {
-        Instance::new(self.clone())
+        Instance::new(self.loaded.clone())
     }
 
     /// A reduction by the exports `function`, `function_state_size` and `function_finish`.
@@ -134,7 +64,7 @@ impl Module {
     /// An export that is missing or has another type than the ABI says, and what
     /// [`instantiate`](Self::instantiate) may give.
     pub fn reducer(&self, function: &str) -> Result<Reducer> {
-        Reducer::new(self, function)
+        Reducer::new(&self.loaded, function)
     }
 
     /// Reduces `records` to the bytes that the guest answers.
@@ -216,8 +146,5 @@ fn list(types: &[wasmparser::ValType]) -> String {
 fn reducers(shape: &Shape) -> Vec<String> {
     let has = |name: String| shape.exports.iter().any(|(export, ..)| *export == name);
     let names = shape.exports.iter().map(|(name, ..)| name);
-    names
-        .filter(|name| has(format!("{name}_finish")) && has(format!("{name}_state_size")))
-        .cloned()
-        .collect()
+    names.filter(|name| has(format!("{name}_finish")) && has(format!("{name}_state_size"))).cloned().collect()
 }

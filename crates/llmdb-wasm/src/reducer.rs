@@ -17,9 +17,9 @@ use wasmparser::{ExternalKind, ValType};
 
 use crate::batch::{HEADER_SIZE, Record, RecordBatch};
 use crate::check::Shape;
+use crate::compiled::Loaded;
 use crate::error::{Error, Result};
 use crate::instance::{Instance, Value};
-use crate::module::Module;
 
 /// The version of the ABI that this host speaks.
 pub const ABI_VERSION: i32 = 1;
@@ -86,9 +86,9 @@ pub struct Stats {
 }
 
 impl Reducer {
-    pub(crate) fn new(module: &Module, function: &str) -> Result<Self> {
+    pub(crate) fn new(module: &Loaded, function: &str) -> Result<Self> {
         check_exports(module, function)?;
-        let instance = module.instantiate()?;
+        let instance = Instance::new(module.clone())?;
         let target = FIRST_BATCH_RECORDS.min(module.limits.batch_records);
         let (records, batches, finished) = (0, 0, false);
         let (batch, function) = (RecordBatch::new(), function.to_owned());
@@ -160,10 +160,10 @@ impl Reducer {
 
     fn check_open(&self) -> Result<()> {
         if !self.finished {
-            return Ok(());
+            return self.instance.check_alive(&self.function);
         }
         Err(Error::Dead {
-            module: self.instance.module().name().to_owned(),
+            module: self.instance.module().name.to_string(),
             function: self.function.clone(),
             cause: "it has finished".to_owned(),
         })
@@ -229,7 +229,7 @@ impl Reducer {
         if elapsed <= limit {
             return Ok(());
         }
-        let (module, function) = (self.instance.module().name().to_owned(), self.function.clone());
+        let (module, function) = (self.instance.module().name.to_string(), self.function.clone());
         Err(Error::Deadline { module, function, elapsed, limit })
     }
 
@@ -261,7 +261,7 @@ impl Reducer {
 
     fn refused(&self, function: &str, code: i64) -> Error {
         Error::GuestRefused {
-            module: self.instance.module().name().to_owned(),
+            module: self.instance.module().name.to_string(),
             function: function.to_owned(),
             code,
         }
@@ -297,7 +297,7 @@ fn state_size_name(function: &str) -> String {
     format!("{function}_state_size")
 }
 
-fn check_exports(module: &Module, function: &str) -> Result<()> {
+fn check_exports(module: &Loaded, function: &str) -> Result<()> {
     const I32: ValType = ValType::I32;
     let shape = &module.compiled.shape;
     if !shape.exports.iter().any(|(name, kind, _)| name == "memory" && *kind == ExternalKind::Memory) {
@@ -311,7 +311,7 @@ fn check_exports(module: &Module, function: &str) -> Result<()> {
 }
 
 fn check_function(
-    module: &Module,
+    module: &Loaded,
     shape: &Shape,
     name: &str,
     parameters: &[ValType],
@@ -328,12 +328,16 @@ fn check_function(
         Some(ty) => Err(abi_error(
             module,
             name,
-            format!("its type is {:?} -> {:?}, not {parameters:?} -> [{result:?}]", ty.params(), ty.results()),
+            format!(
+                "its type is {:?} -> {:?}, not {parameters:?} -> [{result:?}]",
+                ty.params(),
+                ty.results()
+            ),
         )),
         None => Err(abi_error(module, name, "its type is unknown".to_owned())),
     }
 }
 
-fn abi_error(module: &Module, function: &str, reason: String) -> Error {
-    Error::Abi { module: module.name().to_owned(), function: function.to_owned(), reason }
+fn abi_error(module: &Loaded, function: &str, reason: String) -> Error {
+    Error::Abi { module: module.name.to_string(), function: function.to_owned(), reason }
 }

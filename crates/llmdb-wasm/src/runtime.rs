@@ -11,11 +11,12 @@ use std::sync::Arc;
 
 use crate::cache::Cache;
 use crate::check::{check, invalid};
+use crate::compiled::{Compiled, Loaded, ModuleHash};
 use crate::engine::failed;
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 use crate::meter::metered;
-use crate::module::{Compiled, Module, ModuleHash};
+use crate::module::Module;
 use crate::rewrite::{BodyWriter, rewrite};
 
 /// What every binary module begins with.
@@ -81,7 +82,12 @@ impl Runtime {
         self.compile_inner(Some(name), module, metered)
     }
 
-    pub(crate) fn compile_inner(&self, name: Option<&str>, source: &[u8], body: BodyWriter) -> Result<Module> {
+    pub(crate) fn compile_inner(
+        &self,
+        name: Option<&str>,
+        source: &[u8],
+        body: BodyWriter,
+    ) -> Result<Module> {
         let bytes = self.binary(name, source)?;
         let hash = ModuleHash::of(&bytes);
         let name = name.map_or_else(|| hash.prefix(), str::to_owned);
@@ -93,7 +99,8 @@ impl Runtime {
                 compiled
             }
         };
-        Ok(Module { compiled, name: name.into(), limits: Arc::clone(&self.limits) })
+        let limits = Arc::clone(&self.limits);
+        Ok(Module { loaded: Loaded { compiled, name: name.into(), limits } })
     }
 
     fn build(&self, name: &str, bytes: &[u8], hash: ModuleHash, body: BodyWriter) -> Result<Compiled> {

@@ -1,5 +1,6 @@
-//! Unit tests that need the crate's inside: other body writers, and the fuzz targets.
+//! Unit tests that need the crate's inside: other body writers, the fuzz targets, the ABI's document.
 
+mod document;
 mod fuel;
 mod smoke;
 mod vectors;

@@ -35,7 +35,9 @@ fn offsets_are_found_in_any_json_spelling() {
 
 #[test]
 fn values_without_an_offset_are_passed_over() {
-    for value in ["", "{}", "null", r#"{"utc_offset_s":null}"#, r#"{"utc_offset_s"}"#, r#"{"utc_offset_s":"1"}"#] {
+    for value in
+        ["", "{}", "null", r#"{"utc_offset_s":null}"#, r#"{"utc_offset_s"}"#, r#"{"utc_offset_s":"1"}"#]
+    {
         assert_eq!(stats(value), [0, 0, 0, 0], "{value}");
     }
     assert_eq!(stats("\"utc_offset_s\""), [0, 0, 0, 0], "cut off after the name");
@@ -54,7 +56,8 @@ fn an_empty_reduction_answers_the_empty_state() {
 #[test]
 fn records_come_in_batches_of_64_to_1024() {
     let module = Runtime::default().compile(guests::COUNT.as_bytes()).unwrap();
-    let reduction = module.reduce("count", std::iter::repeat_n(Record::new(b"k", b"v"), 64 + 2 * 1024 + 1)).unwrap();
+    let reduction =
+        module.reduce("count", std::iter::repeat_n(Record::new(b"k", b"v"), 64 + 2 * 1024 + 1)).unwrap();
     assert_eq!(reduction.stats.batches, 4);
     assert_eq!(reduction.stats.records, 64 + 2 * 1024 + 1);
     assert_eq!(reduction.output, (64 + 2 * 1024 + 1u64).to_le_bytes());
@@ -73,7 +76,10 @@ fn batches_shrink_to_what_the_fuel_allows() {
 fn large_records_go_alone_and_huge_ones_are_refused() {
     let module = offset_stats(&Runtime::new(Limits::default().max_fuel(u64::MAX)));
     let large = format!("{}\"utc_offset_s\":7", " ".repeat(20 << 20));
-    assert_eq!(reduce(&module, &[large.clone(), "\"utc_offset_s\":5".to_owned(), large]), Ok(vec![3, 5, 7, 19]));
+    assert_eq!(
+        reduce(&module, &[large.clone(), "\"utc_offset_s\":5".to_owned(), large]),
+        Ok(vec![3, 5, 7, 19])
+    );
     let huge = vec![b' '; 33 << 20];
     let mut reducer = module.reducer("offset_stats").unwrap();
     assert_eq!(reducer.push(Record::new(b"k", &huge)).unwrap_err().code(), "LLMDB-W15");

@@ -10,7 +10,7 @@ use std::io;
 pub enum Error {
     /// The file or its log could not be opened, read or written.
     #[error(transparent)]
-    Store(#[from] llmdb_wal::store::Error),
+    Store(#[from] llmdb_wal::Error),
     /// An operation or a read was refused, or failed below.
     #[error(transparent)]
     Temporal(#[from] llmdb_temporal::Error),

@@ -38,7 +38,9 @@ pub use error::Error;
 pub use llmdb_query::{Answer, ChangeRow, DiffRow, Fact, KeyRange, Question, Row, Rows, Value};
 #[cfg(feature = "wasm")]
 pub use llmdb_query::{Reduced, reduce};
-pub use llmdb_temporal::{Asserted, CommitNumber, CommitStamp, CommitTime, Known, Period, Receipt, ValidTime};
+pub use llmdb_temporal::{
+    Asserted, CommitNumber, CommitStamp, CommitTime, Known, Period, Receipt, ValidTime,
+};
 #[cfg(feature = "wasm")]
 pub use llmdb_wasm as wasm;
 pub use serde_json::json;

@@ -1,7 +1,11 @@
 //! Removing, and joining what has become too empty.
 //!
 //! A page that is less than a quarter full joins a neighbour under the same parent where both fit into
-//! four fifths of a page; an empty page goes.
+//! four fifths of a page (a whole one, if it is empty).
+//!
+//! Invariants
+//! 1. No page's range ever widens but by a join, which builds it anew: its prefix would no longer be one of
+//!    all keys that are routed to it. So an empty leaf with no neighbour to join stays.
 
 use super::insert::fits;
 use super::path::{fences, own_path};
@@ -47,11 +51,13 @@ fn shrink(
 ) -> Result<(), Error> {
     let mut at = leaf;
     while let Some((parent, index)) = steps.pop() {
-        let used = used(txn.page(at)?);
-        if used.0 == 0 {
-            txn.free(at)?;
-            take_child(txn, parent, index, &steps)?;
-        } else if used.1 >= txn.page_size() / 4 || !join(txn, parent, index, &steps)? {
+        let (entries, bytes) = used(txn.page(at)?);
+        if bytes >= txn.page_size() / 4 {
+            return Ok(());
+        }
+        let room = if entries == 0 { txn.page_size() } else { txn.page_size() / 5 * 4 };
+        let alone = Branch::new(txn.page(parent)?).children() == 1;
+        if !alone && !join(txn, parent, index, room, &steps)? {
             return Ok(());
         }
         at = parent;
@@ -61,9 +67,7 @@ fn shrink(
 
 /// How many entries a page has, and how many bytes they take.
 fn used(page: Page<'_>) -> (usize, usize) {
-    if page.kind() == BRANCH && page.ref_count() == 0 {
-        (0, 0)
-    } else if page.kind() == BRANCH {
+    if page.kind() == BRANCH {
         let branch = Branch::new(page);
         let suffixes: Vec<_> = (0..branch.separators()).map(|index| branch.suffix(index)).collect();
         let bytes = branch::page_use(branch.prefix().len(), suffixes.iter().map(|suffix| suffix.bytes()));
@@ -74,7 +78,7 @@ fn used(page: Page<'_>) -> (usize, usize) {
     }
 }
 
-/// Takes roots off that have one child or none.
+/// Takes roots off that have one child or no record.
 fn lower(txn: &mut WriteTxn, tree: &mut TreeRoot) -> Result<(), Error> {
     loop {
         let page = txn.page(tree.root)?;
@@ -89,22 +93,6 @@ fn lower(txn: &mut WriteTxn, tree: &mut TreeRoot) -> Result<(), Error> {
             return Ok(());
         }
     }
-}
-
-/// Takes child `index` out of a branch. A branch without children is left with no separator and is freed
-/// by the caller's next step.
-fn take_child(txn: &mut WriteTxn, at: Ref, index: usize, steps: &[(Ref, usize)]) -> Result<(), Error> {
-    let page = txn.page(at)?;
-    let (level, old) = (page.level(), Branch::new(page));
-    let mut separators: Vec<Vec<u8>> = (0..old.separators()).map(|index| old.separator(index)).collect();
-    let mut children: Vec<Ref> = page.references().collect();
-    children.remove(index);
-    if children.is_empty() {
-        llmdb_pager::page::set_ref_count(txn.page_mut(at), 0);
-        return Ok(());
-    }
-    separators.remove(index.saturating_sub(1));
-    rebuild(txn, at, level, &separators, &children, steps)
 }
 
 fn rebuild(
@@ -123,10 +111,16 @@ fn rebuild(
 }
 
 /// Joins child `index` of a branch with a neighbour. Whether there was one with room.
-fn join(txn: &mut WriteTxn, parent: Ref, index: usize, steps: &[(Ref, usize)]) -> Result<bool, Error> {
+fn join(
+    txn: &mut WriteTxn,
+    parent: Ref,
+    index: usize,
+    room: usize,
+    steps: &[(Ref, usize)],
+) -> Result<bool, Error> {
     let children = Branch::new(txn.page(parent)?).children();
     for left in [index, index.wrapping_sub(1)] {
-        if left.wrapping_add(1) < children && left < children && join_pair(txn, parent, left, steps)? {
+        if left.wrapping_add(1) < children && left < children && join_pair(txn, parent, left, room, steps)? {
             return Ok(true);
         }
     }
@@ -134,7 +128,13 @@ fn join(txn: &mut WriteTxn, parent: Ref, index: usize, steps: &[(Ref, usize)]) -
 }
 
 /// Joins children `left` and `left + 1` of a branch into the first, if both fit.
-fn join_pair(txn: &mut WriteTxn, parent: Ref, left: usize, steps: &[(Ref, usize)]) -> Result<bool, Error> {
+fn join_pair(
+    txn: &mut WriteTxn,
+    parent: Ref,
+    left: usize,
+    room: usize,
+    steps: &[(Ref, usize)],
+) -> Result<bool, Error> {
     let branch = Branch::new(txn.page(parent)?);
     let (first, second) = (branch.child(left), branch.child(left + 1));
     let between = branch.separator(left);
@@ -144,7 +144,6 @@ fn join_pair(txn: &mut WriteTxn, parent: Ref, left: usize, steps: &[(Ref, usize)
     around.last_mut().expect("pushed above").1 = left + 1;
     let (_, high) = fences(txn, &around)?;
     let prefix = shared_prefix(low.as_deref(), high.as_deref()).to_vec();
-    let room = txn.page_size() / 5 * 4;
     let joined = if txn.page(first)?.kind() == BRANCH {
         joined_branch(txn, first, second, &between, &prefix, room)?
     } else {

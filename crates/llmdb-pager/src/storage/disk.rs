@@ -145,7 +145,7 @@ impl File for DiskFile {
 impl DiskFile {
     /// Extends the file by writing zeros, for file systems that have no `fallocate`.
     fn write_zeros(&self, from: u64, to: u64) -> io::Result<()> {
-        const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+        static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
         let mut at = from;
         while at < to {
             let size = ZEROS.len().min((to - at) as usize);

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use llmdb_wal::store::ReadTxn;
+use llmdb_wal::ReadTxn;
 
 use crate::catalog;
 use crate::commits::Commits;

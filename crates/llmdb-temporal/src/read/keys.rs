@@ -7,7 +7,7 @@
 
 use std::ops::Bound;
 
-use llmdb_wal::store::Cursor;
+use llmdb_wal::Cursor;
 
 use super::Collection;
 use crate::catalog;

@@ -21,7 +21,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Bound;
 
-use llmdb_wal::store::{ReadTxn, Store, Tree};
+use llmdb_wal::{ReadTxn, Store, Tree};
 
 pub use changes::Changes;
 pub use diff::Differences;

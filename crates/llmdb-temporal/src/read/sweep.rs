@@ -97,10 +97,7 @@ impl<'t> State<'t> {
         }
         if let Some(mut ended) = self.open.remove(&start) {
             ended.known_to = Some(commit);
-            // Renewed twice in one commit: it never stood.
-            if ended.known_from < commit {
-                self.closed.push(ended);
-            }
+            self.closed.push(ended);
         }
         if let Some((valid, belief)) = piece {
             self.open.insert(start, Rectangle { valid, belief, known_from: commit, known_to: None });

@@ -6,7 +6,6 @@
 //! Cost: all entries of the key (for `timeline`, of the pieces in the window) are loaded and swept.
 
 use super::{Collection, prefix};
-use crate::commits::Moment;
 use crate::error::Error;
 use crate::types::{Known, Period, ValidTime, Version};
 
@@ -22,7 +21,7 @@ impl Collection<'_> {
             return Ok(Vec::new());
         }
         let first = self.in_force(&prefix, window.from, moment)?.map_or(window.from, |point| point.at);
-        let last = self.first_end(&prefix, window.to, moment)?;
+        let last = self.next_point(&prefix, window.to, moment)?.map_or(ValidTime::POS_INF, |point| point.at);
         let mut rectangles = self.rectangles(&prefix, first, last)?;
         rectangles.retain(|found| found.stood_at(moment.commit()) && found.valid.overlaps(window));
         rectangles.sort_by_key(|found| found.valid);
@@ -46,13 +45,5 @@ impl Collection<'_> {
     pub fn versions(&self, key: &[u8]) -> Result<Vec<Version>, Error> {
         let rectangles = self.rectangles(&prefix(key)?, ValidTime::NEG_INF, ValidTime::POS_INF)?;
         rectangles.iter().map(|found| self.version(key, found)).collect()
-    }
-
-    /// Where the piece ends that is in force just before `at`.
-    fn first_end(&self, prefix: &[u8], at: ValidTime, moment: Moment) -> Result<ValidTime, Error> {
-        if self.in_force(prefix, at, moment)?.is_some_and(|point| point.at == at) {
-            return Ok(at);
-        }
-        Ok(self.next_point(prefix, at, moment)?.map_or(ValidTime::POS_INF, |point| point.at))
     }
 }

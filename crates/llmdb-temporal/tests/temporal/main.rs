@@ -1,12 +1,15 @@
 //! The tests of the layer through its public face.
 //!
-//! Contents: `oracle` the naive model, `script` random histories, `model` all reads against the oracle,
-//! `invariants` what holds between answers, `claims` single rules, `crash` power cuts, `damage` what `check`
-//! finds, `reference` real data with outside answers, `fuzz_smoke` the bodies of the fuzz targets.
+//! Contents: `oracle` the naive model, `script` random histories, `compare` all reads against the oracle, `model`
+//! random histories through it, `invariants` what holds between answers, `claims` single rules, `crash` power
+//! cuts, `damage` what `check` finds, `reference` real data with outside answers, `fuzz_smoke` the bodies of the
+//! fuzz targets, `support` databases for all of them.
 
 mod claims;
+mod compare;
 mod crash;
 mod damage;
+#[expect(unreachable_pub, reason = "the fuzz targets call them from another crate")]
 #[path = "../../fuzz/src/bodies.rs"]
 mod fuzz_bodies;
 mod fuzz_smoke;

@@ -12,41 +12,47 @@ use llmdb_temporal::{
 
 /// An operation that was accepted.
 #[derive(Clone, Debug)]
-pub struct Op {
-    pub commit: i64,
-    pub collection: String,
-    pub key: Vec<u8>,
-    pub op: Operation,
-    pub valid: Period,
-    pub value: Vec<u8>,
+pub(crate) struct Op {
+    pub(crate) commit: i64,
+    pub(crate) collection: String,
+    pub(crate) key: Vec<u8>,
+    pub(crate) op: Operation,
+    pub(crate) valid: Period,
+    pub(crate) value: Vec<u8>,
 }
 
 /// All accepted operations in order, and the time of each commit.
 #[derive(Clone, Debug, Default)]
-pub struct Oracle {
-    pub ops: Vec<Op>,
-    pub times: Vec<i64>,
+pub(crate) struct Oracle {
+    pub(crate) ops: Vec<Op>,
+    pub(crate) times: Vec<i64>,
 }
 
 /// What is believed about an instant.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Belief {
-    pub value: Vec<u8>,
-    pub asserted: i64,
+pub(crate) struct Belief {
+    pub(crate) value: Vec<u8>,
+    pub(crate) asserted: i64,
     paint: Vec<usize>,
 }
 
 /// A run of touching cells with the same paint.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Piece {
-    pub valid: Period,
-    pub value: Vec<u8>,
-    pub asserted: i64,
+pub(crate) struct Piece {
+    pub(crate) valid: Period,
+    pub(crate) value: Vec<u8>,
+    pub(crate) asserted: i64,
 }
 
 impl Oracle {
     /// What is believed about an instant once `commit` is recorded.
-    pub fn believed(&self, collection: &str, key: &[u8], at: ValidTime, commit: i64) -> Option<Belief> {
+    pub(crate) fn believed(
+        &self,
+        collection: &str,
+        key: &[u8],
+        at: ValidTime,
+        commit: i64,
+    ) -> Option<Belief> {
         let mut belief: Option<Belief> = None;
         for (index, op) in self.ops.iter().enumerate() {
             if op.commit > commit || op.collection != collection || op.key != key || !covers(op.valid, at) {
@@ -63,7 +69,7 @@ impl Oracle {
     }
 
     /// The bounds of all operations on a key and both ends, ascending: the starts of all cells.
-    pub fn cell_starts(&self, collection: &str, key: &[u8]) -> Vec<ValidTime> {
+    pub(crate) fn cell_starts(&self, collection: &str, key: &[u8]) -> Vec<ValidTime> {
         let mut starts = BTreeSet::from([ValidTime::NEG_INF]);
         for op in self.of_key(collection, key) {
             starts.extend([op.valid.from, op.valid.to]);
@@ -73,7 +79,7 @@ impl Oracle {
     }
 
     /// Instants that show every cell of a key: its start, its end, one beside each, and both ends of time.
-    pub fn instants(&self, collection: &str, key: &[u8]) -> Vec<ValidTime> {
+    pub(crate) fn instants(&self, collection: &str, key: &[u8]) -> Vec<ValidTime> {
         let mut instants = BTreeSet::from([ValidTime::NEG_INF, ValidTime::POS_INF]);
         for start in self.cell_starts(collection, key) {
             instants.insert(start);
@@ -84,7 +90,7 @@ impl Oracle {
     }
 
     /// The pieces of a key once `commit` is recorded.
-    pub fn pieces(&self, collection: &str, key: &[u8], commit: i64) -> Vec<Piece> {
+    pub(crate) fn pieces(&self, collection: &str, key: &[u8], commit: i64) -> Vec<Piece> {
         let starts = self.cell_starts(collection, key);
         let mut pieces: Vec<(Belief, Period)> = Vec::new();
         for (index, &start) in starts.iter().enumerate() {
@@ -95,12 +101,16 @@ impl Oracle {
                 _ => pieces.push((belief, Period::new(start, end).unwrap())),
             }
         }
-        let piece = |(belief, valid): (Belief, Period)| Piece { valid, value: belief.value, asserted: belief.asserted };
+        let piece = |(belief, valid): (Belief, Period)| Piece {
+            valid,
+            value: belief.value,
+            asserted: belief.asserted,
+        };
         pieces.into_iter().map(piece).collect()
     }
 
     /// Every rectangle of a key, by known time and then valid time.
-    pub fn versions(&self, collection: &str, key: &[u8]) -> Vec<Version> {
+    pub(crate) fn versions(&self, collection: &str, key: &[u8]) -> Vec<Version> {
         let (mut open, mut all): (Vec<(i64, Piece)>, Vec<Version>) = (Vec::new(), Vec::new());
         for commit in 0..=self.newest() {
             let pieces = self.pieces(collection, key, commit);
@@ -122,7 +132,7 @@ impl Oracle {
     }
 
     /// Where two commits differ, by asking both about every cell.
-    pub fn diff(&self, collection: &str, key: &[u8], from: i64, to: i64) -> Vec<Difference> {
+    pub(crate) fn diff(&self, collection: &str, key: &[u8], from: i64, to: i64) -> Vec<Difference> {
         let starts = self.cell_starts(collection, key);
         let mut rows: Vec<Difference> = Vec::new();
         for (index, &start) in starts.iter().enumerate() {
@@ -148,7 +158,7 @@ impl Oracle {
     }
 
     /// The operations of the commits after `after` and up to `up_to`.
-    pub fn changes(&self, collection: Option<&str>, after: i64, up_to: i64) -> Vec<Change> {
+    pub(crate) fn changes(&self, collection: Option<&str>, after: i64, up_to: i64) -> Vec<Change> {
         let wanted = |op: &&Op| {
             after < op.commit && op.commit <= up_to && collection.is_none_or(|name| name == op.collection)
         };
@@ -164,24 +174,24 @@ impl Oracle {
     }
 
     /// All keys that occur, ascending.
-    pub fn keys(&self, collection: &str) -> Vec<Vec<u8>> {
+    pub(crate) fn keys(&self, collection: &str) -> Vec<Vec<u8>> {
         let keys: BTreeSet<_> =
             self.ops.iter().filter(|op| op.collection == collection).map(|op| op.key.clone()).collect();
         keys.into_iter().collect()
     }
 
     /// The newest commit, -1 before the first.
-    pub fn newest(&self) -> i64 {
+    pub(crate) fn newest(&self) -> i64 {
         self.times.len() as i64 - 1
     }
 
-    pub fn stamp(&self, commit: i64) -> CommitStamp {
+    pub(crate) fn stamp(&self, commit: i64) -> CommitStamp {
         let at = CommitTime::from_micros(self.times[commit as usize]).unwrap();
         CommitStamp { commit: CommitNumber::new(commit as u64), at }
     }
 
     /// The model as it was once `commit` was recorded.
-    pub fn as_of(&self, commit: i64) -> Self {
+    pub(crate) fn as_of(&self, commit: i64) -> Self {
         let ops = self.ops.iter().filter(|op| op.commit <= commit).cloned().collect();
         Self { ops, times: self.times[..(commit + 1) as usize].to_vec() }
     }

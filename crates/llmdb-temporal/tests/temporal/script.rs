@@ -8,31 +8,33 @@ use crate::oracle::{Op, Oracle};
 use crate::support::{Bench, time};
 
 /// Keys that are likely to be taken for each other by a careless encoding.
-pub const KEYS: [&[u8]; 6] = [b"a", b"a\0", b"a\0\x01", b"a\x01", b"\0", b"\xff\xff"];
-pub const COLLECTIONS: [&str; 2] = ["main", "größe"];
+pub(crate) const KEYS: [&[u8]; 6] = [b"a", b"a\0", b"a\0\x01", b"a\x01", b"\0", b"\xff\xff"];
+pub(crate) const COLLECTIONS: [&str; 2] = ["main", "größe"];
 
 #[derive(Clone, Debug)]
-pub struct Step {
-    pub collection: usize,
-    pub key: usize,
-    pub op: Operation,
-    pub from: ValidTime,
-    pub to: ValidTime,
-    pub value: Vec<u8>,
+pub(crate) struct Step {
+    pub(crate) collection: usize,
+    pub(crate) key: usize,
+    pub(crate) op: Operation,
+    pub(crate) from: ValidTime,
+    pub(crate) to: ValidTime,
+    pub(crate) value: Vec<u8>,
 }
 
 #[derive(Clone, Debug)]
-pub struct Transaction {
-    pub steps: Vec<Step>,
+pub(crate) struct Transaction {
+    pub(crate) steps: Vec<Step>,
     /// The commit time to ask for; may lie before the last one.
-    pub wanted: Option<i64>,
+    pub(crate) wanted: Option<i64>,
     /// Where the clock stands.
-    pub clock: i64,
-    pub reopen_before: bool,
-    pub roll_back: bool,
+    pub(crate) clock: i64,
+    pub(crate) reopen_before: bool,
+    pub(crate) roll_back: bool,
 }
 
-pub fn script(transactions: impl Into<proptest::collection::SizeRange>) -> impl Strategy<Value = Vec<Transaction>> {
+pub(crate) fn script(
+    transactions: impl Into<proptest::collection::SizeRange>,
+) -> impl Strategy<Value = Vec<Transaction>> {
     vec(transaction(), transactions)
 }
 
@@ -78,12 +80,30 @@ fn instant() -> impl Strategy<Value = ValidTime> {
 }
 
 /// Plays one transaction on both. What a refused insert says is compared on the way.
-pub fn play(bench: &mut Bench, oracle: &mut Oracle, transaction: &Transaction) {
+pub(crate) fn play(bench: &mut Bench, oracle: &mut Oracle, transaction: &Transaction) {
+    let (after, result) = attempt(bench, oracle, transaction);
+    result.expect("nothing fails in the store");
+    *oracle = after;
+}
+
+/// Plays one transaction on the database. Also gives the model of what holds if it became durable, which it may
+/// have done even where an error is returned.
+pub(crate) fn attempt(
+    bench: &mut Bench,
+    oracle: &Oracle,
+    transaction: &Transaction,
+) -> (Oracle, Result<(), Error>) {
+    let mut after = oracle.clone();
+    let result = perform(bench, &mut after, transaction);
+    if transaction.roll_back { (oracle.clone(), result) } else { (after, result) }
+}
+
+fn perform(bench: &mut Bench, oracle: &mut Oracle, transaction: &Transaction) -> Result<(), Error> {
     if transaction.reopen_before {
-        bench.reopen();
+        bench.reopen()?;
     }
     bench.set_clock(transaction.clock);
-    let mut tx = bench.db().begin_write().unwrap();
+    let mut tx = bench.db().begin_write()?;
     if let Some(wanted) = transaction.wanted {
         tx.set_time(time(wanted));
     }
@@ -91,21 +111,20 @@ pub fn play(bench: &mut Bench, oracle: &mut Oracle, transaction: &Transaction) {
     let wanted = transaction.wanted.unwrap_or(transaction.clock);
     let expected = last.map_or(wanted, |last| wanted.max(last + 1));
     assert_eq!(tx.time().micros(), expected, "commit time is max(wanted, last + 1)");
-    let mut after = oracle.clone();
-    after.times.push(expected);
+    oracle.times.push(expected);
     for step in &transaction.steps {
-        play_step(&mut tx, &mut after, step);
+        play_step(&mut tx, oracle, step)?;
     }
     if transaction.roll_back {
-        return drop(tx);
+        return Ok(());
     }
-    let receipt = tx.commit().unwrap();
-    *oracle = after;
+    let receipt = tx.commit()?;
     let newest = oracle.stamp(oracle.newest());
     assert_eq!((receipt.commit, receipt.at), (newest.commit, newest.at), "numbers are dense from 0");
+    Ok(())
 }
 
-fn play_step(tx: &mut TemporalWrite, oracle: &mut Oracle, step: &Step) {
+fn play_step(tx: &mut TemporalWrite, oracle: &mut Oracle, step: &Step) -> Result<(), Error> {
     let (collection, key) = (COLLECTIONS[step.collection], KEYS[step.key]);
     let period = Period::new(step.from, step.to).unwrap();
     let outcome = match step.op {
@@ -133,6 +152,8 @@ fn play_step(tx: &mut TemporalWrite, oracle: &mut Oracle, step: &Step) {
             assert_eq!((&c[..], &k[..], p), (collection, key, period));
             assert_eq!((in_the_way, asserted), (piece.valid, oracle.stamp(piece.asserted)));
         }
+        (Err(error @ (Error::Store(_) | Error::TransactionFailed)), _) => return Err(error),
         (outcome, in_the_way) => panic!("{step:?}: {outcome:?}, but in the way is {in_the_way:?}"),
     }
+    Ok(())
 }

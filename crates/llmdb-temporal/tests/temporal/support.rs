@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use llmdb_pager::sim::SimDisk;
-use llmdb_temporal::{CommitTime, Period, Temporal, ValidTime};
-use llmdb_wal::store::StoreOptions;
+use llmdb_temporal::{CommitTime, Error, Period, Temporal, ValidTime};
+use llmdb_wal::StoreOptions;
 
 /// A database, the disk under it and the clock beside it.
-pub struct Bench {
-    pub disk: SimDisk,
+pub(crate) struct Bench {
+    pub(crate) disk: SimDisk,
     path: PathBuf,
     clock: Arc<AtomicI64>,
     db: Option<Temporal>,
@@ -18,7 +18,7 @@ pub struct Bench {
 
 impl Bench {
     /// An empty database.
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let path = PathBuf::from(format!("test-{}.llmdb", COUNT.fetch_add(1, Ordering::Relaxed)));
         let mut bench = Self { disk: SimDisk::new(seed), path, clock: Arc::default(), db: None };
@@ -26,34 +26,32 @@ impl Bench {
         bench
     }
 
-    pub fn db(&self) -> &Temporal {
+    pub(crate) fn db(&self) -> &Temporal {
         self.db.as_ref().expect("the database is open")
     }
 
-    pub fn set_clock(&self, micros: i64) {
+    pub(crate) fn set_clock(&self, micros: i64) {
         self.clock.store(micros, Ordering::Relaxed);
     }
 
     /// Closes and opens.
-    pub fn reopen(&mut self) {
-        self.close();
-        self.open().expect("the database opens again");
-    }
-
-    pub fn close(&mut self) {
+    pub(crate) fn reopen(&mut self) -> Result<(), Error> {
         if let Some(db) = self.db.take() {
-            db.store().clone().close().expect("the database closes");
+            let store = db.store().clone();
+            drop(db);
+            store.close()?;
         }
+        self.open()
     }
 
     /// Continues on another disk, such as one after a power cut; the old database is dropped as it is.
-    pub fn continue_on(&mut self, disk: SimDisk) -> Result<(), llmdb_temporal::Error> {
+    pub(crate) fn continue_on(&mut self, disk: SimDisk) -> Result<(), Error> {
         self.db = None;
         self.disk = disk;
         self.open()
     }
 
-    fn open(&mut self) -> Result<(), llmdb_temporal::Error> {
+    fn open(&mut self) -> Result<(), Error> {
         let clock = Arc::clone(&self.clock);
         let store = StoreOptions::new()
             .storage(Arc::new(self.disk.clone()))
@@ -64,14 +62,14 @@ impl Bench {
     }
 }
 
-pub fn at(micros: i64) -> ValidTime {
+pub(crate) fn at(micros: i64) -> ValidTime {
     ValidTime::from_micros(micros).unwrap()
 }
 
-pub fn span(from: i64, to: i64) -> Period {
+pub(crate) fn span(from: i64, to: i64) -> Period {
     Period::new(at(from), at(to)).unwrap()
 }
 
-pub fn time(micros: i64) -> CommitTime {
+pub(crate) fn time(micros: i64) -> CommitTime {
     CommitTime::from_micros(micros).unwrap()
 }

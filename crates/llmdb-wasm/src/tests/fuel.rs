@@ -44,7 +44,8 @@ fn check(source: &str) -> u64 {
 
 #[test]
 fn straight_code_costs_its_length() {
-    let fuel = check("(module (func (export \"run\") (param i32) (result i32) local.get 0 i32.const 1 i32.add))");
+    let fuel =
+        check("(module (func (export \"run\") (param i32) (result i32) local.get 0 i32.const 1 i32.add))");
     assert_eq!(fuel, 4, "three instructions and the end");
 }
 

@@ -67,7 +67,12 @@ pub fn row(row: &Row, times: Times) -> Json {
 ///
 /// # Errors
 /// When `out` fails.
-pub fn write(out: &mut dyn Write, id: Option<&Json>, answer: Answer<'_>, times: Times) -> io::Result<Option<Error>> {
+pub fn write(
+    out: &mut dyn Write,
+    id: Option<&Json>,
+    answer: Answer<'_>,
+    times: Times,
+) -> io::Result<Option<Error>> {
     match answer {
         Answer::Fact(fact) => {
             let mut fields = with_id(id);
@@ -108,7 +113,12 @@ pub fn stamp(commit: CommitNumber, at: CommitTime, times: Times) -> Json {
     json!({"commit": commit.get(), "at": times.json(at.micros())})
 }
 
-fn write_rows(out: &mut dyn Write, id: Option<&Json>, rows: Rows<'_>, times: Times) -> io::Result<Option<Error>> {
+fn write_rows(
+    out: &mut dyn Write,
+    id: Option<&Json>,
+    rows: Rows<'_>,
+    times: Times,
+) -> io::Result<Option<Error>> {
     write!(out, "{{")?;
     if let Some(id) = id {
         write!(out, "\"id\":{id},")?;

@@ -123,7 +123,8 @@ impl Pending {
     /// Another line of the same group; its `tx` may be missing, but not another.
     fn joined(self, line: u64, tx: Tx) -> Result<Self, LineError> {
         if tx.is_some() && tx != self.tx {
-            let message = "differs from the lines before it with the same `commit`; a transaction has one time";
+            let message =
+                "differs from the lines before it with the same `commit`; a transaction has one time";
             return Err(LineError::new(line, Some("tx"), Fault::FieldConflict, message));
         }
         Ok(self)

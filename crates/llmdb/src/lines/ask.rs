@@ -29,7 +29,12 @@ pub struct Asked {
 /// # Errors
 /// When a stream fails, or the database can no longer be read. A question that fails is answered with an
 /// `error` and counted.
-pub fn ask(db: &Database, input: impl BufRead, answers: &mut dyn Write, times: Times) -> Result<Asked, Error> {
+pub fn ask(
+    db: &Database,
+    input: impl BufRead,
+    answers: &mut dyn Write,
+    times: Times,
+) -> Result<Asked, Error> {
     let mut lines = Reader::new(input);
     let mut asked = Asked::default();
     while let Some((line, bytes)) = lines.next().map_err(Error::stream("read the input"))? {

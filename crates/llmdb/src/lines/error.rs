@@ -51,19 +51,19 @@ impl Fault {
     /// The stable code.
     pub fn code(self) -> &'static str {
         match self {
-            Self::NotUtf8 => "LLMDB-L01",
-            Self::NotJson => "LLMDB-L02",
-            Self::NotAnObject => "LLMDB-L03",
-            Self::FieldMissing => "LLMDB-L04",
-            Self::FieldUnknown => "LLMDB-L05",
-            Self::FieldType => "LLMDB-L06",
-            Self::FieldConflict => "LLMDB-L07",
-            Self::OperationUnknown => "LLMDB-L08",
-            Self::TimeFormat => "LLMDB-L09",
-            Self::TimeRange => "LLMDB-L10",
-            Self::PeriodReversed => "LLMDB-L11",
-            Self::BadKey => "LLMDB-L12",
-            Self::NotYet => "LLMDB-L13",
+            Self::NotUtf8 => "LLMDB-J01",
+            Self::NotJson => "LLMDB-J02",
+            Self::NotAnObject => "LLMDB-J03",
+            Self::FieldMissing => "LLMDB-J04",
+            Self::FieldUnknown => "LLMDB-J05",
+            Self::FieldType => "LLMDB-J06",
+            Self::FieldConflict => "LLMDB-J07",
+            Self::OperationUnknown => "LLMDB-J08",
+            Self::TimeFormat => "LLMDB-J09",
+            Self::TimeRange => "LLMDB-J10",
+            Self::PeriodReversed => "LLMDB-J11",
+            Self::BadKey => "LLMDB-J12",
+            Self::NotYet => "LLMDB-J13",
         }
     }
 }

@@ -71,7 +71,11 @@ impl Fields {
     pub(crate) fn merge(&mut self, fields: Map<String, Json>) -> Result<(), LineError> {
         for (name, value) in fields {
             if self.has(&name) {
-                return Err(self.refuse(&name, Fault::FieldConflict, "stands both inside and outside; write it once"));
+                return Err(self.refuse(
+                    &name,
+                    Fault::FieldConflict,
+                    "stands both inside and outside; write it once",
+                ));
             }
             self.map.insert(name, value);
         }
@@ -142,9 +146,11 @@ impl Fields {
     pub(crate) fn finish(self, of: &str, known: &str) -> Result<(), LineError> {
         match self.map.keys().next() {
             None => Ok(()),
-            Some(name) => {
-                Err(self.refuse(name, Fault::FieldUnknown, format!("is not a field of {of}; it takes {known}")))
-            }
+            Some(name) => Err(self.refuse(
+                name,
+                Fault::FieldUnknown,
+                format!("is not a field of {of}; it takes {known}"),
+            )),
         }
     }
 
@@ -235,7 +241,10 @@ mod tests {
             assert_eq!((error.line, error.code), (7, fault.code()), "{error}");
         }
         assert_eq!(refusal(b"{\"a b\":1,\"a b\":2}").field.as_deref(), Some("a b"));
-        assert_eq!(refusal(b"{\"a\":\"\xff\"}").to_string().split(';').next(), Some("line 7: not UTF-8: byte 0xff at column 7"));
+        assert_eq!(
+            refusal(b"{\"a\":\"\xff\"}").to_string().split(';').next(),
+            Some("line 7: not UTF-8: byte 0xff at column 7")
+        );
     }
 
     #[test]

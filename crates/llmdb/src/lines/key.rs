@@ -66,9 +66,9 @@ pub fn parse_argument(text: &str) -> Result<Vec<u8>, (Fault, String)> {
 }
 
 fn decode(text: &str) -> Result<Vec<u8>, (Fault, String)> {
-    STANDARD
-        .decode(text)
-        .map_err(|error| (Fault::BadKey, format!("this is not base64 with padding (RFC 4648, section 4): {error}")))
+    STANDARD.decode(text).map_err(|error| {
+        (Fault::BadKey, format!("this is not base64 with padding (RFC 4648, section 4): {error}"))
+    })
 }
 
 fn wrong_type(json: &Json) -> (Fault, String) {

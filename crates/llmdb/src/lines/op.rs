@@ -41,7 +41,8 @@ impl Op {
         let collection = fields.string("collection")?.unwrap_or_else(|| DEFAULT_COLLECTION.into());
         let key = required(&mut fields, "key", Fields::key)?;
         let valid_from = fields.time("valid_from")?.map(|from| valid(from, ValidTime::NEG_INF));
-        let valid_to = fields.time("valid_to")?.map_or(ValidTime::POS_INF, |to| valid(to, ValidTime::POS_INF));
+        let valid_to =
+            fields.time("valid_to")?.map_or(ValidTime::POS_INF, |to| valid(to, ValidTime::POS_INF));
         let line = fields.line();
         fields.finish("an operation", FIELDS)?;
         Ok(Self { line, key, collection, action, valid_from, valid_to })
@@ -71,8 +72,13 @@ impl Op {
             None => ValidTime::from_micros(commit_time.micros()).unwrap_or(ValidTime::POS_INF),
         };
         Period::new(from, self.valid_to).map_err(|_| {
-            let start = if self.valid_from.is_some() { "valid_from" } else { "the commit's time, since valid_from is missing" };
-            let message = format!("reversed period: the end lies before {start}; a period is [valid_from, valid_to)");
+            let start = if self.valid_from.is_some() {
+                "valid_from"
+            } else {
+                "the commit's time, since valid_from is missing"
+            };
+            let message =
+                format!("reversed period: the end lies before {start}; a period is [valid_from, valid_to)");
             LineError::new(self.line, Some("valid_to"), Fault::PeriodReversed, message)
         })
     }
@@ -172,7 +178,11 @@ mod tests {
             (r#"{"op":"put","key":"k","value":1,"collection":2}"#, "collection", Fault::FieldType),
             (r#"{"op":"put","key":"k","value":1,"valid_from":"soon"}"#, "valid_from", Fault::TimeFormat),
             (r#"{"op":"put","key":"k","value":1,"valid_to":1e30}"#, "valid_to", Fault::TimeFormat),
-            (r#"{"op":"put","key":"k","value":1,"valid_to":9223372036854775807}"#, "valid_to", Fault::TimeRange),
+            (
+                r#"{"op":"put","key":"k","value":1,"valid_to":9223372036854775807}"#,
+                "valid_to",
+                Fault::TimeRange,
+            ),
             (r#"{"op":"put","key":"k","value":1,"valid":3}"#, "valid", Fault::FieldUnknown),
         ] {
             assert_eq!(refusal(text), (field.into(), fault.code()), "{text}");

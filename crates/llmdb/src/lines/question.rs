@@ -124,10 +124,9 @@ fn takes(name: &str) -> &'static str {
 fn name(fields: &mut Fields) -> Result<&'static str, LineError> {
     for field in NAME_FIELDS {
         if let Some(name) = fields.string(field)? {
-            return NAMES
-                .into_iter()
-                .find(|known| *known == name)
-                .ok_or_else(|| fields.refuse(field, Fault::OperationUnknown, unknown(&format!("question {name:?}"))));
+            return NAMES.into_iter().find(|known| *known == name).ok_or_else(|| {
+                fields.refuse(field, Fault::OperationUnknown, unknown(&format!("question {name:?}")))
+            });
         }
     }
     let mut named = NAMES.into_iter().filter(|name| fields.has(name));
@@ -297,7 +296,10 @@ mod tests {
         let at = |micros| Known::At(CommitTime::from_micros(micros));
         assert_eq!(ends(r#"{"op":"diff","from":1,"to":2}"#), (at(1), at(2)));
         assert_eq!(ends(r#"{"diff":[1,2]}"#), (at(1), at(2)));
-        assert_eq!(ends(r#"{"op":"changes","from_commit":-1,"to_commit":2}"#), (Known::Commit(-1), Known::Commit(2)));
+        assert_eq!(
+            ends(r#"{"op":"changes","from_commit":-1,"to_commit":2}"#),
+            (Known::Commit(-1), Known::Commit(2))
+        );
         assert_eq!(ends(r#"{"changes":{"after":5,"up_to_commit":2}}"#), (at(5), Known::Commit(2)));
         assert_eq!(ends(r#"{"op":"changes"}"#), (Known::Commit(-1), Known::Latest));
     }
@@ -325,7 +327,11 @@ mod tests {
             (r#"{"op":"changes","known_at":1}"#, "known_at", Fault::FieldUnknown),
         ] {
             let error = parse(3, text.as_bytes(), now()).unwrap().question.unwrap_err();
-            assert_eq!((error.field.as_deref(), error.code, error.line), (Some(field), fault.code(), 3), "{text}");
+            assert_eq!(
+                (error.field.as_deref(), error.code, error.line),
+                (Some(field), fault.code(), 3),
+                "{text}"
+            );
         }
     }
 }

@@ -69,7 +69,11 @@ pub fn parse(text: &str) -> Result<i64, (Fault, String)> {
         (Fault::TimeFormat, message)
     };
     let digits = text.as_bytes();
-    if digits.len() < 10 || !digits[..4].iter().all(u8::is_ascii_digit) || digits[4] != b'-' || text.contains('[') {
+    if digits.len() < 10
+        || !digits[..4].iter().all(u8::is_ascii_digit)
+        || digits[4] != b'-'
+        || text.contains('[')
+    {
         return Err(not_a_time(""));
     }
     let time: Timestamp = text.parse().map_err(|_| not_a_time(""))?;
@@ -108,7 +112,10 @@ pub fn from_json(json: &Json) -> Result<Option<i64>, (Fault, String)> {
             None => Err(out_of_range()),
         },
         other => {
-            let message = format!("a time is a string (RFC 3339) or a whole number of microseconds, not {}", kind(other));
+            let message = format!(
+                "a time is a string (RFC 3339) or a whole number of microseconds, not {}",
+                kind(other)
+            );
             Err((Fault::FieldType, message))
         }
     }

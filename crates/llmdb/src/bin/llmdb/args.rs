@@ -11,15 +11,18 @@ use llmdb::{CommitTime, Known, Period, ValidTime};
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done; for ask: every question was answered
-  1  get: nothing is in force; check: damage was found; ask: a question failed
-  2  the input or the surroundings are at fault, and nothing was half-applied: a bad argument or line, a
-     database that another process owns, a directory that cannot be written, a full disk
-  3  the database cannot be opened: it is missing, empty, truncated, damaged, or not one of this version
+  1  get: nothing is in force; check: damage was found; ask: a question
+     failed; demo: an answer was not the expected one
+  2  the input or the surroundings are at fault, and nothing was half-applied:
+     a bad argument or line, a database that another process owns, a directory
+     that cannot be written, a full disk, a file that the demo did not make
+  3  the database cannot be opened or read: it is missing, empty, truncated,
+     damaged, or not one of this version
   4  any other failure of reading or writing
 
-Times are RFC 3339 with an offset (2023-03-27T09:00:00Z) or whole microseconds since 1970.
-Keys are text, or base64:... for any bytes. Output is a table on a terminal and JSON elsewhere; --format
-decides otherwise.";
+Times are RFC 3339 with an offset (2023-03-27T09:00:00Z) or whole microseconds
+since 1970. Keys are text, or base64:... for any bytes. Output is a table on a
+terminal and JSON elsewhere (demo: text); --format decides otherwise.";
 
 /// An embedded, single-file database that never forgets what it knew.
 #[derive(Debug, Parser)]
@@ -33,8 +36,9 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Load real data and watch the database answer "what did we believe, when, about when?"
     #[command(after_help = "\
-Loads 32 releases of the IANA time zone database into a file of its own, and asks it about a call in Beirut
-on 2023-03-27. A file that the demo did not make is never touched.
+Loads 32 releases of the IANA time zone database into a file of its own, and
+asks it about a call in Beirut on 2023-03-27. A file that the demo did not make
+is never touched; its own file is made anew.
 
 Examples:
   llmdb demo
@@ -42,9 +46,10 @@ Examples:
     Demo(Demo),
     /// Apply operations, given as JSON lines, to a database
     #[command(after_help = "\
-One line is one operation; lines in a row with the same \"commit\" (else the same \"tx\") are one transaction.
-Each transaction is answered when it is durable. The first bad line ends the run: its transaction is refused
-whole, earlier ones stay. See docs/json-lines.md.
+One line is one operation; lines in a row with the same \"commit\" (else the same
+\"tx\") are one transaction. Each is answered when it is durable. The first bad
+line ends the run: its transaction is refused whole, earlier ones stay.
+See docs/json-lines.md.
 
 Examples:
   llmdb apply agent.llmdb facts.jsonl
@@ -52,8 +57,8 @@ Examples:
     Apply(Stream),
     /// Answer questions, given as JSON lines, from a database
     #[command(after_help = "\
-One line is one question: get, scan, timeline, history, versions, diff or changes. Answers come in order and
-repeat the \"id\". See docs/json-lines.md.
+One line is one question: get, scan, timeline, history, versions, diff or
+changes. Answers come in order and repeat the \"id\". See docs/json-lines.md.
 
 Examples:
   echo '{\"id\":1,\"op\":\"get\",\"key\":\"home\"}' | llmdb ask agent.llmdb
@@ -63,8 +68,9 @@ Examples:
     #[command(after_help = "\
 Examples:
   llmdb get agent.llmdb home
-  llmdb get agent.llmdb home --valid-at 2023-03-27T09:00:00Z --known-at 2023-03-25T00:00:00Z
-  llmdb get demo.llmdb tz:Asia/Beirut --valid-at 2023-03-27T09:00:00Z --at-commit 19")]
+  llmdb get agent.llmdb home --valid-at 2023-03-27T09:00:00Z
+  llmdb get agent.llmdb home --known-at 2023-03-25T00:00:00Z
+  llmdb get agent.llmdb home --at-commit 3 --format json")]
     Get(Get),
     /// Record that a key has a value
     #[command(after_help = "\
@@ -81,7 +87,8 @@ What was believed before stays in the history.
 
 Examples:
   llmdb delete agent.llmdb home
-  llmdb delete agent.llmdb home --valid-from 2023-01-01T00:00:00Z --valid-to 2023-02-01T00:00:00Z")]
+  llmdb delete agent.llmdb home --valid-from 2023-01-01T00:00:00Z \\
+    --valid-to 2023-02-01T00:00:00Z")]
     Delete(Delete),
     /// Show what was believed about one instant of the world, when
     #[command(after_help = "\
@@ -93,8 +100,9 @@ Examples:
     #[command(after_help = "\
 Examples:
   llmdb timeline demo.llmdb tz:Asia/Beirut
-  llmdb timeline demo.llmdb tz:Asia/Beirut --known-at 2023-03-25T00:00:00Z --valid-at 2023-03-27T09:00:00Z
-  llmdb timeline demo.llmdb tz:Asia/Beirut --valid-from 2023-01-01T00:00:00Z --valid-to 2024-01-01T00:00:00Z")]
+  llmdb timeline demo.llmdb tz:Asia/Beirut --known-at 2023-03-25T00:00:00Z
+  llmdb timeline demo.llmdb tz:Asia/Beirut --valid-from 2023-01-01T00:00:00Z \\
+    --valid-to 2024-01-01T00:00:00Z --clamp")]
     Timeline(Timeline),
     /// Show sizes and counts
     #[command(after_help = "Example:\n  llmdb stat agent.llmdb --format json")]

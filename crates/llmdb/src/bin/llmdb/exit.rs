@@ -75,17 +75,20 @@ fn code(error: &Error) -> u8 {
 }
 
 fn temporal_code(error: &llmdb_temporal::Error) -> u8 {
+    use llmdb_temporal::Error as E;
     match error {
-        llmdb_temporal::Error::Store(error) => store_code(error),
+        E::Store(error) => store_code(error),
+        E::Damaged { .. } | E::Format { .. } => OPEN,
         _ => INPUT,
     }
 }
 
-fn store_code(error: &llmdb_wal::store::Error) -> u8 {
-    use llmdb_wal::store::Error as E;
-    match error {
-        E::Locked { .. } => INPUT,
-        E::Io(source) => io_code(source),
+fn store_code(error: &llmdb_wal::Error) -> u8 {
+    use llmdb_pager::Error as E;
+    match error.pager() {
+        Some(E::Locked { .. } | E::DiskFull { .. } | E::PageSize(_)) => INPUT,
+        Some(E::Poisoned { .. }) => IO,
+        Some(E::Io { source, .. }) => io_code(source),
         _ => OPEN,
     }
 }
@@ -97,9 +100,10 @@ fn io_code(error: &io::Error) -> u8 {
         | Kind::QuotaExceeded
         | Kind::ReadOnlyFilesystem
         | Kind::PermissionDenied
+        | Kind::IsADirectory
         | Kind::NotADirectory
+        | Kind::NotFound
         | Kind::InvalidData => INPUT,
-        Kind::NotFound => OPEN,
         _ => IO,
     }
 }

@@ -46,7 +46,7 @@ pub(crate) fn fact(fact: &Fact, times: Times, out: &mut dyn Write) -> Result<(),
 }
 
 fn cells(fact: &Fact, times: Times) -> [String; 5] {
-    let known_to = fact.known_to.map_or_else(|| "today".into(), |ended| times.text(ended.at.micros(), ""));
+    let known_to = fact.known_to.map_or_else(|| "still".into(), |ended| times.text(ended.at.micros(), ""));
     let asserted = fact.asserted;
     [
         key::to_text(&fact.key),

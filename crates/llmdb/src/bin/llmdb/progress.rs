@@ -16,6 +16,11 @@ impl Progress {
         Self::new(what, Some(0), "{msg} {bar:30} {pos}/{len} {eta}", "{msg} {spinner} {pos}")
     }
 
+    /// Progress of which the end is not known.
+    pub(crate) fn unknown(what: &'static str) -> Self {
+        Self::new(what, None, "", "{msg} {spinner} {pos}")
+    }
+
     /// So much is done.
     pub(crate) fn at(&self, done: u64) {
         self.0.set_position(done);

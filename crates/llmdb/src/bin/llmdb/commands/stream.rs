@@ -36,7 +36,7 @@ pub(crate) fn ask(args: &Stream) -> Result<u8, Failure> {
     let asked = lines::ask(&db, input, &mut out, args.times.times())?;
     db.close()?;
     if asked.refused > 0 {
-        eprintln!("error: {} of the lines are no questions; each answer with an \"error\" says why", asked.refused);
+        eprintln!("error: {} of the lines could not be understood; their answers say why", asked.refused);
         return Ok(INPUT);
     }
     Ok(if asked.failed > 0 { NO } else { DONE })
@@ -52,7 +52,9 @@ fn input(path: &Path) -> Result<(Box<dyn BufRead>, Option<u64>), Failure> {
         Ok((metadata, _)) if metadata.is_dir() => {
             Err(Failure::Refused(format!("{} is a directory, not a file of JSON lines", path.display())))
         }
-        Ok((metadata, file)) => Ok((Box::new(BufReader::new(file)), metadata.is_file().then_some(metadata.len()))),
+        Ok((metadata, file)) => {
+            Ok((Box::new(BufReader::new(file)), metadata.is_file().then_some(metadata.len())))
+        }
         Err(error) => Err(Failure::Refused(format!("cannot read {}: {error}", path.display()))),
     }
 }

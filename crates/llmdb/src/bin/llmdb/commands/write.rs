@@ -59,16 +59,17 @@ fn print(receipt: Receipt, output: &Output) -> io::Result<()> {
 fn value(argument: &str) -> Result<Value, Failure> {
     let mut text = String::new();
     if argument == "-" {
-        io::stdin()
-            .lock()
-            .read_to_string(&mut text)
-            .map_err(|error| Failure::Refused(format!("cannot read the value from standard input: {error}")))?;
+        io::stdin().lock().read_to_string(&mut text).map_err(|error| {
+            Failure::Refused(format!("cannot read the value from standard input: {error}"))
+        })?;
     } else {
         text.push_str(argument);
     }
     let refused = |why: String| Err(Failure::Refused(format!("value: {why}")));
     match serde_json::from_str(&text) {
-        Ok(serde_json::Value::Null) => refused("null stands for \"nothing in force\"; use llmdb delete".into()),
+        Ok(serde_json::Value::Null) => {
+            refused("null stands for \"nothing in force\"; use llmdb delete".into())
+        }
         Ok(json) => Ok(Value::Json(json)),
         Err(error) => refused(format!("not JSON ({error}); text needs quotes of its own, as '\"Oslo\"'")),
     }

@@ -1,4 +1,4 @@
-//! The data of the demo: statements of 32 releases of the time zone database, and 300 questions.
+//! The data of the demo: what 32 releases of the time zone database stated, and 300 questions.
 //!
 //! Origin and limits: `demo-data/README.md`.
 
@@ -36,7 +36,8 @@ pub(crate) struct Statement {
 /// The operations as JSON lines, the mark among those of the first transaction.
 pub(crate) fn lines() -> Result<String, Failure> {
     let statements = unpack(STATEMENTS)?;
-    let first: Json = statements.lines().next().and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default();
+    let first: Json =
+        statements.lines().next().and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default();
     let mark = json!({
         "op": "put", "collection": MARK, "key": MARK_KEY, "valid_from": null, "tx": first["tx"],
         "value": {"made_by": "llmdb demo", "data": "IANA time zone database, 2020a to 2026f, public domain"},
@@ -87,7 +88,8 @@ mod tests {
         let mut transactions: Vec<_> = statements.iter().map(|statement| statement.tx).collect();
         assert!(transactions.is_sorted());
         transactions.dedup();
-        assert_eq!(transactions.len(), 32);
+        // Four of the 32 releases changed nothing in the window.
+        assert_eq!(transactions.len(), 28);
         assert_eq!(questions().unwrap().len(), 300);
         assert_eq!(lines().unwrap().lines().count(), 4_016);
     }

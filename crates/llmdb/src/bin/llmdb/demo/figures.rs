@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use llmdb::{CommitTime, Known, ReadTxn, Value, ValidTime};
+use llmdb::{CommitTime, Known, ReadTxn, ValidTime, Value};
 use serde_json::Value as Json;
 
 use super::data::{Statement, ZONES};
@@ -47,7 +47,8 @@ struct Point<'s> {
 pub(crate) fn measure(read: &ReadTxn, now: ValidTime, statements: &[Statement]) -> Result<Figures, Failure> {
     let points = points(statements)?;
     let (latest, found_latest) = time(read, &points, |_| Known::Latest)?;
-    let (as_of, found_as_of) = time(read, &points, |point| Known::At(CommitTime::from_micros(point.release)))?;
+    let (as_of, found_as_of) =
+        time(read, &points, |point| Known::At(CommitTime::from_micros(point.release)))?;
     let (scan, zone_count) = time_scan(read, now)?;
     let naive = Naive::of(statements);
     let wrong = points
@@ -81,7 +82,8 @@ fn time<'s>(
 fn time_scan(read: &ReadTxn, now: ValidTime) -> Result<(Duration, usize), Failure> {
     use std::ops::Bound::Unbounded;
     let start = Instant::now();
-    let zones = read.temporal().scan(ZONES, Unbounded, Unbounded, now, Known::Latest).map_err(llmdb::Error::from)?;
+    let zones =
+        read.temporal().scan(ZONES, Unbounded, Unbounded, now, Known::Latest).map_err(llmdb::Error::from)?;
     let count = zones.map(|zone| zone.map(|_| 1)).sum::<Result<usize, _>>().map_err(llmdb::Error::from)?;
     Ok((start.elapsed(), count))
 }
@@ -97,7 +99,8 @@ fn points(statements: &[Statement]) -> Result<Vec<Point<'_>>, Failure> {
     (0..READ_COUNT)
         .map(|_| {
             let said = &statements[random(statements.len())];
-            let valid_at = ValidTime::from_micros(said.from + (said.to - said.from) / 2).map_err(llmdb::Error::from)?;
+            let valid_at =
+                ValidTime::from_micros(said.from + (said.to - said.from) / 2).map_err(llmdb::Error::from)?;
             Ok(Point { key: &said.key, valid_at, release: statements[random(statements.len())].tx })
         })
         .collect()

@@ -28,7 +28,9 @@ pub(crate) fn make_way(path: &Path) -> Result<(), Failure> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(reading(error)),
         Ok(found) if !found.is_file() => return Err(foreign(path, "it is not a regular file")),
-        Ok(found) if found.len() > SIZE_MAX => return Err(foreign(path, "it is larger than the demo's files")),
+        Ok(found) if found.len() > SIZE_MAX => {
+            return Err(foreign(path, "it is larger than the demo's files"));
+        }
         Ok(_) => (),
     }
     let copy = Copy::of(path).map_err(reading)?;

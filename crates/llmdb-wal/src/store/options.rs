@@ -1,0 +1,172 @@
+//! How to open a store, and what it keeps in the data file's meta.
+//!
+//! ```text
+//! the meta's owner area
+//! OFFSET  SIZE  DESCRIPTION (little-endian)
+//!      0     8  LSN where recovery begins to read the log
+//!      8     8  checksum of the record before it
+//!     16     1  1 = the log holds commits that the data file does not
+//!     17    47  zero
+//! ```
+
+use super::Store;
+use crate::error::Error;
+use crate::log::Position;
+use llmdb_pager::meta::OWNER_AREA_SIZE;
+use llmdb_pager::page::{PAGE_SIZE_DEFAULT, read_u64};
+use llmdb_pager::storage::{DiskStorage, Storage};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Tells the time: microseconds since 1970.
+pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+const LOG_CAPACITY: u64 = 64 << 20;
+const CHECKPOINT_BYTES: u64 = 16 << 20;
+const DIRTY_BYTES: u64 = 128 << 20;
+
+/// How to open or create a database.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct StoreOptions {
+    pub(super) settings: Settings,
+    pub(super) storage: Arc<dyn Storage>,
+    pub(super) page_size: usize,
+    pub(super) owner: String,
+    pub(super) create: bool,
+}
+
+#[derive(Clone)]
+pub(super) struct Settings {
+    pub(super) clock: Clock,
+    pub(super) checkpoint_bytes: u64,
+    pub(super) dirty_bytes: u64,
+    pub(super) log_capacity: u64,
+}
+
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Settings")
+            .field("checkpoint_bytes", &self.checkpoint_bytes)
+            .field("log_capacity", &self.log_capacity)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl StoreOptions {
+    /// 4 KiB pages on the real file system, the system's clock, created if missing.
+    pub fn new() -> Self {
+        Self {
+            settings: Settings {
+                clock: Arc::new(system_micros),
+                checkpoint_bytes: CHECKPOINT_BYTES,
+                dirty_bytes: DIRTY_BYTES,
+                log_capacity: LOG_CAPACITY,
+            },
+            storage: Arc::new(DiskStorage),
+            page_size: PAGE_SIZE_DEFAULT,
+            owner: "a program".into(),
+            create: true,
+        }
+    }
+
+    /// Bytes of a page in a new database: a power of two from 4 to 64 KiB. An existing one keeps its own.
+    #[must_use]
+    pub fn page_size(mut self, bytes: usize) -> Self {
+        self.page_size = bytes;
+        self
+    }
+
+    /// Where the files live.
+    #[must_use]
+    pub fn storage(mut self, storage: Arc<dyn Storage>) -> Self {
+        self.storage = storage;
+        self
+    }
+
+    /// The clock that commits are stamped with.
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.settings.clock = clock;
+        self
+    }
+
+    /// Names the command in the lock file, for whoever finds the database locked.
+    #[must_use]
+    pub fn owner(mut self, command: &str) -> Self {
+        self.owner = command.into();
+        self
+    }
+
+    /// Whether a missing database is created; it is unless this says no.
+    #[must_use]
+    pub fn create(mut self, yes: bool) -> Self {
+        self.create = yes;
+        self
+    }
+
+    /// A checkpoint is written when the log holds this many bytes (default 16 MiB).
+    #[must_use]
+    pub fn checkpoint_bytes(mut self, bytes: u64) -> Self {
+        self.settings.checkpoint_bytes = bytes;
+        self
+    }
+
+    /// A checkpoint is written when dirty pages take this many bytes of memory (default 128 MiB).
+    #[must_use]
+    pub fn dirty_bytes(mut self, bytes: u64) -> Self {
+        self.settings.dirty_bytes = bytes;
+        self
+    }
+
+    /// How many bytes a new log can hold (default 64 MiB). A transaction that does not fit is written to
+    /// the data file by a checkpoint of its own.
+    #[must_use]
+    pub fn log_capacity(mut self, bytes: u64) -> Self {
+        self.settings.log_capacity = bytes;
+        self
+    }
+
+    /// Opens the database, recovering what a crash left, or creates it.
+    ///
+    /// # Errors
+    /// What the file is instead, as [`llmdb_pager::PagerOptions::open`]; [`Error::ForeignLog`],
+    /// [`Error::LogDamaged`], [`Error::LogMissing`]; a lock held elsewhere.
+    pub fn open(self, path: impl AsRef<Path>) -> Result<Store, Error> {
+        super::recovery::open(self, path.as_ref())
+    }
+}
+
+impl std::fmt::Debug for StoreOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StoreOptions").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+fn system_micros() -> i64 {
+    match SystemTime::now().duration_since(UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_micros()).unwrap_or(i64::MAX),
+        Err(before) => i64::try_from(before.duration().as_micros()).map_or(i64::MIN, |micros| -micros),
+    }
+}
+
+/// The owner area that says where the log begins.
+pub(super) fn owner_area(at: Position, log_needed: bool) -> [u8; OWNER_AREA_SIZE] {
+    let mut area = [0; OWNER_AREA_SIZE];
+    area[0..8].copy_from_slice(&at.lsn.to_le_bytes());
+    area[8..16].copy_from_slice(&at.chain.to_le_bytes());
+    area[16] = u8::from(log_needed);
+    area
+}
+
+/// Where the log begins, and whether it is needed.
+pub(super) fn read_owner_area(area: &[u8; OWNER_AREA_SIZE]) -> (Position, bool) {
+    (Position { lsn: read_u64(area, 0), chain: read_u64(area, 8) }, area[16] != 0)
+}

@@ -1,0 +1,186 @@
+//! Redo records: what a transaction did, as the log keeps it.
+//!
+//! ```text
+//! payload:  time (8 bytes), then operations
+//! operation: tag (1), form of the tree (1), then
+//!   1 insert        tree, key length, key, value length, value
+//!   2 insert large  tree, key length, key, reference (40 bytes, as in a leaf)
+//!   3 remove        tree, key length, key
+//!   4 create tree   tree, name length, name
+//!   5 drop tree     tree (0), name length, name
+//! ```
+//! Trees and lengths are numbers of 7 bits a byte, least first, the high bit on all but the last.
+//!
+//! Invariants
+//! 1. Replaying a transaction's operations in order on the state before it gives the state after it.
+
+use llmdb_btree::{FORM_TREE, LARGE_REF_SIZE, LargeRef};
+
+const INSERT: u8 = 1;
+const INSERT_LARGE: u8 = 2;
+const REMOVE: u8 = 3;
+const CREATE_TREE: u8 = 4;
+const DROP_TREE: u8 = 5;
+/// Bytes of the time before the operations.
+const TIME_SIZE: usize = 8;
+
+/// One operation, borrowed from a payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Redo<'a> {
+    Insert { tree: u32, key: &'a [u8], value: &'a [u8] },
+    InsertLarge { tree: u32, key: &'a [u8], value: LargeRef },
+    Remove { tree: u32, key: &'a [u8] },
+    CreateTree { tree: u32, name: &'a str },
+    DropTree { name: &'a str },
+}
+
+/// A transaction's payload in the making.
+#[derive(Debug)]
+pub(crate) struct RedoBuilder {
+    bytes: Vec<u8>,
+}
+
+impl RedoBuilder {
+    pub(crate) fn new() -> Self {
+        Self { bytes: vec![0; TIME_SIZE] }
+    }
+
+    pub(crate) fn push(&mut self, op: Redo<'_>) {
+        let (tag, tree, text) = match op {
+            Redo::Insert { tree, key, .. } => (INSERT, tree, key),
+            Redo::InsertLarge { tree, key, .. } => (INSERT_LARGE, tree, key),
+            Redo::Remove { tree, key } => (REMOVE, tree, key),
+            Redo::CreateTree { tree, name } => (CREATE_TREE, tree, name.as_bytes()),
+            Redo::DropTree { name } => (DROP_TREE, 0, name.as_bytes()),
+        };
+        self.bytes.extend_from_slice(&[tag, FORM_TREE]);
+        self.number(u64::from(tree));
+        self.text(text);
+        match op {
+            Redo::Insert { value, .. } => self.text(value),
+            Redo::InsertLarge { value, .. } => self.bytes.extend_from_slice(&value.encode()),
+            _ => {}
+        }
+    }
+
+    fn text(&mut self, text: &[u8]) {
+        self.number(text.len() as u64);
+        self.bytes.extend_from_slice(text);
+    }
+
+    fn number(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            self.bytes.push(number as u8 | 0x80);
+            number >>= 7;
+        }
+        self.bytes.push(number as u8);
+    }
+
+    /// The payload of a commit at `time`.
+    pub(crate) fn payload(&mut self, time: i64) -> &[u8] {
+        self.bytes[..TIME_SIZE].copy_from_slice(&time.to_le_bytes());
+        &self.bytes
+    }
+}
+
+/// The time of a payload; `None` where it is too short.
+pub(crate) fn time_of(payload: &[u8]) -> Option<i64> {
+    payload.first_chunk().map(|bytes| i64::from_le_bytes(*bytes))
+}
+
+/// The operations of a payload. The iterator ends with an error where it cannot be read on.
+pub(crate) fn operations(payload: &[u8]) -> Operations<'_> {
+    Operations { rest: payload.get(TIME_SIZE..).unwrap_or_default() }
+}
+
+pub(crate) struct Operations<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Operations<'a> {
+    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.rest.split_at_checked(len)?;
+        self.rest = rest;
+        Some(taken)
+    }
+
+    fn number(&mut self) -> Option<u64> {
+        let mut number = 0;
+        for shift in (0..63).step_by(7) {
+            let byte = self.take(1)?[0];
+            number |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    fn text(&mut self) -> Option<&'a [u8]> {
+        let len = usize::try_from(self.number()?).ok()?;
+        self.take(len)
+    }
+
+    fn operation(&mut self) -> Option<Redo<'a>> {
+        let [tag, form] = *self.take(2)?.first_chunk()?;
+        let tree = u32::try_from(self.number()?).ok()?;
+        let text = self.text()?;
+        if form != FORM_TREE {
+            return None;
+        }
+        Some(match tag {
+            INSERT => Redo::Insert { tree, key: text, value: self.text()? },
+            INSERT_LARGE => {
+                Redo::InsertLarge { tree, key: text, value: LargeRef::decode(self.take(LARGE_REF_SIZE)?)? }
+            }
+            REMOVE => Redo::Remove { tree, key: text },
+            CREATE_TREE => Redo::CreateTree { tree, name: std::str::from_utf8(text).ok()? },
+            DROP_TREE => Redo::DropTree { name: std::str::from_utf8(text).ok()? },
+            _ => return None,
+        })
+    }
+}
+
+impl<'a> Iterator for Operations<'a> {
+    type Item = Result<Redo<'a>, &'static str>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let op = self.operation().ok_or("an operation in a record cannot be read");
+        if op.is_err() {
+            self.rest = &[];
+        }
+        Some(op)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use llmdb_pager::PageNumber;
+
+    #[test]
+    fn operations_survive_the_round_trip() {
+        let large = LargeRef { start: PageNumber(9), len: 70_000, born: 3, hash: 1 << 100 };
+        let ops = [
+            Redo::CreateTree { tree: 300, name: "näme" },
+            Redo::Insert { tree: 300, key: b"k", value: &[5; 300] },
+            Redo::InsertLarge { tree: 1, key: &[0; 1000], value: large },
+            Redo::Remove { tree: 0, key: b"\0" },
+            Redo::DropTree { name: "x" },
+        ];
+        let mut builder = RedoBuilder::new();
+        for op in ops {
+            builder.push(op);
+        }
+        let payload = builder.payload(-77).to_vec();
+        assert_eq!(time_of(&payload), Some(-77));
+        assert_eq!(operations(&payload).collect::<Result<Vec<_>, _>>().unwrap(), ops);
+        for cut in TIME_SIZE..payload.len() {
+            let read: Vec<_> = operations(&payload[..cut]).collect();
+            assert!(read.len() <= ops.len() && read.iter().filter(|op| op.is_err()).count() <= 1);
+        }
+    }
+}

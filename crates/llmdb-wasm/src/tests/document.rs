@@ -1,0 +1,40 @@
+//! `docs/wasm-abi.md` against the code that it describes.
+
+use crate::limits::Limits;
+use crate::meter::ENGINE_CALL_FUEL;
+use crate::{ABI_VERSION, ENTRY_SIZE, HEADER_SIZE};
+
+const DOCUMENT: &str = include_str!("../../../../docs/wasm-abi.md");
+
+fn says(text: impl AsRef<str>) {
+    assert!(DOCUMENT.contains(text.as_ref()), "docs/wasm-abi.md does not say: {}", text.as_ref());
+}
+
+#[test]
+fn the_document_lists_every_error_code_once() {
+    let source = include_str!("../error.rs");
+    let codes = source.matches("\"LLMDB-W").count();
+    for code in 1..=codes {
+        let code = format!("| LLMDB-W{code:02} |");
+        assert_eq!(DOCUMENT.matches(&code).count(), 1, "{code}");
+    }
+    assert_eq!(DOCUMENT.matches("| LLMDB-W").count(), codes);
+}
+
+#[test]
+fn the_document_states_the_numbers_of_the_code() {
+    let limits = Limits::default();
+    assert_eq!((limits.fuel, limits.memory_bytes, limits.module_bytes), (25_000_000, 64 << 20, 8 << 20));
+    assert_eq!((limits.function_bytes, limits.local_count, limits.branch_count), (512 << 10, 10_000, 10_000));
+    assert_eq!((limits.table_elements, limits.batch_bytes, limits.batch_records), (262_144, 256 << 10, 1024));
+    says("25,000,000 fuel");
+    says("| memory and tables together (8 bytes an element) | 64 MiB |");
+    says("| module, binary or text | 8 MiB |");
+    says("| 512 KiB, 10,000, 10,000; 2,000,000 |");
+    says("| elements of all tables | 262,144 |");
+    says("1 to 1,024; and at most 256 KiB");
+    says(format!("The WebAssembly ABI, version {ABI_VERSION}"));
+    says(format!("| {HEADER_SIZE} | count x entry size |"));
+    says(format!("size of an entry: {ENTRY_SIZE} in this version"));
+    says(format!("| `data.drop`, `elem.drop` | {ENGINE_CALL_FUEL} |"));
+}
