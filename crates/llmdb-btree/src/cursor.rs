@@ -218,6 +218,9 @@ impl std::fmt::Debug for Cursor<'_> {
     }
 }
 
+/// A key, and its value borrowed from the snapshot.
+pub type Entry<'t> = (Vec<u8>, &'t [u8]);
+
 /// The records between two bounds. After an error it has ended.
 #[derive(Debug)]
 pub struct Range<'t> {
@@ -232,7 +235,7 @@ impl<'t> Range<'t> {
         Self { cursor, low: Some(low.map(<[u8]>::to_vec)), high: high.map(<[u8]>::to_vec), ended: false }
     }
 
-    fn step(&mut self) -> Result<Option<(Vec<u8>, &'t [u8])>, Error> {
+    fn step(&mut self) -> Result<Option<Entry<'t>>, Error> {
         let stands = match self.low.take() {
             None => self.cursor.next()?,
             Some(Bound::Unbounded) => self.cursor.first()?,
@@ -255,7 +258,7 @@ impl<'t> Range<'t> {
 }
 
 impl<'t> Iterator for Range<'t> {
-    type Item = Result<(Vec<u8>, &'t [u8]), Error>;
+    type Item = Result<Entry<'t>, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.ended {

@@ -42,7 +42,7 @@ mod tree;
 mod value;
 
 pub use check::check;
-pub use cursor::{Cursor, Range};
+pub use cursor::{Cursor, Entry, Range};
 pub use database::{Database, ReadTxn, WriteTxn};
 pub use error::Error;
 pub use forest::TreeId;

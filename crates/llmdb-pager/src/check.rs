@@ -4,9 +4,9 @@
 //! Not here: what a page's content means; the layer above says so through [`Visit`].
 
 use crate::error::Error;
-use crate::meta::{page_of_slot, read_metas};
+use crate::meta::{padding, page_of_slot, read_metas};
 use crate::page::{HEADER_SIZE, Kind, Page, PageNumber, Ref};
-use crate::pager::{Pager, padding};
+use crate::pager::Pager;
 use crate::snapshot::PageSource as _;
 use crate::space::{Run, region_pages};
 use crate::storage::read_exact_at;
@@ -53,8 +53,11 @@ pub struct ExtentUse {
     /// Its bytes; the last page may be longer.
     pub len: u64,
     /// Whether the bytes are what was written.
-    pub intact: Box<dyn Fn(&[u8]) -> bool>,
+    pub intact: Intact,
 }
+
+/// Says whether bytes are what was written.
+pub type Intact = Box<dyn Fn(&[u8]) -> bool>;
 
 /// What the layer above knows of a page: the extents it refers to, and whether its place below `parent` is
 /// right. The error names the broken rule.
@@ -103,8 +106,8 @@ impl Check<'_> {
         let core = &self.pager.core;
         let found = read_metas(&*core.file, &core.path)?;
         let at_open = self.pager.damaged_metas();
-        for slot in 0..2 {
-            if found.damaged[slot] || at_open[slot] {
+        for (slot, at_open) in at_open.into_iter().enumerate() {
+            if found.damaged[slot] || at_open {
                 self.report.add(
                     page_of_slot(slot, core.page_size),
                     format!("meta copy {slot} is damaged; the other one is whole and in use"),

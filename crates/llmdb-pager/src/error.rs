@@ -1,6 +1,6 @@
 //! What can go wrong with a data file, in plain words and with stable codes.
 
-use crate::page::PageNumber;
+use crate::page_number::PageNumber;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;

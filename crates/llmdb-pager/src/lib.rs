@@ -27,8 +27,10 @@
 mod check;
 mod checkpoint;
 mod error;
+mod mapping;
 pub mod meta;
 pub mod page;
+mod page_number;
 mod pager;
 mod raw;
 pub mod sim;
@@ -38,7 +40,7 @@ pub mod storage;
 mod verified;
 mod writer;
 
-pub use check::{CheckReport, Damage, ExtentUse, Progress, Visit};
+pub use check::{CheckReport, Damage, ExtentUse, Intact, Progress, Visit};
 pub use checkpoint::CheckpointReport;
 pub use error::{Error, Text};
 pub use page::{Kind, Page, PageNumber, Ref};

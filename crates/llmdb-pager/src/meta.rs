@@ -65,6 +65,11 @@ pub(crate) fn first_page(page_size: usize) -> u64 {
     META_AREA_SIZE.div_ceil(page_size as u64)
 }
 
+/// Bytes before the first page, beyond the metas, that must be zero.
+pub(crate) fn padding(page_size: usize) -> std::ops::Range<u64> {
+    META_AREA_SIZE..first_page(page_size) * page_size as u64
+}
+
 /// A decoded meta page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Meta {

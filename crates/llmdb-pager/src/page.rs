@@ -24,6 +24,7 @@
 //! Not here: what a kind's pages mean (`space`, and the crates above).
 
 use crate::error::Error;
+pub use crate::page_number::{PAGE_NUMBER_END, PageNumber};
 use std::fmt;
 use std::ops::Range;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -63,19 +64,6 @@ pub fn check_page_size(size: usize) -> Result<(), Error> {
         Ok(())
     } else {
         Err(Error::PageSize(size))
-    }
-}
-
-/// Where a page stands in the file: its offset divided by the page size. At most 48 bits.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub struct PageNumber(pub u64);
-
-/// One more than the largest page number that a reference can hold.
-pub const PAGE_NUMBER_END: u64 = 1 << 48;
-
-impl fmt::Display for PageNumber {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
     }
 }
 

@@ -6,22 +6,18 @@
 //! 3. The lock is held for as long as the [`Pager`], a snapshot or a transaction lives.
 
 use crate::error::Error;
-use crate::meta::{META_AREA_SIZE, META_OFFSETS, Metas, OWNER_AREA_SIZE, first_meta, first_page, read_metas};
+use crate::mapping::map_file;
+use crate::meta::{META_OFFSETS, Metas, OWNER_AREA_SIZE, first_meta, first_page, read_metas};
 use crate::page::{PAGE_SIZE_DEFAULT, check_page_size};
 use crate::snapshot::{Core, Snapshot, State, Validate};
 use crate::space::Space;
-use crate::storage::{DiskStorage, File, Lock, LockError, Map, OpenMode, Storage, write_all_at};
+use crate::storage::{DiskStorage, File, Lock, LockError, OpenMode, Storage, write_all_at};
 use crate::writer::{WriteTxn, Writer, WriterSlot};
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// Address space taken for the file's map: it grows inside without moving.
-const MAP_RESERVE: u64 = 1 << 40;
-/// Where address space is limited, the map is tried down to this, or to the file's own length.
-const MAP_RESERVE_MIN: u64 = 1 << 26;
 
 /// How to open or create a data file.
 #[derive(Clone)]
@@ -183,7 +179,7 @@ impl PagerOptions {
             page_count: meta.page_count,
             map,
         });
-        let core = Arc::new(Core::new(
+        let (core, key) = Core::new(
             path.to_owned(),
             file,
             meta.page_size,
@@ -192,12 +188,12 @@ impl PagerOptions {
             self.validate,
             state.clone(),
             lock,
-        ));
+        );
         let space = Space::new(meta.page_size, meta.page_count, meta.space_root);
         let owner_area = meta.owner_area;
-        let slot = WriterSlot::new(Writer::new(space, meta, slot, file_len, state));
+        let slot = WriterSlot::new(Writer::new(space, meta, slot, file_len, state, key));
         Ok(Pager {
-            core,
+            core: Arc::new(core),
             slot: Arc::new(slot),
             owner_area,
             damaged_metas: Arc::new(damaged.map(AtomicBool::new)),
@@ -357,40 +353,4 @@ fn random_identity() -> io::Result<u128> {
     let mut bytes = [0; 16];
     std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(u128::from_le_bytes(bytes))
-}
-
-/// Maps a file with as much room to grow as the address space has.
-fn map_file(file: &dyn File, path: &Path, needed: u64) -> Result<Map, Error> {
-    let mut reserve = MAP_RESERVE.max(needed.saturating_mul(2));
-    loop {
-        match file.map(reserve) {
-            Ok(map) if map.len() >= needed => return Ok(map),
-            Ok(_) => {
-                return Err(Error::io(
-                    format!("mapping {} bytes of {}", needed, path.display()),
-                    io::ErrorKind::OutOfMemory.into(),
-                ));
-            }
-            Err(_) if reserve > needed.max(MAP_RESERVE_MIN) => {
-                reserve = (reserve / 4).max(needed).max(MAP_RESERVE_MIN)
-            }
-            Err(error) => {
-                return Err(Error::io(format!("mapping {reserve} bytes of {}", path.display()), error));
-            }
-        }
-    }
-}
-
-/// The map for a file of `page_count` pages: the present one while it reaches.
-pub(crate) fn map_for(core: &Core, present: &Map, page_count: u64) -> Result<Map, Error> {
-    let needed = page_count * core.page_size as u64;
-    if needed <= present.len() {
-        return Ok(present.clone());
-    }
-    map_file(&*core.file, &core.path, needed)
-}
-
-/// Bytes before the first page, beyond the metas, that must be zero.
-pub(crate) fn padding(page_size: usize) -> std::ops::Range<u64> {
-    META_AREA_SIZE..first_page(page_size) * page_size as u64
 }

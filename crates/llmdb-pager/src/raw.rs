@@ -2,14 +2,12 @@
 //!
 //! Invariants
 //! 1. A frame's memory never moves and is not given back while the pool lives.
-//! 2. [`FramePool::bytes`] is called only for frames that no one writes during the borrow: published ones,
-//!    or the writer's own through a shared borrow of the writer.
-//! 3. [`FramePool::bytes_mut`] is called only by the writer, through an exclusive borrow of its state, for
-//!    a frame that no published page refers to.
-//! 4. A frame's tag says in which snapshots it is: the writer sets it before it publishes, and takes the
-//!    frame back only when no snapshot inside the tag is open.
+//! 2. A frame's tag says in which snapshots it is: the writer sets it before it publishes, and takes the
+//!    frame back only when no snapshot inside the tag is open (`writer`, reuse).
+//! 3. Only whoever holds the pool's one [`WriterKey`] writes, and only frames that are not published; so a
+//!    shared borrow of the key freezes all frames, and a published frame is frozen for everybody.
 //!
-//! Not here: which frame is whose (`frame`).
+//! Not here: which frame is whose (`writer`).
 #![expect(unsafe_code, reason = "frames are written and read by different threads at different times")]
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
@@ -49,7 +47,9 @@ pub(crate) struct Tag {
 const UNPUBLISHED: u64 = u64::MAX;
 
 impl Tag {
-    const NEW: Self = Self { born: AtomicU64::new(UNPUBLISHED), retired: AtomicU64::new(u64::MAX) };
+    fn new() -> Self {
+        Self { born: AtomicU64::new(UNPUBLISHED), retired: AtomicU64::new(u64::MAX) }
+    }
 
     /// Whether the snapshot numbered `commit` sees the frame.
     pub(crate) fn is_seen_by(&self, commit: u64) -> bool {
@@ -92,7 +92,7 @@ impl Slab {
         if address.is_null() {
             handle_alloc_error(layout);
         }
-        Self { address, layout, tags: [const { Tag::NEW }; SLAB_FRAMES] }
+        Self { address, layout, tags: std::array::from_fn(|_| Tag::new()) }
     }
 }
 
@@ -104,8 +104,9 @@ impl Drop for Slab {
 }
 
 impl FramePool {
-    pub(crate) fn new(page_size: usize) -> Self {
-        Self { page_size, tables: Box::new([const { OnceLock::new() }; FAN]) }
+    /// An empty pool, and the one key to write in it.
+    pub(crate) fn new(page_size: usize) -> (Self, WriterKey) {
+        (Self { page_size, tables: Box::new([const { OnceLock::new() }; FAN]) }, WriterKey(()))
     }
 
     /// Makes sure that frame `index` has memory.
@@ -125,32 +126,59 @@ impl FramePool {
         Some(&self.slab(index)?.tags[index as usize % SLAB_FRAMES])
     }
 
-    fn address(&self, index: u32) -> *mut u8 {
-        let slab = self.slab(index).expect("the frame was made by `ensure`");
+    fn address(&self, index: u32) -> Option<*mut u8> {
+        let slab = self.slab(index)?;
         // SAFETY: the remainder is below SLAB_FRAMES, so this stays inside the slab's allocation.
-        unsafe { slab.address.add(index as usize % SLAB_FRAMES * self.page_size) }
+        Some(unsafe { slab.address.add(index as usize % SLAB_FRAMES * self.page_size) })
     }
 
-    /// A frame's page.
-    ///
-    /// # Safety
-    /// No one writes the frame while the borrow lives (invariant 2).
-    pub(crate) unsafe fn bytes(&self, index: u32) -> &[u8] {
-        // SAFETY: `page_size` initialised bytes inside a slab that lives as long as `self`; unwritten by
-        // the caller's word.
-        unsafe { std::slice::from_raw_parts(self.address(index), self.page_size) }
+    /// A frame as the open snapshot numbered `commit` sees it; `None` where it does not. The caller holds
+    /// that snapshot open for as long as it borrows the pool.
+    pub(crate) fn seen_by(&self, commit: u64, index: u32) -> Option<&[u8]> {
+        if !self.tag(index)?.is_seen_by(commit) {
+            return None;
+        }
+        let address = self.address(index)?;
+        // SAFETY: `page_size` initialised bytes of a slab that lives as long as `self`. The frame is
+        // published, so not written any more (invariant 3), and not taken back while the snapshot is open
+        // (invariant 2).
+        Some(unsafe { std::slice::from_raw_parts(address, self.page_size) })
     }
 
-    /// A frame's page, to be changed.
-    ///
-    /// # Safety
-    /// No other borrow of this frame lives (invariant 3).
-    #[expect(clippy::mut_from_ref, reason = "exclusive by the caller's word, as the contract says")]
-    pub(crate) unsafe fn bytes_mut(&self, index: u32) -> &mut [u8] {
-        // SAFETY: as in `bytes`; exclusive by the caller's word.
-        unsafe { std::slice::from_raw_parts_mut(self.address(index), self.page_size) }
+    /// Any frame, for the writer to read.
+    pub(crate) fn bytes<'a>(&'a self, _key: &'a WriterKey, index: u32) -> Option<&'a [u8]> {
+        let address = self.address(index)?;
+        // SAFETY: as above; while the key is borrowed nobody writes any frame (invariant 3).
+        Some(unsafe { std::slice::from_raw_parts(address, self.page_size) })
+    }
+
+    /// A frame that is not published, for the writer to change.
+    pub(crate) fn bytes_mut<'a>(&'a self, _key: &'a mut WriterKey, index: u32) -> Option<&'a mut [u8]> {
+        if self.tag(index)?.is_published() {
+            return None;
+        }
+        let address = self.address(index)?;
+        // SAFETY: `page_size` initialised bytes of a slab that lives as long as `self`. No snapshot sees an
+        // unpublished frame, and the key's exclusive borrow keeps every other access of the writer away.
+        Some(unsafe { std::slice::from_raw_parts_mut(address, self.page_size) })
+    }
+
+    /// Copies one frame into another that is not published. Whether that could be done.
+    pub(crate) fn copy(&self, _key: &mut WriterKey, from: u32, to: u32) -> bool {
+        let free = from != to && self.tag(to).is_some_and(|tag| !tag.is_published());
+        let (Some(source), Some(target), true) = (self.address(from), self.address(to), free) else {
+            return false;
+        };
+        // SAFETY: two different frames of `page_size` bytes each; `to` is ours to write, `from` is written by
+        // nobody while the key is ours.
+        unsafe { std::ptr::copy_nonoverlapping(source, target, self.page_size) };
+        true
     }
 }
+
+/// The right to write frames of a pool. There is one a pool.
+#[derive(Debug)]
+pub(crate) struct WriterKey(());
 
 impl std::fmt::Debug for FramePool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -164,33 +192,44 @@ mod tests {
 
     #[test]
     fn frames_keep_their_own_bytes_across_slabs() {
-        let pool = FramePool::new(4096);
+        let (pool, mut key) = FramePool::new(4096);
         for index in [0, 1, 63, 64, 40_000] {
             pool.ensure(index);
-            // SAFETY: one thread, one borrow at a time.
-            unsafe { pool.bytes_mut(index) }.fill(index as u8 ^ 0x5a);
+            pool.bytes_mut(&mut key, index).unwrap().fill(index as u8 ^ 0x5a);
         }
-        for index in [0, 1, 63, 64, 40_000] {
-            // SAFETY: nothing writes any more.
-            assert!(unsafe { pool.bytes(index) }.iter().all(|byte| *byte == index as u8 ^ 0x5a));
+        assert!(pool.copy(&mut key, 64, 63));
+        for index in [0, 1, 64, 40_000] {
+            assert!(pool.bytes(&key, index).unwrap().iter().all(|byte| *byte == index as u8 ^ 0x5a));
         }
+        assert_eq!(pool.bytes(&key, 63), pool.bytes(&key, 64));
+        assert!(pool.bytes(&key, 9_999).is_none(), "a frame that was never made");
+    }
+
+    #[test]
+    fn a_published_frame_is_seen_by_its_snapshots_only_and_cannot_be_written() {
+        let (pool, mut key) = FramePool::new(4096);
+        pool.ensure(3);
+        assert!(pool.seen_by(5, 3).is_none());
+        pool.tag(3).unwrap().publish(5);
+        assert!(pool.bytes_mut(&mut key, 3).is_none());
+        assert!(!pool.copy(&mut key, 3, 3));
+        pool.tag(3).unwrap().retire(7);
+        let seen: Vec<u64> = (0..10).filter(|commit| pool.seen_by(*commit, 3).is_some()).collect();
+        assert_eq!(seen, [5, 6]);
+        pool.tag(3).unwrap().reset();
+        assert!(pool.bytes_mut(&mut key, 3).is_some());
     }
 
     #[test]
     fn a_reader_on_another_thread_sees_what_was_published() {
-        let pool = std::sync::Arc::new(FramePool::new(4096));
+        let (pool, mut key) = FramePool::new(4096);
         pool.ensure(3);
-        // SAFETY: nobody else knows the frame yet.
-        unsafe { pool.bytes_mut(3) }.fill(7);
-        let reader = {
-            let pool = pool.clone();
-            std::thread::spawn(move || {
-                // SAFETY: frame 3 is not written after the thread was made.
-                unsafe { pool.bytes(3) }.iter().all(|byte| *byte == 7)
-            })
-        };
-        // SAFETY: frame 4 is only ours.
-        unsafe { pool.bytes_mut(4) }.fill(8);
-        assert!(reader.join().unwrap());
+        std::thread::scope(|scope| {
+            pool.bytes_mut(&mut key, 3).unwrap().fill(7);
+            pool.tag(3).unwrap().publish(1);
+            let reader = scope.spawn(|| pool.seen_by(1, 3).unwrap().iter().all(|byte| *byte == 7));
+            pool.bytes_mut(&mut key, 4).unwrap().fill(8);
+            assert!(reader.join().unwrap());
+        });
     }
 }

@@ -10,7 +10,7 @@
 
 use crate::error::Error;
 use crate::page::{Page, PageNumber, Ref, verify};
-use crate::raw::FramePool;
+use crate::raw::{FramePool, WriterKey};
 use crate::storage::{File, Lock, Map};
 use crate::verified::Verified;
 use std::fmt;
@@ -59,20 +59,22 @@ impl Core {
         validate: Validate,
         first: Arc<State>,
         lock: Box<dyn Lock>,
-    ) -> Self {
-        Self {
+    ) -> (Self, WriterKey) {
+        let (pool, key) = FramePool::new(page_size);
+        let core = Self {
             path,
             file,
             page_size,
             identity,
             seed,
-            pool: FramePool::new(page_size),
+            pool,
             verified: Verified::new(),
             validate,
             poison: OnceLock::new(),
             current: RwLock::new(first),
             _lock: lock,
-        }
+        };
+        (core, key)
     }
 
     pub(crate) fn current(&self) -> Arc<State> {
@@ -147,10 +149,7 @@ impl Core {
                 number.0.saturating_add(pages),
             ));
         }
-        #[expect(unsafe_code, reason = "the map's contract is kept by this module's invariants")]
-        // SAFETY: `page_count` pages lie inside the file (checked at open, kept by growth), which is never
-        // cut while mapped; a page that this state can see is not written (invariant 2).
-        let bytes = unsafe { state.map.bytes(number.0 * page_size, len as usize) };
+        let bytes = state.map.reachable_bytes(number.0 * page_size, len as usize);
         bytes.ok_or_else(|| Error::damaged(number, "the file's map ends before it", state.map.len(), len))
     }
 
@@ -241,20 +240,14 @@ impl PageSource for Snapshot {
         let Some(index) = at.frame_index() else {
             return self.core.file_page(&self.state, at);
         };
-        let seen = self.core.pool.tag(index).is_some_and(|tag| tag.is_seen_by(self.state.commit));
-        if !seen {
-            return Err(Error::damaged(
+        self.core.pool.seen_by(self.state.commit, index).map(Page::new).ok_or_else(|| {
+            Error::damaged(
                 PageNumber(0),
                 "a reference to a frame of another snapshot",
                 self.state.commit,
                 u64::from(index),
-            ));
-        }
-        #[expect(unsafe_code, reason = "frames of an open snapshot are not written")]
-        // SAFETY: the tag says that this open snapshot sees the frame, so it is published (not written any
-        // more) and is not taken back while `self.state` lives (raw, invariants 2 and 4).
-        let bytes = unsafe { self.core.pool.bytes(index) };
-        Ok(Page::new(bytes))
+            )
+        })
     }
 
     fn extent(&self, start: PageNumber, len: u64, intact: &dyn Fn(&[u8]) -> bool) -> Result<&[u8], Error> {

@@ -11,9 +11,10 @@
 //! Not here: making it durable (`checkpoint`).
 
 use crate::error::Error;
+use crate::mapping::map_for;
 use crate::meta::Meta;
 use crate::page::{Kind, Page, PageNumber, Ref, set_birth, write_header};
-use crate::raw::FRAMES_MAX;
+use crate::raw::{FRAMES_MAX, WriterKey};
 use crate::snapshot::{Core, PageSource, State};
 use crate::space::{Run, Space};
 use crate::storage::write_all_at;
@@ -22,6 +23,9 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 /// The file grows by a quarter of itself, within these bounds.
 const GROWTH_MIN: u64 = 64 << 10;
 const GROWTH_MAX: u64 = 64 << 20;
+
+const WRITER_HERE: &str = "a transaction has the writer until it is dropped";
+const OWN_FRAME: &str = "the transaction's own frames are not published";
 
 /// What only the writer knows. Handed from transaction to transaction.
 pub(crate) struct Writer {
@@ -39,6 +43,7 @@ pub(crate) struct Writer {
     retired_frames: Vec<RetiredFrame>,
     /// How many entries the last look for reusable frames and runs left behind.
     kept: usize,
+    key: WriterKey,
 }
 
 /// A run that lived in the snapshots `born..retired`.
@@ -57,7 +62,14 @@ struct RetiredFrame {
 }
 
 impl Writer {
-    pub(crate) fn new(space: Space, meta: Meta, slot: usize, file_len: u64, first: Arc<State>) -> Self {
+    pub(crate) fn new(
+        space: Space,
+        meta: Meta,
+        slot: usize,
+        file_len: u64,
+        first: Arc<State>,
+        key: WriterKey,
+    ) -> Self {
         Self {
             space,
             meta,
@@ -69,6 +81,7 @@ impl Writer {
             free_frames: Vec::new(),
             retired_frames: Vec::new(),
             kept: 0,
+            key,
         }
     }
 
@@ -311,11 +324,11 @@ impl WriteTxn {
     }
 
     pub(crate) fn writer(&mut self) -> &mut Writer {
-        self.writer.as_mut().expect("the writer is here until the drop")
+        self.writer.as_mut().expect(WRITER_HERE)
     }
 
     fn writer_ref(&self) -> &Writer {
-        self.writer.as_ref().expect("the writer is here until the drop")
+        self.writer.as_ref().expect(WRITER_HERE)
     }
 
     /// The number that this commit will get.
@@ -394,11 +407,18 @@ impl WriteTxn {
             return Ok(at);
         }
         let index = self.take_frame()?;
-        let source = self.page(at)?;
-        #[expect(unsafe_code, reason = "fills a frame that was taken just now")]
-        // SAFETY: `index` is unpublished and was handed out just now; `source` is another page.
-        let target = unsafe { self.core.pool.bytes_mut(index) };
-        target.copy_from_slice(source.bytes());
+        match at.frame_index() {
+            Some(from) => {
+                let core = self.core.clone();
+                let copied = core.pool.copy(&mut self.writer().key, from, index);
+                assert!(copied, "a frame was taken just now, and the other is a page of this state");
+            }
+            None => {
+                let source = self.core.file_page(&self.view, at)?;
+                let key = &mut self.writer.as_mut().expect(WRITER_HERE).key;
+                self.core.pool.bytes_mut(key, index).expect(OWN_FRAME).copy_from_slice(source.bytes());
+            }
+        }
         self.free(at)?;
         Ok(Ref::frame(index))
     }
@@ -413,12 +433,8 @@ impl WriteTxn {
     }
 
     fn frame_mut(&mut self, index: u32) -> &mut [u8] {
-        #[expect(unsafe_code, reason = "own frames are written through the exclusive transaction")]
-        // SAFETY: callers pass a frame of this transaction: unpublished, so that no snapshot reads it, and
-        // borrowed through `&mut self`, the only way to it.
-        unsafe {
-            self.core.pool.bytes_mut(index)
-        }
+        let key = &mut self.writer.as_mut().expect(WRITER_HERE).key;
+        self.core.pool.bytes_mut(key, index).expect(OWN_FRAME)
     }
 
     /// Takes a page out of the state that is being made.
@@ -489,7 +505,8 @@ impl WriteTxn {
     /// Lets this transaction read pages that the file has got since it began.
     pub(crate) fn widen_view(&mut self) -> Result<(), Error> {
         let page_count = self.writer_ref().space.page_count();
-        self.view.map = crate::pager::map_for(&self.core, &self.view.map, page_count)?;
+        let needed = page_count * self.core.page_size as u64;
+        self.view.map = map_for(&*self.core.file, &self.core.path, &self.view.map, needed)?;
         self.view.page_count = page_count;
         Ok(())
     }
@@ -617,13 +634,10 @@ impl PageSource for WriteTxn {
         let Some(index) = at.frame_index() else {
             return self.core.file_page(&self.view, at);
         };
-        if self.core.pool.tag(index).is_none() {
-            return Err(Error::damaged(PageNumber(0), "a reference to no frame", 0, u64::from(index)));
-        }
-        #[expect(unsafe_code, reason = "frames are not written through a shared borrow of the writer")]
-        // SAFETY: only this transaction writes frames, and it does so through `&mut self`.
-        let bytes = unsafe { self.core.pool.bytes(index) };
-        Ok(Page::new(bytes))
+        let bytes = self.core.pool.bytes(&self.writer_ref().key, index);
+        bytes
+            .map(Page::new)
+            .ok_or_else(|| Error::damaged(PageNumber(0), "a reference to no frame", 0, u64::from(index)))
     }
 
     fn extent(&self, start: PageNumber, len: u64, intact: &dyn Fn(&[u8]) -> bool) -> Result<&[u8], Error> {

@@ -126,9 +126,8 @@ fn seen_from(mut version: Version, newest: CommitStamp) -> Option<Version> {
 
 fn clamped(mut piece: Version, window: Option<Period>) -> Version {
     if let Some(window) = window {
-        let (from, to) = (piece.valid.from().max(window.from()), piece.valid.to().min(window.to()));
-        // They overlap, so the cut is in order.
-        piece.valid = Period::new(from, to).unwrap_or(piece.valid);
+        piece.valid.from = piece.valid.from.max(window.from);
+        piece.valid.to = piece.valid.to.min(window.to);
     }
     piece
 }

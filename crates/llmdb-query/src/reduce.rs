@@ -64,8 +64,8 @@ pub fn reduce(
             reducer.push(Record {
                 key: &version.key,
                 value: payload(&version.value)?,
-                valid_from: version.valid.from().micros(),
-                valid_to: version.valid.to().micros(),
+                valid_from: version.valid.from.micros(),
+                valid_to: version.valid.to.micros(),
             })?;
         }
     }

@@ -197,10 +197,7 @@ fn cases() -> u64 {
 }
 
 fn fresh_disk(seed: u64) -> SimDisk {
-    let mut sim = SimOptions::default();
-    sim.seed = seed;
-    sim.file_capacity = 2 << 20;
-    SimDisk::with_options(sim)
+    SimDisk::with_options(SimOptions { seed, file_capacity: 2 << 20, ..SimOptions::default() })
 }
 
 fn one_cut(seed: u64) {
@@ -208,7 +205,7 @@ fn one_cut(seed: u64) {
     run(&whole, seed);
     let ops = whole.op_count();
     drop(whole);
-    let mut rng = Rng(seed ^ 0xc0ff_ee);
+    let mut rng = Rng(seed ^ 0x00c0_ffee);
     let disk = fresh_disk(seed);
     disk.cut_power_at(1 + rng.below(ops));
     let run = run(&disk, seed);

@@ -34,12 +34,12 @@ pub(super) fn own_path(txn: &mut WriteTxn, root: Ref, key: &[u8]) -> Result<(Pat
     }
 }
 
+/// A bound of a page's keys; `None` at the tree's edge.
+pub(super) type Fence = Option<Vec<u8>>;
+
 /// The separators around the place that `steps` lead to: keys there are at least the first and below the
 /// second; open ends are `None`.
-pub(super) fn fences(
-    txn: &WriteTxn,
-    steps: &[(Ref, usize)],
-) -> Result<(Option<Vec<u8>>, Option<Vec<u8>>), Error> {
+pub(super) fn fences(txn: &WriteTxn, steps: &[(Ref, usize)]) -> Result<(Fence, Fence), Error> {
     let (mut low, mut high) = (None, None);
     for (at, index) in steps.iter().rev() {
         let branch = Branch::new(txn.page(*at)?);

@@ -293,7 +293,7 @@ mod tests {
         let mut bytes = vec![0; 4096];
         build(&mut bytes, 1, prefix, &slices, &children);
         let page = Page::new(&bytes);
-        validate(page).map_err(|rule| TestCaseError::fail(rule))?;
+        validate(page).map_err(TestCaseError::fail)?;
         for key in keys.iter().map(|key| [prefix, key.as_slice()].concat()).chain(whole.iter().cloned()) {
             let expected = slices.iter().filter(|separator| **separator <= key.as_slice()).count();
             prop_assert_eq!(Branch(page).search(&key), expected, "key {:?}", key);

@@ -370,7 +370,7 @@ mod tests {
                     (false, Err(_)) => continue,
                 };
                 if stays { model.insert(key, value); } else if at.is_ok() { model.remove(&key); }
-                super::validate(Page::new(&page)).map_err(|rule| TestCaseError::fail(rule))?;
+                super::validate(Page::new(&page)).map_err(TestCaseError::fail)?;
                 let leaf = Leaf(&page);
                 prop_assert_eq!(leaf.len(), model.len());
                 for (index, (key, value)) in model.iter().enumerate() {

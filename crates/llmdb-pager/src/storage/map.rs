@@ -58,6 +58,18 @@ impl Map {
     }
 }
 
+impl Map {
+    /// Borrows bytes of pages that an open snapshot, or the writer, can reach.
+    ///
+    /// Safe inside this crate by its invariants: the caller has checked the range against a page count that
+    /// the file holds (`meta` at open, `writer` as it grows), the file is never cut while mapped, and a page
+    /// that can be reached is not written (`snapshot`, invariant 2).
+    pub(crate) fn reachable_bytes(&self, offset: u64, len: usize) -> Option<&[u8]> {
+        // SAFETY: as said above; the callers are `snapshot` alone.
+        unsafe { self.bytes(offset, len) }
+    }
+}
+
 impl fmt::Debug for Map {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Map").field("len", &self.len).finish_non_exhaustive()

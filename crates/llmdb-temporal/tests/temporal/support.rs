@@ -8,6 +8,12 @@ use llmdb_pager::sim::SimDisk;
 use llmdb_temporal::{CommitTime, Error, Period, Temporal, ValidTime};
 use llmdb_wal::StoreOptions;
 
+/// Small, so that checkpoints come every few commits.
+const CHECKPOINT_BYTES: u64 = 20_000;
+
+/// Less than a file of the simulated disk can hold, and little enough to go round many times.
+const LOG_CAPACITY: u64 = 1 << 20;
+
 /// A database, the disk under it and the clock beside it.
 pub(crate) struct Bench {
     pub(crate) disk: SimDisk,
@@ -56,6 +62,8 @@ impl Bench {
         let store = StoreOptions::new()
             .storage(Arc::new(self.disk.clone()))
             .clock(Arc::new(move || clock.load(Ordering::Relaxed)))
+            .checkpoint_bytes(CHECKPOINT_BYTES)
+            .log_capacity(LOG_CAPACITY)
             .open(&self.path)?;
         self.db = Some(Temporal::open(store)?);
         Ok(())

@@ -143,5 +143,5 @@ fn with_id(id: Option<&Json>) -> Map<String, Json> {
 }
 
 fn period(period: Period, times: Times) -> Json {
-    json!([times.json(period.from().micros()), times.json(period.to().micros())])
+    json!([times.json(period.from.micros()), times.json(period.to.micros())])
 }

@@ -82,7 +82,7 @@ pub fn apply(
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Group {
     Commit(i64),
-    Tx(i64),
+    Tx(CommitTime),
     Alone,
 }
 
@@ -92,10 +92,9 @@ impl Group {
     /// Takes `commit` and `tx`. With a `commit` the group is known even when `tx` is wrong.
     fn take(fields: &mut Fields) -> Result<(Self, Result<Tx, LineError>), LineError> {
         let commit = fields.whole("commit")?;
-        let tx = fields.time("tx").map(Option::flatten);
-        match (commit, tx) {
-            (Some(commit), tx) => Ok((Self::Commit(commit), tx.map(commit_time))),
-            (None, Ok(Some(tx))) => Ok((Self::Tx(tx), Ok(commit_time(Some(tx))))),
+        match (commit, fields.commit_time("tx")) {
+            (Some(commit), tx) => Ok((Self::Commit(commit), tx)),
+            (None, Ok(Some(tx))) => Ok((Self::Tx(tx), Ok(Some(tx)))),
             (None, Ok(None)) => Ok((Self::Alone, Ok(None))),
             (None, Err(error)) => Err(error),
         }
@@ -156,8 +155,4 @@ impl Pending {
         });
         writeln!(answers, "{answer}").and_then(|()| answers.flush()).map_err(Error::stream("write an answer"))
     }
-}
-
-fn commit_time(tx: Option<i64>) -> Tx {
-    tx.map(CommitTime::from_micros)
 }

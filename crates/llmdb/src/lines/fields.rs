@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use llmdb_temporal::CommitTime;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::{Map, Value as Json};
 
@@ -129,6 +130,12 @@ impl Fields {
     /// A time: `None` where it is missing, `Some(None)` where it is null.
     pub(crate) fn time(&mut self, name: &str) -> Result<Option<Option<i64>>, LineError> {
         self.take(name).map(|json| self.worded(name, time::from_json(&json))).transpose()
+    }
+
+    /// A time of knowledge; null is as if missing.
+    pub(crate) fn commit_time(&mut self, name: &str) -> Result<Option<CommitTime>, LineError> {
+        let time = self.time(name)?.flatten().map(CommitTime::from_micros).transpose();
+        time.map_err(|error| self.refuse(name, Fault::TimeRange, error.to_string()))
     }
 
     /// A key; it may not be null.

@@ -192,10 +192,10 @@ mod tests {
     #[test]
     fn a_missing_start_is_the_commit_and_null_is_unbounded() {
         let op = |text| Op::parse(Fields::of(text)).unwrap();
-        let at = CommitTime::from_micros(50);
+        let at = CommitTime::from_micros(50).unwrap();
         let from_now = op(r#"{"op":"put","key":"k","value":1}"#);
-        assert_eq!(from_now.period(at).unwrap().from().micros(), 50);
-        assert_eq!(from_now.period(at).unwrap().to(), ValidTime::POS_INF);
+        assert_eq!(from_now.period(at).unwrap().from.micros(), 50);
+        assert_eq!(from_now.period(at).unwrap().to, ValidTime::POS_INF);
         let always = op(r#"{"op":"delete","key":"k","value":null,"valid_from":null,"valid_to":null}"#);
         assert_eq!(always.period(at).unwrap(), Period::ALL);
         let reversed = op(r#"{"op":"delete","key":"k","valid_to":49}"#);

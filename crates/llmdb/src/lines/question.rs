@@ -13,7 +13,7 @@
 //! Not here: answering (`ask`).
 
 use llmdb_query::{KeyRange, Question};
-use llmdb_temporal::{CommitTime, Known, Period, ValidTime};
+use llmdb_temporal::{Known, Period, ValidTime};
 use serde_json::{Map, Value as Json};
 
 use super::fields::Fields;
@@ -173,14 +173,14 @@ fn valid_at(fields: &mut Fields) -> Result<Option<ValidTime>, LineError> {
 }
 
 fn known(fields: &mut Fields) -> Result<Known, LineError> {
-    let at = fields.time("known_at")?.flatten();
+    let at = fields.commit_time("known_at")?;
     let commit = fields.whole("at_commit")?;
     match (at, commit) {
         (Some(_), Some(_)) => {
             let message = "say either known_at (a time) or at_commit (a number)";
             Err(fields.refuse("at_commit", Fault::FieldConflict, message))
         }
-        (Some(micros), None) => Ok(known_time(micros)),
+        (Some(at), None) => Ok(Known::At(at)),
         (None, Some(commit)) => Ok(Known::Commit(commit)),
         (None, None) => Ok(Known::Latest),
     }
@@ -198,8 +198,8 @@ fn end<const T: usize, const C: usize>(
         None => Ok(()),
     };
     for name in times {
-        if let Some(micros) = fields.time(name)?.flatten() {
-            set(fields, name, known_time(micros))?;
+        if let Some(at) = fields.commit_time(name)? {
+            set(fields, name, Known::At(at))?;
         }
     }
     for name in commits {
@@ -208,10 +208,6 @@ fn end<const T: usize, const C: usize>(
         }
     }
     Ok(found)
-}
-
-fn known_time(micros: i64) -> Known {
-    Known::At(CommitTime::from_micros(micros))
 }
 
 fn scan_range(fields: &mut Fields) -> Result<KeyRange, LineError> {
@@ -238,6 +234,8 @@ fn window(fields: &mut Fields) -> Result<Period, LineError> {
 
 #[cfg(test)]
 mod tests {
+    use llmdb_temporal::CommitTime;
+
     use super::*;
 
     fn now() -> ValidTime {
@@ -293,7 +291,7 @@ mod tests {
             Question::Diff { from, to, .. } | Question::Changes { after: from, up_to: to, .. } => (from, to),
             other => panic!("{other:?}"),
         };
-        let at = |micros| Known::At(CommitTime::from_micros(micros));
+        let at = |micros| Known::At(CommitTime::from_micros(micros).unwrap());
         assert_eq!(ends(r#"{"op":"diff","from":1,"to":2}"#), (at(1), at(2)));
         assert_eq!(ends(r#"{"diff":[1,2]}"#), (at(1), at(2)));
         assert_eq!(

@@ -232,8 +232,8 @@ pub(crate) struct KeyBytes(pub(crate) Vec<u8>);
 #[derive(Debug, Args)]
 pub(crate) struct KnownArgs {
     /// As known at this time [default: the newest commit]
-    #[arg(long, value_name = "T", value_parser = micros, allow_hyphen_values = true, conflicts_with = "at_commit")]
-    known_at: Option<i64>,
+    #[arg(long, value_name = "T", value_parser = commit_time, allow_hyphen_values = true, conflicts_with = "at_commit")]
+    known_at: Option<CommitTime>,
     /// As known at this commit; -1 is before the first
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     at_commit: Option<i64>,
@@ -242,7 +242,7 @@ pub(crate) struct KnownArgs {
 impl KnownArgs {
     pub(crate) fn known(&self) -> Known {
         match (self.known_at, self.at_commit) {
-            (Some(at), _) => Known::At(CommitTime::from_micros(at)),
+            (Some(at), _) => Known::At(at),
             (_, Some(commit)) => Known::Commit(commit),
             _ => Known::Latest,
         }
@@ -321,6 +321,10 @@ pub(crate) fn period(from: Option<i64>, to: Option<i64>) -> Result<Period, llmdb
 
 fn micros(text: &str) -> Result<i64, String> {
     time::parse_argument(text).map_err(|(_, message)| message)
+}
+
+fn commit_time(text: &str) -> Result<CommitTime, String> {
+    CommitTime::from_micros(micros(text)?).map_err(|error| error.to_string())
 }
 
 fn bound(text: &str) -> Result<Bound, String> {

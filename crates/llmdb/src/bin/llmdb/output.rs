@@ -58,7 +58,7 @@ fn cells(fact: &Fact, times: Times) -> [String; 5] {
 }
 
 fn period(period: Period, times: Times) -> String {
-    let from = times.text(period.from().micros(), "since ever");
-    let to = times.text(period.to().micros(), "without end");
+    let from = times.text(period.from.micros(), "since ever");
+    let to = times.text(period.to.micros(), "without end");
     format!("{from}\n  to {to}")
 }

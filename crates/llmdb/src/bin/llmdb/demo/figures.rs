@@ -41,14 +41,13 @@ impl Figures {
 struct Point<'s> {
     key: &'s str,
     valid_at: ValidTime,
-    release: i64,
+    release: CommitTime,
 }
 
 pub(crate) fn measure(read: &ReadTxn, now: ValidTime, statements: &[Statement]) -> Result<Figures, Failure> {
     let points = points(statements)?;
     let (latest, found_latest) = time(read, &points, |_| Known::Latest)?;
-    let (as_of, found_as_of) =
-        time(read, &points, |point| Known::At(CommitTime::from_micros(point.release)))?;
+    let (as_of, found_as_of) = time(read, &points, |point| Known::At(point.release))?;
     let (scan, zone_count) = time_scan(read, now)?;
     let naive = Naive::of(statements);
     let wrong = points
@@ -57,7 +56,7 @@ pub(crate) fn measure(read: &ReadTxn, now: ValidTime, statements: &[Statement]) 
         .filter(|(point, (latest, as_of))| {
             let at = point.valid_at.micros();
             naive.value(point.key, at, i64::MAX) != value(latest)
-                || naive.value(point.key, at, point.release) != value(as_of)
+                || naive.value(point.key, at, point.release.micros()) != value(as_of)
         })
         .count();
     Ok(Figures { read_count: points.len(), latest, as_of, scan, zone_count, wrong })
@@ -101,7 +100,9 @@ fn points(statements: &[Statement]) -> Result<Vec<Point<'_>>, Failure> {
             let said = &statements[random(statements.len())];
             let valid_at =
                 ValidTime::from_micros(said.from + (said.to - said.from) / 2).map_err(llmdb::Error::from)?;
-            Ok(Point { key: &said.key, valid_at, release: statements[random(statements.len())].tx })
+            let release = statements[random(statements.len())].tx;
+            let release = CommitTime::from_micros(release).map_err(llmdb::Error::from)?;
+            Ok(Point { key: &said.key, valid_at, release })
         })
         .collect()
 }

@@ -59,7 +59,7 @@ pub(crate) fn corrections(read: &ReadTxn) -> Result<Past, Failure> {
 impl Past {
     fn count(&mut self, row: &DiffRow, commit: u64, published: i64) {
         let Some(before) = &row.before else { return };
-        let gone = row.valid.to().micros().min(published).saturating_sub(row.valid.from().micros());
+        let gone = row.valid.to.micros().min(published).saturating_sub(row.valid.from.micros());
         if gone > 0 && says(Some(before)) != says(row.after.as_ref()) {
             let zone = String::from_utf8_lossy(&row.key).into_owned();
             *self.corrections.entry((zone, commit)).or_default() += gone;

@@ -27,7 +27,7 @@ fn is_right(read: &ReadTxn, question: &Json) -> Result<bool, Failure> {
     let time = |field: &str| data::micros(&question[field]).ok_or_else(|| broken(field));
     let key = question["key"].as_str().ok_or_else(|| broken("key"))?;
     let valid_at = ValidTime::from_micros(time("valid_at")?).map_err(Error::from)?;
-    let known = Known::At(CommitTime::from_micros(time("known_at")?));
+    let known = Known::At(CommitTime::from_micros(time("known_at")?).map_err(Error::from)?);
     let fact = read.get(ZONES, key, valid_at, known)?;
     let found = fact.as_ref().and_then(|fact| fact.value.as_json()).unwrap_or(&Json::Null);
     Ok(*found == question["expected"])

@@ -55,7 +55,10 @@ fn belief(
 ) -> Result<Belief, Failure> {
     let instant = |text: &str| time::parse(text).map_err(|(_, message)| broken(&message));
     let known = match known_on {
-        Some(date) => Known::At(CommitTime::from_micros(instant(&format!("{date}T00:00:00Z"))?)),
+        Some(date) => {
+            let midnight = instant(&format!("{date}T00:00:00Z"))?;
+            Known::At(CommitTime::from_micros(midnight).map_err(Error::from)?)
+        }
         None => Known::Latest,
     };
     let call = instant(CALL)?;

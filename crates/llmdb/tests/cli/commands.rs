@@ -1,10 +1,8 @@
 //! The commands for people, through the built binary.
 
-mod common;
-
 use std::fs;
 
-use common::{Place, feed, llmdb};
+use crate::common::{Place, feed, llmdb};
 use serde_json::{Value as Json, json};
 
 const COMMANDS: [&str; 10] =

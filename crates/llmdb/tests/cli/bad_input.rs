@@ -1,13 +1,11 @@
 //! Bad input: a clear error that names line, field and reason, exit code 2, and nothing half-applied.
 
-mod common;
-
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use common::{Place, Ran, feed, llmdb};
+use crate::common::{Place, Ran, feed, llmdb};
 use serde_json::json;
 
 const GOOD: &str = r#"{"op":"put","key":"before","value":1,"valid_from":0,"tx":1}"#;

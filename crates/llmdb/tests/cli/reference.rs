@@ -3,14 +3,12 @@
 //!
 //! `scripts/bitemporal_adapter.py` does the same from another language, and is run where there is a Python.
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use common::{Place, root};
+use crate::common::{Place, root};
 use serde_json::{Value as Json, json};
 
 fn suite(file: &str) -> PathBuf {
@@ -108,7 +106,7 @@ fn script_answers(name: &str) -> BTreeMap<String, Json> {
         .args([script, env!("CARGO_BIN_EXE_llmdb").into()])
         .args([suite(&format!("{name}.ops.jsonl")), suite(&format!("{name}.queries.jsonl")), place.db()])
         .output();
-    let ran = common::ran(done.unwrap());
+    let ran = crate::common::ran(done.unwrap());
     assert_eq!(ran.code, 0, "{}", ran.err);
     let line = |line: Json| (line["id"].as_str().unwrap().to_owned(), line["answer"].clone());
     ran.lines().into_iter().map(line).collect()

@@ -1,11 +1,9 @@
 //! The JSON-lines protocol through the built binary: transactions, answers, ways to ask.
 
-mod common;
-
 use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
 
-use common::{Place, llmdb};
+use crate::common::{Place, llmdb};
 use serde_json::{Value as Json, json};
 
 #[test]

@@ -1,10 +1,8 @@
 //! `docs/json-lines.md` is true: its examples are run in order on one database, and it lists every code.
 
-mod common;
-
 use std::fs;
 
-use common::{Place, Ran, root};
+use crate::common::{Place, Ran, root};
 use llmdb::lines::Fault;
 use serde_json::Value as Json;
 

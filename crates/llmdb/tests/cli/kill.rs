@@ -1,13 +1,11 @@
 //! SIGKILL at random moments: the database holds exactly a prefix of the transactions that includes every
 //! acknowledged one.
 
-mod common;
-
 use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use common::{Place, llmdb};
+use crate::common::{Place, llmdb};
 use serde_json::{Value as Json, json};
 
 const KILL_COUNT: u64 = 100;

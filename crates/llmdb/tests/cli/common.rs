@@ -1,7 +1,5 @@
 //! The built binary, run on databases that vanish after the test.
 
-#![expect(dead_code, reason = "each test file uses a part of this")]
-
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -10,52 +8,52 @@ use serde_json::Value as Json;
 use tempfile::TempDir;
 
 /// A directory with a database that does not exist yet.
-pub struct Place {
-    pub directory: TempDir,
+pub(crate) struct Place {
+    pub(crate) directory: TempDir,
 }
 
 /// What a command printed, and how it ended.
 #[derive(Debug)]
-pub struct Ran {
-    pub code: i32,
-    pub out: String,
-    pub err: String,
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Place {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { directory: tempfile::tempdir().unwrap() }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    pub fn db(&self) -> PathBuf {
+    pub(crate) fn db(&self) -> PathBuf {
         self.path("test.llmdb")
     }
 
     /// Runs `llmdb COMMAND DB ARGUMENTS...`.
-    pub fn run(&self, command: &str, arguments: &[&str]) -> Ran {
+    pub(crate) fn run(&self, command: &str, arguments: &[&str]) -> Ran {
         self.run_with(command, arguments, b"")
     }
 
     /// The same, with standard input.
-    pub fn run_with(&self, command: &str, arguments: &[&str], input: &[u8]) -> Ran {
+    pub(crate) fn run_with(&self, command: &str, arguments: &[&str], input: &[u8]) -> Ran {
         let mut llmdb = llmdb();
         llmdb.arg(command).arg(self.db()).args(arguments);
         feed(&mut llmdb, input)
     }
 
     /// Applies lines that must be right.
-    pub fn apply(&self, lines: &str) -> Vec<Json> {
+    pub(crate) fn apply(&self, lines: &str) -> Vec<Json> {
         let ran = self.run_with("apply", &[], lines.as_bytes());
         assert_eq!(ran.code, 0, "{ran:?}");
         ran.lines()
     }
 
     /// Asks questions that must be right, with times in microseconds.
-    pub fn ask(&self, lines: &str) -> Vec<Json> {
+    pub(crate) fn ask(&self, lines: &str) -> Vec<Json> {
         let ran = self.run_with("ask", &["--times", "micros"], lines.as_bytes());
         assert_eq!(ran.code, 0, "{ran:?}");
         ran.lines()
@@ -64,28 +62,28 @@ impl Place {
 
 impl Ran {
     /// Standard output as JSON lines.
-    pub fn lines(&self) -> Vec<Json> {
+    pub(crate) fn lines(&self) -> Vec<Json> {
         let parse =
             |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}\n{self:?}"));
         self.out.lines().map(parse).collect()
     }
 
     /// Standard output as one line of JSON.
-    pub fn json(&self) -> Json {
+    pub(crate) fn json(&self) -> Json {
         let mut lines = self.lines();
         assert_eq!(lines.len(), 1, "{self:?}");
         lines.remove(0)
     }
 }
 
-pub fn llmdb() -> Command {
+pub(crate) fn llmdb() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_llmdb"));
     command.env("RUST_BACKTRACE", "0");
     command
 }
 
 /// Runs a command with standard input.
-pub fn feed(command: &mut Command, input: &[u8]) -> Ran {
+pub(crate) fn feed(command: &mut Command, input: &[u8]) -> Ran {
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
@@ -97,7 +95,7 @@ pub fn feed(command: &mut Command, input: &[u8]) -> Ran {
     ran(output)
 }
 
-pub fn ran(output: Output) -> Ran {
+pub(crate) fn ran(output: Output) -> Ran {
     Ran {
         code: output.status.code().unwrap_or(-1),
         out: String::from_utf8(output.stdout).unwrap(),
@@ -106,6 +104,6 @@ pub fn ran(output: Output) -> Ran {
 }
 
 /// The root of the repository.
-pub fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().into()
 }

@@ -1,10 +1,8 @@
 //! `llmdb demo`: what it shows, and that it touches no file but its own.
 
-mod common;
-
 use std::fs;
 
-use common::{Place, Ran, feed, llmdb};
+use crate::common::{Place, Ran, feed, llmdb};
 use serde_json::Value as Json;
 
 fn demo(place: &Place, arguments: &[&str]) -> Ran {
@@ -22,7 +20,10 @@ fn the_report_says_what_was_believed_when() {
         ("reads", &["latest_us", "as_of_us", "scan_ms"][..]),
         ("wasm", &["sum_s", "min_s", "max_s", "fuel", "compile_ms", "run_ms"]),
     ] {
-        for field in fields.iter().filter(|_| report[part].is_object()) {
+        for field in fields {
+            if !report[part].is_object() {
+                continue;
+            }
             assert!(report[part][*field].as_f64().is_some(), "{part} {field} {report}");
             report[part][*field] = "(measured)".into();
         }

@@ -1,0 +1,10 @@
+//! End to end: the built binary, as a user runs it.
+
+mod bad_input;
+mod commands;
+mod common;
+mod demo;
+mod docs;
+mod kill;
+mod lines;
+mod reference;
