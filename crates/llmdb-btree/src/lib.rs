@@ -39,6 +39,7 @@ mod limits;
 mod node;
 mod source;
 mod tree;
+mod validate;
 mod value;
 
 pub use check::check;
@@ -47,7 +48,8 @@ pub use database::{Database, ReadTxn, WriteTxn};
 pub use error::Error;
 pub use forest::TreeId;
 pub use limits::{VALUE_SIZE_MAX, key_size_max};
-pub use node::{BRANCH, FOREST, LEAF, validate};
+pub use node::{BRANCH, FOREST, LEAF};
 pub use source::Source;
 pub use tree::{FORM_TREE, Tree, TreeRoot};
+pub use validate::validate;
 pub use value::{LARGE_REF_SIZE, LargeRef, Stored};

@@ -203,7 +203,7 @@ impl Writer {
             return Ok(());
         }
         let step = (self.file_len / 4).clamp(GROWTH_MIN, GROWTH_MAX);
-        let grown = (self.file_len + step).max(needed);
+        let grown = (self.file_len + step).max(needed).next_multiple_of(core.page_size as u64);
         let reserve = |to: u64| core.file.allocate(self.file_len, to - self.file_len);
         // A disk with no room for the step may have room for what is needed.
         let reached = match reserve(grown) {

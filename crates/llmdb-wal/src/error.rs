@@ -1,6 +1,6 @@
 //! What can go wrong with a log or a store, in plain words and with stable codes.
 
-use crate::log::Lsn;
+use crate::lsn::Lsn;
 use llmdb_btree::Error as TreeError;
 use llmdb_pager::Error as PagerError;
 use std::path::PathBuf;

@@ -28,6 +28,7 @@
 
 mod error;
 pub mod log;
+mod lsn;
 pub mod store;
 
 pub use error::Error;

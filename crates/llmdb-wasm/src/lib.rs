@@ -51,7 +51,8 @@ mod module;
 mod reducer;
 mod rewrite;
 mod runtime;
-#[cfg(test)]
+// The tests write their modules as text.
+#[cfg(all(test, feature = "wat"))]
 mod tests;
 
 pub use batch::{ENTRY_SIZE, HEADER_SIZE, Record, RecordBatch};

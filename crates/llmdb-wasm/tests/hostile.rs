@@ -1,5 +1,7 @@
 //! Guests that mean harm: each ends in an error of that call, quickly, and the runtime serves on.
 
+#![cfg(feature = "wat")]
+
 use std::time::{Duration, Instant};
 
 use llmdb_wasm::{Error, Limits, Record, Result, Runtime, Trap, Value, guests};

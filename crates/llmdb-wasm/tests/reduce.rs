@@ -1,5 +1,7 @@
 //! Reductions that mean well: against a native model, in batches of every size, from several threads.
 
+#![cfg(feature = "wat")]
+
 use llmdb_wasm::{Limits, Module, Record, RecordBatch, Result, Runtime, guests};
 use proptest::prelude::*;
 

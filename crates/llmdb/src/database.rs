@@ -279,3 +279,53 @@ fn system_clock() -> i64 {
         Err(before) => -micros(before.duration()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn handles_and_snapshots_can_be_shared_among_threads() {
+        fn shared<T: Send + Sync + 'static>() {}
+        shared::<Database>();
+        shared::<ReadTxn>();
+    }
+
+    #[test]
+    fn a_snapshot_does_not_see_what_is_committed_after_it_and_a_dropped_transaction_changes_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let db = Options::new().clock(Arc::new(|| 50)).open(directory.path().join("test.llmdb")).unwrap();
+        assert_eq!(db.now().micros(), 50);
+        let empty = db.begin_read().unwrap();
+        let mut write = db.begin_write().unwrap();
+        write.put("main", "k", Period::ALL, json!(1)).unwrap();
+        assert_eq!(write.commit().unwrap().at.micros(), 50);
+        let mut write = db.begin_write().unwrap();
+        assert_eq!((write.time().micros(), write.number().get()), (51, 1));
+        write.delete("main", "k", Period::ALL).unwrap();
+        drop(write);
+        let read = db.begin_read().unwrap();
+        let value = |read: &ReadTxn| read.get("main", "k", db.now(), Known::Latest).unwrap().map(|fact| fact.value);
+        assert_eq!((value(&empty), value(&read)), (None, Some(json!(1).into())));
+        assert_eq!((empty.newest(), read.newest().map(|stamp| stamp.commit.get())), (None, Some(0)));
+        assert_eq!(read.collections().unwrap(), ["main"]);
+        db.close().unwrap();
+    }
+
+    #[test]
+    fn an_insert_that_is_refused_leaves_its_transaction_usable() {
+        let directory = tempfile::tempdir().unwrap();
+        let db = Database::open(directory.path().join("test.llmdb")).unwrap();
+        let mut write = db.begin_write().unwrap();
+        write.insert("main", "k", Period::ALL, json!(1)).unwrap();
+        let refused = write.insert("main", "k", Period::ALL, json!(2)).unwrap_err();
+        assert_eq!(refused.code(), "LLMDB-T07");
+        write.update("main", "k", Period::ALL, Value::Raw(vec![7])).unwrap();
+        write.commit().unwrap();
+        let read = db.begin_read().unwrap();
+        let fact = read.get("main", "k", db.now(), Known::Latest).unwrap().unwrap();
+        assert_eq!(fact.value.as_bytes(), Some(&[7][..]));
+    }
+}

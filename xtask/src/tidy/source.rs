@@ -17,7 +17,7 @@ const UNSAFE_FILES: &[&str] = &[
     "crates/llmdb-pager/src/sim/buffer.rs",
     "crates/llmdb-pager/src/storage/disk.rs",
     "crates/llmdb-pager/src/storage/map.rs",
-    "crates/llmdb-wasm/src/raw.rs",
+    "crates/llmdb-pager/tests/sim_map.rs",
 ];
 
 /// Longest Rust file, tests included.

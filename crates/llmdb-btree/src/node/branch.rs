@@ -155,7 +155,7 @@ fn is_short(suffix: &[u8]) -> bool {
 }
 
 /// Checks a branch from the file; the error names the broken rule.
-pub(super) fn validate(page: Page<'_>) -> Result<(), &'static str> {
+pub(crate) fn validate(page: Page<'_>) -> Result<(), &'static str> {
     let bytes = page.bytes();
     let branch = Branch(page);
     let (count, children) = (branch.separators(), page.ref_count());

@@ -148,7 +148,7 @@ impl<'a> Leaf<'a> {
 }
 
 /// Checks a leaf from the file; the error names the broken rule.
-pub(super) fn validate(page: Page<'_>) -> Result<(), &'static str> {
+pub(crate) fn validate(page: Page<'_>) -> Result<(), &'static str> {
     let bytes = page.bytes();
     let leaf = Leaf(bytes);
     let (count, prefix_len) = (leaf.len(), usize::from(read_u16(bytes, PREFIX_LEN)));

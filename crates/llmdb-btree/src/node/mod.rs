@@ -1,7 +1,7 @@
 //! What stands in a tree's pages.
 //!
 //! Invariants
-//! 1. Every page read from the file passed [`validate`] once; after it, views may index without fear.
+//! 1. Every page read from the file passed `validate` once; after it, views may index without fear.
 //! 2. Keys of a page share its prefix, which follows from the fences (the separators around it in its
 //!    ancestors), so a key that is routed to a page has the page's prefix.
 
@@ -9,7 +9,7 @@ pub(crate) mod branch;
 pub(crate) mod leaf;
 mod search;
 
-use llmdb_pager::{Kind, Page};
+use llmdb_pager::Kind;
 
 /// A page of records.
 pub const LEAF: Kind = Kind(16);
@@ -17,19 +17,6 @@ pub const LEAF: Kind = Kind(16);
 pub const BRANCH: Kind = Kind(17);
 /// A page of tree roots.
 pub const FOREST: Kind = Kind(18);
-
-/// Checks the structure of any page of this crate; the error names the broken rule.
-///
-/// # Errors
-/// The rule that the page breaks.
-pub fn validate(page: Page<'_>) -> Result<(), &'static str> {
-    match page.kind() {
-        LEAF => leaf::validate(page),
-        BRANCH => branch::validate(page),
-        FOREST => crate::forest::validate(page),
-        _ => Err("the page is of no kind that trees know"),
-    }
-}
 
 /// The shortest key that is greater than `left` and at most `right`.
 pub(crate) fn separator<'a>(left: &[u8], right: &'a [u8]) -> &'a [u8] {

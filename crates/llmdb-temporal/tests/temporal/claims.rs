@@ -285,3 +285,13 @@ fn snapshots_are_shared_among_threads_while_a_writer_goes_on() {
     let now = bench.db().begin_read().unwrap();
     assert_eq!(now.get_value(C, K, at(0), Known::Latest).unwrap().as_deref(), Some(&b"29"[..]));
 }
+
+#[test]
+fn handles_can_be_shared_as_documented() {
+    fn shared<T: Send + Sync>() {}
+    fn cloned<T: Clone>() {}
+    shared::<llmdb_temporal::Temporal>();
+    cloned::<llmdb_temporal::Temporal>();
+    shared::<llmdb_temporal::TemporalRead>();
+    shared::<Error>();
+}

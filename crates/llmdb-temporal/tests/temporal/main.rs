@@ -2,13 +2,14 @@
 //!
 //! Contents: `oracle` the naive model, `script` random histories, `compare` all reads against the oracle, `model`
 //! random histories through it, `invariants` what holds between answers, `claims` single rules, `crash` power
-//! cuts, `damage` what `check` finds, `reference` real data with outside answers, `fuzz_smoke` the bodies of the
+//! cuts, `faults` a failing disk, `damage` what `check` finds, `reference` real data with outside answers, `fuzz_smoke` the bodies of the
 //! fuzz targets, `support` databases for all of them.
 
 mod claims;
 mod compare;
 mod crash;
 mod damage;
+mod faults;
 #[expect(unreachable_pub, reason = "the fuzz targets call them from another crate")]
 #[path = "../../fuzz/src/bodies.rs"]
 mod fuzz_bodies;

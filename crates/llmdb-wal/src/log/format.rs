@@ -29,12 +29,10 @@
 //! 1. A record is never mistaken for one of an earlier round of the ring: its LSN would differ.
 //! 2. Nor for one that a crash cut off: its chain would.
 
+use crate::lsn::Lsn;
 use llmdb_pager::page::{read_u32, read_u64};
 use std::ops::Range;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
-
-/// A place in the log: bytes since its beginning, over all rounds of the ring.
-pub type Lsn = u64;
 
 /// The version that this crate reads and writes.
 pub const LOG_FORMAT_VERSION: u32 = 1;

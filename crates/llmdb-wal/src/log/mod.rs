@@ -13,7 +13,8 @@
 mod format;
 mod tail;
 
-pub use format::{BLOCK_SIZE, LOG_FORMAT_VERSION, Lsn, RECORD_HEADER_SIZE};
+pub use crate::lsn::Lsn;
+pub use format::{BLOCK_SIZE, LOG_FORMAT_VERSION, RECORD_HEADER_SIZE};
 pub use tail::{Record, Tail};
 
 use crate::error::Error;

@@ -3,9 +3,10 @@
 //! The tail ends at the first place where no whole record continues the chain. That is a torn end, as a
 //! crash leaves it, unless something behind it proves that more had been durable: then it is damage.
 
-use super::format::{BLOCK_SIZE, Lsn, RECORD_HEADER_SIZE, RecordHeader, record_checksum, record_size};
+use super::format::{BLOCK_SIZE, RECORD_HEADER_SIZE, RecordHeader, record_checksum, record_size};
 use super::{Log, Position, RING_OFFSET};
 use crate::error::Error;
+use crate::lsn::Lsn;
 use llmdb_pager::Error as PagerError;
 use llmdb_pager::storage::read_exact_at;
 

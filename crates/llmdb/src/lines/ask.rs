@@ -87,3 +87,34 @@ fn answer_line(
     };
     Ok(if failed.is_some() { Outcome::Failed } else { Outcome::Answered })
 }
+
+#[cfg(test)]
+mod tests {
+    use llmdb_temporal::Period;
+    use serde_json::{Value as Json, json};
+
+    use super::*;
+
+    #[test]
+    fn damage_among_rows_ends_a_line_that_is_still_json_and_the_next_question_is_answered() {
+        let directory = tempfile::tempdir().unwrap();
+        let db = Database::open(directory.path().join("test.llmdb")).unwrap();
+        let mut write = db.temporal().begin_write().unwrap();
+        for (key, stored) in [("a", &b"\x021"[..]), ("b", b"\x02{not json"), ("c", b"\x021")] {
+            write.put("main", key.as_bytes(), Period::ALL, stored).unwrap();
+        }
+        write.commit().unwrap();
+        let input = br#"{"id":1,"op":"scan"}
+            {"id":2,"op":"get","key":"b"}
+            {"id":3,"op":"get","key":"c"}"#;
+        let mut out = Vec::new();
+        let asked = ask(&db, &input[..], &mut out, Times::Micros).unwrap();
+        assert_eq!(asked, Asked { answered: 1, refused: 0, failed: 2 });
+        let answers: Vec<Json> =
+            out.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(|line| serde_json::from_slice(line).unwrap()).collect();
+        assert_eq!(answers[0]["rows"].as_array().unwrap().len(), 1);
+        assert_eq!(answers[0]["error"]["code"], "LLMDB-Q03");
+        assert_eq!((&answers[1]["id"], &answers[1]["error"]["code"]), (&json!(2), &json!("LLMDB-Q03")));
+        assert_eq!((&answers[2]["id"], &answers[2]["value"]), (&json!(3), &json!(1)));
+    }
+}

@@ -54,7 +54,8 @@ pub fn parse(line: u64, bytes: &[u8], now: ValidTime) -> Result<Asking, LineErro
 
 fn question(mut fields: Fields, now: ValidTime) -> Result<(Question, Option<u64>), LineError> {
     let name = name(&mut fields)?;
-    let limit = fields.count("limit")?;
+    // A single belief has no limit, so there the field stays behind and is refused.
+    let limit = if name == "get" { None } else { fields.count("limit")? };
     let question = match name {
         "get" => Question::Get {
             collection: collection(&mut fields)?,
@@ -113,10 +114,10 @@ fn question(mut fields: Fields, now: ValidTime) -> Result<(Question, Option<u64>
 /// The fields of each question, for messages.
 fn takes(name: &str) -> &'static str {
     match name {
-        "get" | "history" => "id, op, collection, key, valid_at, known_at or at_commit",
+        "get" => "id, op, collection, key, valid_at, known_at or at_commit",
+        "history" | "versions" => "id, op, collection, key, valid_at, limit, known_at or at_commit",
         "scan" => "id, op, collection, from, to or prefix, limit, valid_at, known_at or at_commit",
-        "timeline" => "id, op, collection, key, valid_from, valid_to, clamp, limit, known_at or at_commit",
-        "versions" => "id, op, collection, key, valid_at, limit, known_at or at_commit",
+        "timeline" => "id, op, collection, key, valid_from, valid_to or valid_at, clamp, limit, known_at or at_commit",
         _ => "id, op, collection, key, from or from_commit, to or to_commit, valid_at, limit",
     }
 }
@@ -223,9 +224,16 @@ fn one_or_all(fields: &mut Fields) -> Result<KeyRange, LineError> {
     Ok(fields.key("key")?.map_or(KeyRange::ALL, |key| KeyRange::only(&key)))
 }
 
+/// The window of a timeline: a period, or one instant.
 fn window(fields: &mut Fields) -> Result<Period, LineError> {
+    let at = fields.time("valid_at")?.flatten();
     let from = fields.time("valid_from")?.flatten();
     let to = fields.time("valid_to")?.flatten();
+    if at.is_some() && (from.is_some() || to.is_some()) {
+        let message = "does not go with valid_from and valid_to; ask for one instant or for a window";
+        return Err(fields.refuse("valid_at", Fault::FieldConflict, message));
+    }
+    let (from, to) = (at.or(from), at.map_or(to, |at| Some(at + 1)));
     Period::new(valid(from, ValidTime::NEG_INF), valid(to, ValidTime::POS_INF)).map_err(|_| {
         let message = "reversed period: valid_to lies before valid_from";
         fields.refuse("valid_to", Fault::PeriodReversed, message)
@@ -320,6 +328,8 @@ mod tests {
             (r#"{"op":"scan","prefix":"a","from":"b"}"#, "prefix", Fault::FieldConflict),
             (r#"{"op":"scan","limit":-1}"#, "limit", Fault::FieldType),
             (r#"{"op":"timeline","key":"k","valid_from":2,"valid_to":1}"#, "valid_to", Fault::PeriodReversed),
+            (r#"{"op":"timeline","key":"k","valid_from":1,"valid_at":1}"#, "valid_at", Fault::FieldConflict),
+            (r#"{"op":"get","key":"k","limit":1}"#, "limit", Fault::FieldUnknown),
             (r#"{"op":"timeline","key":"k","clamp":1}"#, "clamp", Fault::FieldType),
             (r#"{"op":"diff","from":1,"from_commit":1}"#, "from_commit", Fault::FieldConflict),
             (r#"{"op":"changes","known_at":1}"#, "known_at", Fault::FieldUnknown),

@@ -228,6 +228,8 @@ fn a_timeline_is_cut_to_its_window_only_when_asked() {
     );
     assert_eq!(valid(r#"{"op":"timeline","key":"k","valid_from":10,"clamp":true}"#), json!([10, 100]));
     assert_eq!(valid(r#"{"op":"timeline","key":"k","valid_from":100}"#), Json::Null);
+    assert_eq!(valid(r#"{"op":"timeline","key":"k","valid_at":99}"#), json!([0, 100]));
+    assert_eq!(valid(r#"{"op":"timeline","key":"k","valid_at":100}"#), Json::Null);
 }
 
 #[test]

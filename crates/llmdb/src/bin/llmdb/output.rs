@@ -46,19 +46,26 @@ pub(crate) fn fact(fact: &Fact, times: Times, out: &mut dyn Write) -> Result<(),
 }
 
 fn cells(fact: &Fact, times: Times) -> [String; 5] {
-    let known_to = fact.known_to.map_or_else(|| "still".into(), |ended| times.text(ended.at.micros(), ""));
+    let still = fact.known_to.map_or_else(|| "still".into(), |ended| to(ended.at.micros(), times, ""));
     let asserted = fact.asserted;
     [
         key::to_text(&fact.key),
         answer::value(&fact.value).to_string(),
         period(fact.valid, times),
-        format!("{}\n  to {known_to}", times.text(fact.known_from.at.micros(), "")),
+        format!("{}\n  {still}", times.text(fact.known_from.at.micros(), "")),
         format!("commit {}\n{}", asserted.commit.get(), times.text(asserted.at.micros(), "")),
     ]
 }
 
 fn period(period: Period, times: Times) -> String {
     let from = times.text(period.from.micros(), "since ever");
-    let to = times.text(period.to.micros(), "without end");
-    format!("{from}\n  to {to}")
+    format!("{from}\n  {}", to(period.to.micros(), times, "without end"))
+}
+
+/// `to T`, or what an open end is called.
+fn to(micros: i64, times: Times, open: &str) -> String {
+    match times.text(micros, "") {
+        end if end.is_empty() => open.to_owned(),
+        end => format!("to {end}"),
+    }
 }
