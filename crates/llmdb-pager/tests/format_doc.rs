@@ -195,7 +195,7 @@ fn check_meta(meta: &[u8], pager: &Pager) {
 /// The meta that counts: the one with the greater checkpoint, the first of equals.
 fn newest_meta<'f>(file: &'f [u8], pager: &Pager) -> &'f [u8] {
     let copies = [&file[0..4096], &file[4096..8192]];
-    copies.map(|copy| check_meta(copy, pager));
+    copies.iter().for_each(|copy| check_meta(copy, pager));
     copies[usize::from(word(copies[1], 32) > word(copies[0], 32))]
 }
 

@@ -124,7 +124,8 @@ fn raw_bytes_and_json_come_back_as_what_they_were() {
     for (tx, value) in values.iter().enumerate() {
         put(&db, tx as i64, "k", Period::ALL, value);
     }
-    let found: Vec<_> = facts(&db.begin_read().unwrap(), &history(0, Known::Latest)).into_iter().map(|f| f.value).collect();
+    let found: Vec<_> =
+        facts(&db.begin_read().unwrap(), &history(0, Known::Latest)).into_iter().map(|f| f.value).collect();
     assert_eq!(found, values);
 }
 
@@ -226,7 +227,10 @@ mod wasm {
         };
         let sum = |range: std::ops::Range<i64>| range.map(|n| n - 100).sum::<i64>();
         assert_eq!(run(&KeyRange::ALL, Known::Latest), (vec![500, -100, 399, sum(0..500)], 500, true));
-        assert_eq!(run(&KeyRange::prefix(b"k00"), Known::Latest), (vec![100, -100, -1, sum(0..100)], 100, true));
+        assert_eq!(
+            run(&KeyRange::prefix(b"k00"), Known::Latest),
+            (vec![100, -100, -1, sum(0..100)], 100, true)
+        );
         assert_eq!(run(&KeyRange::ALL, Known::Commit(-1)), (vec![0, 0, 0, 0], 0, true));
     }
 
@@ -236,10 +240,11 @@ mod wasm {
         let read = db.begin_read().unwrap();
         let runtime = Runtime::new(Limits::default().max_fuel(2_000));
         let module = runtime.compile(guests::OFFSET_STATS.as_bytes()).unwrap();
-        let error =
-            reduce(&read, COLLECTION, &KeyRange::ALL, at(0), Known::Latest, &module, "offset_stats").unwrap_err();
+        let error = reduce(&read, COLLECTION, &KeyRange::ALL, at(0), Known::Latest, &module, "offset_stats")
+            .unwrap_err();
         assert_eq!(error.code(), "LLMDB-W06", "{error}");
-        let missing = reduce(&read, COLLECTION, &KeyRange::ALL, at(0), Known::Latest, &module, "no_such").unwrap_err();
+        let missing =
+            reduce(&read, COLLECTION, &KeyRange::ALL, at(0), Known::Latest, &module, "no_such").unwrap_err();
         assert_eq!(missing.code(), "LLMDB-W08", "{missing}");
         assert_eq!(rows(&read, &scan(KeyRange::ALL), None).len(), 10);
     }

@@ -307,7 +307,8 @@ mod tests {
         write.delete("main", "k", Period::ALL).unwrap();
         drop(write);
         let read = db.begin_read().unwrap();
-        let value = |read: &ReadTxn| read.get("main", "k", db.now(), Known::Latest).unwrap().map(|fact| fact.value);
+        let value =
+            |read: &ReadTxn| read.get("main", "k", db.now(), Known::Latest).unwrap().map(|fact| fact.value);
         assert_eq!((value(&empty), value(&read)), (None, Some(json!(1).into())));
         assert_eq!((empty.newest(), read.newest().map(|stamp| stamp.commit.get())), (None, Some(0)));
         assert_eq!(read.collections().unwrap(), ["main"]);

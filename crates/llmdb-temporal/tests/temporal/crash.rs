@@ -7,7 +7,7 @@ use proptest::test_runner::{Config, TestRunner};
 use crate::compare::compare;
 use crate::oracle::Oracle;
 use crate::script::{Transaction, attempt, play, script};
-use crate::support::Bench;
+use crate::support::{Bench, cases};
 
 /// Disk operations that a whole script takes, counted by playing it without a cut.
 fn operation_count(script: &[Transaction], seed: u64) -> u64 {
@@ -19,7 +19,7 @@ fn operation_count(script: &[Transaction], seed: u64) -> u64 {
 
 #[test]
 fn after_a_power_cut_and_recovery_the_state_is_a_prefix_of_the_commits() {
-    let config = Config { cases: 70, failure_persistence: None, ..Config::default() };
+    let config = Config { cases: cases(70), failure_persistence: None, ..Config::default() };
     let strategy = (script(1..7), proptest::collection::vec((any::<u32>(), any::<u64>()), 4));
     TestRunner::new(config)
         .run(&strategy, |(script, cuts)| {

@@ -1,4 +1,4 @@
-//! Random histories, compared with the naive model as a whole.
+//! Random histories, compared with the naive model as a whole. `LLMDB_SOAK=20` plays twenty times as many.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,7 +7,7 @@ use proptest::test_runner::{Config, TestRunner};
 use crate::compare::compare;
 use crate::oracle::Oracle;
 use crate::script::{play, script};
-use crate::support::Bench;
+use crate::support::{Bench, cases};
 
 /// (key, instant, commit) triples to compare in one run of the tests.
 const CELL_COUNT_MIN: u64 = 300_000;
@@ -15,7 +15,7 @@ const CELL_COUNT_MIN: u64 = 300_000;
 #[test]
 fn every_read_equals_the_naive_log_at_every_key_cell_and_commit() {
     let cells = AtomicU64::new(0);
-    let config = Config { cases: 640, failure_persistence: None, ..Config::default() };
+    let config = Config { cases: cases(640), failure_persistence: None, ..Config::default() };
     TestRunner::new(config)
         .run(&script(1..16), |script| {
             let (mut bench, mut oracle) = (Bench::new(1), Oracle::default());
@@ -28,12 +28,13 @@ fn every_read_equals_the_naive_log_at_every_key_cell_and_commit() {
         })
         .unwrap_or_else(|failure| panic!("{failure}"));
     let cells = cells.into_inner();
+    println!("{cells} cells");
     assert!(cells >= CELL_COUNT_MIN, "only {cells} cells were compared");
 }
 
 #[test]
 fn every_read_between_two_commits_equals_the_naive_log() {
-    let config = Config { cases: 25, failure_persistence: None, ..Config::default() };
+    let config = Config { cases: cases(25), failure_persistence: None, ..Config::default() };
     TestRunner::new(config)
         .run(&script(2..9), |script| {
             let (mut bench, mut oracle) = (Bench::new(2), Oracle::default());

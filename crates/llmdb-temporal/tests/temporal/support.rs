@@ -81,3 +81,9 @@ pub(crate) fn span(from: i64, to: i64) -> Period {
 pub(crate) fn time(micros: i64) -> CommitTime {
     CommitTime::from_micros(micros).unwrap()
 }
+
+/// How many random histories to play: times the number in `LLMDB_SOAK`, for long runs by hand.
+pub(crate) fn cases(usual: u32) -> u32 {
+    let factor = std::env::var("LLMDB_SOAK").ok().and_then(|factor| factor.parse().ok()).unwrap_or(1);
+    usual * factor
+}

@@ -3,12 +3,15 @@
 //! The tail ends at the first place where no whole record continues the chain. That is a torn end, as a
 //! crash leaves it, unless something behind it proves that more had been durable: then it is damage.
 
-use super::format::{BLOCK_SIZE, RECORD_HEADER_SIZE, RecordHeader, record_checksum, record_size};
+use super::format::{BLOCK_SIZE, RECORD_HEADER_SIZE, RecordHeader, record_checksum};
 use super::{Log, Position, RING_OFFSET};
 use crate::error::Error;
 use crate::lsn::Lsn;
 use llmdb_pager::Error as PagerError;
 use llmdb_pager::storage::read_exact_at;
+
+/// How many times a ring's bytes are read at most in search of proof that a log went on.
+const READS_MAX: u64 = 8;
 
 /// A record of the tail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +87,7 @@ impl Log {
     /// The whole record at `lsn`, if one is there.
     fn record_at(&self, ring: &[u8], lsn: Lsn) -> Option<(RecordHeader, Vec<u8>)> {
         let header = RecordHeader::decode(&self.bytes_at(ring, lsn, RECORD_HEADER_SIZE)?);
-        if header.lsn != lsn || record_size(header.len as usize) > self.capacity {
+        if header.lsn != lsn || header.size() > ring.len() as u64 {
             return None;
         }
         let record = self.bytes_at(ring, lsn, header.size() as usize)?;
@@ -103,12 +106,19 @@ impl Log {
     /// Looks at every block of the ring for a record that proves that the log went on past `end`.
     fn check_behind(&self, ring: &[u8], end: Lsn, checkpoint: u64) -> Result<(), Error> {
         let damaged = |lsn, what| Err(Error::LogDamaged { path: self.path.clone(), lsn, what });
+        // Whole records of the last round come to one ring; a log made to harm could name more for ever.
+        let mut budget = ring.len() as u64 * READS_MAX;
         for block in (0..ring.len() as u64).step_by(BLOCK_SIZE as usize) {
             let Some(header) = ring[block as usize..].get(..RECORD_HEADER_SIZE) else { break };
-            let lsn = RecordHeader::decode(header).lsn;
+            let header = RecordHeader::decode(header);
+            let lsn = header.lsn;
             if lsn % self.capacity != block {
                 continue;
             }
+            let Some(rest) = budget.checked_sub(header.size().min(ring.len() as u64)) else {
+                return damaged(lsn, "it names more records than it can hold");
+            };
+            budget = rest;
             let Some((header, _)) = self.record_at(ring, lsn) else { continue };
             if header.checkpoint > checkpoint {
                 return damaged(lsn, "it continues a newer checkpoint than the data file holds");

@@ -8,8 +8,9 @@
 
 use std::io::{BufRead, Write};
 
+use super::op::field_at_fault;
 use super::reader::Reader;
-use super::{Times, answer, question};
+use super::{LineError, Times, answer, question};
 use crate::{Database, Error};
 
 /// What was asked.
@@ -78,14 +79,26 @@ fn answer_line(
         }
     };
     let read = db.begin_read()?;
-    let failed = match read.ask(&question, limit) {
-        Ok(found) => answer::write(out, id, found, times).map_err(written)?,
-        Err(error) => {
-            answer::write_error(out, id, &error).map_err(written)?;
-            Some(error)
+    match read.ask(&question, limit) {
+        Ok(found) => {
+            let failed = answer::write(out, id, found, times).map_err(written)?;
+            Ok(if failed.is_some() { Outcome::Failed } else { Outcome::Answered })
         }
-    };
-    Ok(if failed.is_some() { Outcome::Failed } else { Outcome::Answered })
+        Err(error) => {
+            let error = blame(line, error);
+            answer::write_error(out, id, &error).map_err(written)?;
+            Ok(if matches!(error, Error::Line(_)) { Outcome::Refused } else { Outcome::Failed })
+        }
+    }
+}
+
+/// Names the line and field when the question is at fault.
+fn blame(line: u64, error: Error) -> Error {
+    let Error::Query(llmdb_query::Error::Temporal(below)) = &error else { return error };
+    match field_at_fault(below) {
+        Some(field) => LineError::below(line, Some(field), below.code(), below.to_string()).into(),
+        None => error,
+    }
 }
 
 #[cfg(test)]
@@ -110,8 +123,11 @@ mod tests {
         let mut out = Vec::new();
         let asked = ask(&db, &input[..], &mut out, Times::Micros).unwrap();
         assert_eq!(asked, Asked { answered: 1, refused: 0, failed: 2 });
-        let answers: Vec<Json> =
-            out.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(|line| serde_json::from_slice(line).unwrap()).collect();
+        let answers: Vec<Json> = out
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+            .map(|line| serde_json::from_slice(line).unwrap())
+            .collect();
         assert_eq!(answers[0]["rows"].as_array().unwrap().len(), 1);
         assert_eq!(answers[0]["error"]["code"], "LLMDB-Q03");
         assert_eq!((&answers[1]["id"], &answers[1]["error"]["code"]), (&json!(2), &json!("LLMDB-Q03")));

@@ -117,7 +117,9 @@ fn takes(name: &str) -> &'static str {
         "get" => "id, op, collection, key, valid_at, known_at or at_commit",
         "history" | "versions" => "id, op, collection, key, valid_at, limit, known_at or at_commit",
         "scan" => "id, op, collection, from, to or prefix, limit, valid_at, known_at or at_commit",
-        "timeline" => "id, op, collection, key, valid_from, valid_to or valid_at, clamp, limit, known_at or at_commit",
+        "timeline" => {
+            "id, op, collection, key, valid_from, valid_to or valid_at, clamp, limit, known_at or at_commit"
+        }
         _ => "id, op, collection, key, from or from_commit, to or to_commit, valid_at, limit",
     }
 }

@@ -196,7 +196,9 @@ fn a_full_disk() {
     let Some(mount) = Mount::new(place.directory.path(), &["-t", "tmpfs", "-o", "size=112m"]) else { return };
     fs::write(place.path("ballast"), vec![0; 8 << 20]).unwrap();
     let value = "v".repeat(200_000);
-    let line = |n| json!({"op": "put", "key": format!("k{n}"), "value": value, "valid_from": null, "tx": n}).to_string();
+    let line = |n| {
+        json!({"op": "put", "key": format!("k{n}"), "value": value, "valid_from": null, "tx": n}).to_string()
+    };
     let lines: Vec<_> = (0..800).map(line).collect();
     let ran = place.run_with("apply", &[], lines.join("\n").as_bytes());
     assert_eq!(ran.code, 2, "{}", ran.err);

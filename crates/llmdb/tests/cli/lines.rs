@@ -286,6 +286,19 @@ fn a_question_that_fails_is_answered_and_the_rest_go_on() {
 }
 
 #[test]
+fn a_collection_name_that_cannot_be_is_a_bad_field_of_the_question() {
+    let place = Place::new();
+    place.apply(r#"{"op":"put","key":"k","value":1}"#);
+    let ran = place.run_with("ask", &[], br#"{"id":1,"op":"get","key":"k","collection":""}"#);
+    assert_eq!(ran.code, 2);
+    let error = &ran.json()["error"];
+    assert_eq!(
+        (&error["code"], &error["field"], &error["line"]),
+        (&json!("LLMDB-T06"), &json!("collection"), &json!(1))
+    );
+}
+
+#[test]
 fn an_empty_input_is_no_error() {
     let place = Place::new();
     assert_eq!(place.apply("").len(), 0);
