@@ -1,1 +1,2 @@
-//! Workloads, peers and reports.
+//! Workloads, peers and reports: what prints every figure that LLMDB claims.
+pub mod results;

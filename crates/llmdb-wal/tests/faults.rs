@@ -159,14 +159,13 @@ fn judge_at_least(image: &SimDisk, run: &Run, at_least: usize) -> Result<usize, 
 
 /// Looks at what a killed process and two power cuts leave, and at a power cut after the next process.
 fn judge_images(disk: &SimDisk, run: &Run, label: &str) {
-    let shut_down = matches!(&run.error, Some(_)) && disk.kill_image().open(Path::new(DB), OpenMode::Read).is_err();
     let said = |verdict: Result<usize, String>, which: &str| {
         verdict.unwrap_or_else(|what| panic!("{label}, {which}: {what}; the run ended with {:?}", run.error))
     };
     for seed in 0..3 {
         said(judge(&disk.crash_image(seed), run), &format!("power cut {seed}"));
     }
-    if shut_down {
+    if is_down(disk) {
         return;
     }
     let next = disk.kill_image();
@@ -175,6 +174,13 @@ fn judge_images(disk: &SimDisk, run: &Run, label: &str) {
         let after = next.crash_image_by(policy, served as u64);
         said(judge_at_least(&after, run, served), &format!("killed, opened, then cut ({policy:?})"));
     }
+}
+
+/// Whether the file system has shut down.
+fn is_down(disk: &SimDisk) -> bool {
+    let probe = disk.kill_image();
+    probe.write_file("/probe", b"");
+    probe.open(Path::new("/probe"), OpenMode::Read).is_err()
 }
 
 /// The operations of a run without faults.
@@ -206,7 +212,7 @@ fn at_each(seed: u64, kind: FaultKind, ops: &[Op], mut look: impl FnMut(&SimDisk
 
 /// After an error: reads see what was acknowledged, and writing either is refused or works as before.
 /// Answers whether it is refused.
-fn look_at_survivor(run: &mut Run, label: &str) -> bool {
+fn look_at_survivor(run: &mut Run, is_down: bool, label: &str) -> bool {
     let Some(store) = run.store.clone() else { return true };
     if let Ok((seq, state)) = state_of(&store) {
         assert!((run.acknowledged..run.states.len()).contains(&seq), "{label}: {seq} is seen");
@@ -229,9 +235,13 @@ fn look_at_survivor(run: &mut Run, label: &str) -> bool {
             txn.insert(tree, b"k", b"v").unwrap();
             model.entry("after".into()).or_default().insert(b"k".to_vec(), b"v".to_vec());
             run.states.push(model);
-            let receipt = txn.commit().unwrap_or_else(|error| panic!("{label}: it let a transaction begin: {error}"));
-            run.acknowledged += 1;
-            assert_eq!(receipt.seq as usize, run.acknowledged, "{label}");
+            match txn.commit() {
+                Ok(receipt) => {
+                    run.acknowledged += 1;
+                    assert_eq!(receipt.seq as usize, run.acknowledged, "{label}");
+                }
+                Err(error) => assert!(is_down, "{label}: it let a transaction begin: {error}"),
+            }
             false
         }
     }
@@ -252,7 +262,7 @@ fn each_failure_is_survived(kind: FaultKind, ops: &[Op], seed: u64) {
         let label = format!("{kind:?} at {place} ({:?} of {})", struck.op, struck.path.display());
         disk.clear_faults();
         if run.error.is_some() {
-            let is_refused = look_at_survivor(&mut run, &label);
+            let is_refused = look_at_survivor(&mut run, is_down(disk), &label);
             refused += usize::from(is_refused);
             if must_poison(&disk.trace(), place) && run.store.is_some() {
                 had_to += 1;
@@ -314,6 +324,7 @@ fn short_and_interrupted_calls_are_no_errors() {
         });
         assert!(count > 10, "{kind:?}: {count}");
     }
+    let mut struck = 0;
     for seed in 0..12 {
         let disk = fresh_disk(seed);
         disk.inject(Fault::new(FaultKind::Interrupted, When::OneIn(16)));
@@ -321,10 +332,11 @@ fn short_and_interrupted_calls_are_no_errors() {
         disk.inject(Fault::new(FaultKind::ShortRead, When::OneIn(8)));
         let run = run(Arc::new(disk.clone()), seed);
         assert!(run.error.is_none(), "seed {seed}: {:?}", run.error);
-        assert!(disk.stats().faults > 10);
+        struck += disk.stats().faults;
         disk.clear_faults();
         assert_eq!(judge(&disk.crash_image(seed), &run), Ok(COMMITS), "seed {seed}");
     }
+    assert!(struck > 100, "{struck}");
 }
 
 /// Whether any write to the log came after `place` and before the log's file was replaced.
@@ -344,6 +356,9 @@ fn silent_device_faults_show(kind: FaultKind, seed: u64) {
             Ok(store) => store,
             Err(error) => {
                 let code = error.code();
+                if code == "LLMDB-P01" && run.acknowledged == 0 {
+                    return;
+                }
                 assert!(["LLMDB-P04", "LLMDB-P07", "LLMDB-P08", "LLMDB-L01", "LLMDB-L02"].contains(&code), "{label}: {error}");
                 found += 1;
                 return;

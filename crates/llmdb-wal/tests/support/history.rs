@@ -4,13 +4,13 @@ use llmdb_wal::{Error, Store, StoreOptions, WriteTxn};
 use std::collections::BTreeMap;
 
 /// What each tree holds.
-pub type Model = BTreeMap<String, BTreeMap<Vec<u8>, Vec<u8>>>;
+pub(crate) type Model = BTreeMap<String, BTreeMap<Vec<u8>, Vec<u8>>>;
 
 /// A small generator, so that a seed says all.
-pub struct Rng(pub u64);
+pub(crate) struct Rng(pub(crate) u64);
 
 impl Rng {
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -18,13 +18,13 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    pub fn below(&mut self, end: u64) -> u64 {
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
 }
 
 /// Small limits, so that a short history has checkpoints and turns of the log's ring in it.
-pub fn small(options: StoreOptions) -> StoreOptions {
+pub(crate) fn small(options: StoreOptions) -> StoreOptions {
     options
         .clock(std::sync::Arc::new(|| 1_000_000))
         .checkpoint_bytes(60 << 10)
@@ -32,7 +32,7 @@ pub fn small(options: StoreOptions) -> StoreOptions {
 }
 
 /// One transaction's changes, made in the store and in the model; not committed.
-pub fn change(store: &Store, rng: &mut Rng, model: &mut Model) -> Result<WriteTxn, Error> {
+pub(crate) fn change(store: &Store, rng: &mut Rng, model: &mut Model) -> Result<WriteTxn, Error> {
     let mut txn = store.begin_write()?;
     let name = ["a", "b", "c"][rng.below(3) as usize];
     if rng.below(40) == 0 {
@@ -63,7 +63,7 @@ pub fn change(store: &Store, rng: &mut Rng, model: &mut Model) -> Result<WriteTx
 }
 
 /// The newest commit's number, and all that is in the store.
-pub fn state_of(store: &Store) -> Result<(usize, Model), Error> {
+pub(crate) fn state_of(store: &Store) -> Result<(usize, Model), Error> {
     let reader = store.begin_read()?;
     let mut model = Model::new();
     for name in reader.tree_names()? {

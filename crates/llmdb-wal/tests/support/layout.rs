@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 /// What a page is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Use {
+pub(crate) enum Use {
     Meta,
     Tree,
     Space,
@@ -20,7 +20,7 @@ pub enum Use {
 }
 
 /// The pages that the newest whole meta of a file reaches. Empty where there is none.
-pub fn pages_in_use(file: &[u8]) -> BTreeMap<u64, Use> {
+pub(crate) fn pages_in_use(file: &[u8]) -> BTreeMap<u64, Use> {
     let mut pages = BTreeMap::new();
     let Some(meta) = newest_meta(file) else { return pages };
     let page_size = read_u32(meta, 12) as usize;
@@ -33,14 +33,14 @@ pub fn pages_in_use(file: &[u8]) -> BTreeMap<u64, Use> {
 }
 
 /// The newest of the two metas whose checksum fits.
-pub fn newest_meta(file: &[u8]) -> Option<&[u8]> {
+pub(crate) fn newest_meta(file: &[u8]) -> Option<&[u8]> {
     let metas = [file.get(..4096)?, file.get(4096..8192)?];
     let whole = metas.into_iter().filter(|meta| meta[..5] == *b"LLMDB" && meta_checksum(meta) == read_u64(meta, 4088));
     whole.max_by_key(|meta| read_u64(meta, 32))
 }
 
 /// The checksum that a meta must carry.
-pub fn meta_checksum(meta: &[u8]) -> u64 {
+pub(crate) fn meta_checksum(meta: &[u8]) -> u64 {
     xxhash_rust::xxh3::xxh3_64(&meta[..4088])
 }
 

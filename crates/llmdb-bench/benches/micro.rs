@@ -1,0 +1,2 @@
+//! Criterion benches of the micro level.
+fn main() {}
