@@ -85,6 +85,7 @@
 
 mod catalog;
 mod check;
+mod checked;
 mod commits;
 mod database;
 pub mod encoding;

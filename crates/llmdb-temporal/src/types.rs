@@ -5,11 +5,9 @@
 //! 1. A [`Period`] made by [`Period::new`], and every one in an answer, starts no later than it ends.
 //! 2. A finite [`ValidTime`] is neither the smallest nor the largest 64-bit number; those are the open ends.
 //!
-//! Not here: how they are stored (`encoding`, `entry`, `ops`), calendars and text (the layers above).
+//! Not here: making them from numbers that may be out of range (`checked`), how they are stored (`encoding`, `entry`, `ops`), calendars and text (the layers above).
 
 use std::fmt;
-
-use crate::error::Error;
 
 /// An instant of valid time: whole microseconds since 1970-01-01T00:00:00Z, possibly negative, or one of the
 /// two open ends.
@@ -21,17 +19,6 @@ impl ValidTime {
     pub const NEG_INF: Self = Self(i64::MIN);
     /// After every finite instant. As the end of a period: open to the future.
     pub const POS_INF: Self = Self(i64::MAX);
-
-    /// A finite instant.
-    ///
-    /// # Errors
-    /// [`Error::TimeReserved`] for `i64::MIN` and `i64::MAX`, which stand for the open ends.
-    pub const fn from_micros(micros: i64) -> Result<Self, Error> {
-        match micros {
-            i64::MIN | i64::MAX => Err(Error::TimeReserved { micros }),
-            finite => Ok(Self(finite)),
-        }
-    }
 
     /// Microseconds since 1970; `i64::MIN` and `i64::MAX` for the open ends.
     #[must_use]
@@ -74,17 +61,6 @@ pub struct Period {
 impl Period {
     /// All of valid time.
     pub const ALL: Self = Self { from: ValidTime::NEG_INF, to: ValidTime::POS_INF };
-
-    /// The period `[from, to)`. Where both are equal it is empty: an operation on it has no effect.
-    ///
-    /// # Errors
-    /// [`Error::PeriodReversed`] where `from` is after `to`.
-    pub fn new(from: ValidTime, to: ValidTime) -> Result<Self, Error> {
-        if from > to {
-            return Err(Error::PeriodReversed { from, to });
-        }
-        Ok(Self { from, to })
-    }
 
     /// From an instant on, without end.
     #[must_use]
@@ -129,17 +105,6 @@ impl fmt::Display for Period {
 pub struct CommitTime(i64);
 
 impl CommitTime {
-    /// A commit time from microseconds since 1970.
-    ///
-    /// # Errors
-    /// [`Error::TimeReserved`] for `i64::MIN`, and for `i64::MAX`, after which no commit could follow.
-    pub const fn from_micros(micros: i64) -> Result<Self, Error> {
-        match micros {
-            i64::MIN | i64::MAX => Err(Error::TimeReserved { micros }),
-            finite => Ok(Self(finite)),
-        }
-    }
-
     /// Microseconds since 1970.
     #[must_use]
     pub const fn micros(self) -> i64 {
@@ -298,6 +263,7 @@ pub struct Change {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Error;
 
     fn at(micros: i64) -> ValidTime {
         ValidTime::from_micros(micros).unwrap()

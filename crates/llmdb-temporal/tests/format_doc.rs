@@ -111,6 +111,51 @@ fn the_recorded_operations_decode_by_hand() {
     assert_eq!(tree(&history, "temporal/1/ops"), expected);
 }
 
+#[test]
+fn what_was_believed_is_found_in_the_trees_by_the_documented_rule() {
+    let history = open();
+    let mut random = 1_u64;
+    let mut below = |end: u64| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) % end
+    };
+    for commit in 0..80 {
+        let mut txn = history.begin_write().unwrap();
+        let from = below(12) as i64;
+        let period = Period::new(at(from), at(from + 1 + below(6) as i64)).unwrap();
+        match below(3) {
+            0 => txn.delete("c", b"k", period).unwrap(),
+            _ => txn.put("c", b"k", period, &[commit]).unwrap(),
+        }
+        txn.commit().unwrap();
+    }
+    let [now, past] = ["temporal/1/now/0", "temporal/1/past/0"].map(|name| tree(&history, name));
+    assert!(past.len() > 40, "{}", past.len());
+    let read = history.begin_read().unwrap();
+    for commit in 0..80 {
+        for instant in -1..20 {
+            let found = read.get("c", b"k", at(instant), Known::Commit(commit)).unwrap();
+            let expected = believed(&now, &past, instant, commit as u64);
+            assert_eq!(found.map(|version| version.value), expected, "at {instant}, as of {commit}");
+        }
+    }
+}
+
+/// What was believed at an instant as of a commit, about the only key of a collection.
+fn believed(now: &Records, past: &Records, instant: i64, commit: u64) -> Option<Vec<u8>> {
+    let word = |bytes: &[u8], at: usize| u64::from_be_bytes(bytes[at..at + 8].try_into().unwrap());
+    let since = |record: &[u8]| word(record, 1).swap_bytes();
+    let living = now.iter().filter(|(_, record)| since(record) <= commit);
+    let dead = past.iter().filter(|(key, record)| since(record) <= commit && commit < word(key, key.len() - 8));
+    let standing = living.map(|(key, record)| (key, record, key.len() - 8));
+    let standing = standing.chain(dead.map(|(key, record)| (key, record, key.len() - 16)));
+    let found = standing
+        .map(|(key, record, time_at)| (word(key, time_at) ^ (1 << 63), record))
+        .filter(|(at, _)| *at as i64 <= instant)
+        .max_by_key(|(at, _)| *at as i64);
+    found.filter(|(_, record)| record[0] == 1).map(|(_, record)| record[17..].to_vec())
+}
+
 /// An empty database on a disk of its own.
 fn open() -> Temporal {
     let disk = Arc::new(SimDisk::new(1));

@@ -1,0 +1,43 @@
+//! Times and periods from numbers that may be out of range or out of order.
+
+use crate::error::Error;
+use crate::types::{CommitTime, Period, ValidTime};
+
+impl ValidTime {
+    /// A finite instant.
+    ///
+    /// # Errors
+    /// [`Error::TimeReserved`] for `i64::MIN` and `i64::MAX`, which stand for the open ends.
+    pub const fn from_micros(micros: i64) -> Result<Self, Error> {
+        match micros {
+            i64::MIN | i64::MAX => Err(Error::TimeReserved { micros }),
+            finite => Ok(Self::from_raw(finite)),
+        }
+    }
+}
+
+impl CommitTime {
+    /// A commit time from microseconds since 1970.
+    ///
+    /// # Errors
+    /// [`Error::TimeReserved`] for `i64::MIN`, and for `i64::MAX`, after which no commit could follow.
+    pub const fn from_micros(micros: i64) -> Result<Self, Error> {
+        match micros {
+            i64::MIN | i64::MAX => Err(Error::TimeReserved { micros }),
+            finite => Ok(Self::from_raw(finite)),
+        }
+    }
+}
+
+impl Period {
+    /// The period `[from, to)`. Where both are equal it is empty: an operation on it has no effect.
+    ///
+    /// # Errors
+    /// [`Error::PeriodReversed`] where `from` is after `to`.
+    pub fn new(from: ValidTime, to: ValidTime) -> Result<Self, Error> {
+        if from > to {
+            return Err(Error::PeriodReversed { from, to });
+        }
+        Ok(Self { from, to })
+    }
+}
