@@ -55,7 +55,10 @@ fn a_reader_written_from_the_document_finds_every_record() {
         }
         // Without these the test would not have read what it is about.
         assert!(seen.branches_without_tails > 0 && seen.branches_with_tails > 0, "{seen:?}");
-        assert!(seen.prefixes > 0 && seen.large_values > 2 && seen.levels_max > u8::from(page_size == 4096), "{seen:?}");
+        assert!(
+            seen.prefixes > 0 && seen.large_values > 2 && seen.levels_max > u8::from(page_size == 4096),
+            "{seen:?}"
+        );
     }
 }
 

@@ -13,7 +13,8 @@ fn db() -> &'static Path {
 
 /// A disk with a durable file of this many sectors of `old`, and a handle to it.
 fn disk_with(sectors: usize, old: u8) -> (SimDisk, Arc<dyn File>) {
-    let disk = SimDisk::with_options(SimOptions { seed: 1, file_capacity: 64 << 10, ..SimOptions::default() });
+    let disk =
+        SimDisk::with_options(SimOptions { seed: 1, file_capacity: 64 << 10, ..SimOptions::default() });
     disk.write_file(db(), vec![old; sectors * SECTOR]);
     let file = disk.open(db(), OpenMode::ReadWrite).unwrap();
     (disk, file)

@@ -146,7 +146,8 @@ fn believed(now: &Records, past: &Records, instant: i64, commit: u64) -> Option<
     let word = |bytes: &[u8], at: usize| u64::from_be_bytes(bytes[at..at + 8].try_into().unwrap());
     let since = |record: &[u8]| word(record, 1).swap_bytes();
     let living = now.iter().filter(|(_, record)| since(record) <= commit);
-    let dead = past.iter().filter(|(key, record)| since(record) <= commit && commit < word(key, key.len() - 8));
+    let dead =
+        past.iter().filter(|(key, record)| since(record) <= commit && commit < word(key, key.len() - 8));
     let standing = living.map(|(key, record)| (key, record, key.len() - 8));
     let standing = standing.chain(dead.map(|(key, record)| (key, record, key.len() - 16)));
     let found = standing

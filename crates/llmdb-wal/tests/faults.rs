@@ -11,7 +11,9 @@ mod layout;
 
 use history::{Model, Rng, change, small, state_of};
 use llmdb_pager::Error as PagerError;
-use llmdb_pager::sim::{CrashPolicy, Fault, FaultKind, Op, SimDisk, SimOptions, SyncFailure, TraceEntry, When};
+use llmdb_pager::sim::{
+    CrashPolicy, Fault, FaultKind, Op, SimDisk, SimOptions, SyncFailure, TraceEntry, When,
+};
 use llmdb_pager::storage::{File, Lock, LockError, Map, OpenMode, Storage};
 use llmdb_wal::{Error, Store, StoreOptions};
 use std::collections::BTreeMap;
@@ -23,6 +25,7 @@ use std::sync::{Arc, Mutex};
 
 const DB: &str = "/s.llmdb";
 const LOG: &str = "/s.llmdb-wal";
+const BALLAST: &str = "/ballast";
 const COMMITS: usize = 28;
 
 fn options(storage: Arc<dyn Storage>) -> StoreOptions {
@@ -43,6 +46,17 @@ struct Run {
     store: Option<Store>,
     /// Full disks that the history lived through.
     full: usize,
+    /// A disk with a file on it that is removed when the disk is full.
+    ballast: Option<SimDisk>,
+}
+
+impl Run {
+    fn made_room(&mut self) {
+        self.full += 1;
+        if let Some(disk) = &self.ballast {
+            disk.remove_file(BALLAST);
+        }
+    }
 }
 
 fn is_full(error: &Error) -> bool {
@@ -51,7 +65,12 @@ fn is_full(error: &Error) -> bool {
 
 /// Runs a history to its end or the first error; a full disk is tried again, as its message says.
 fn run(storage: Arc<dyn Storage>, seed: u64) -> Run {
-    let mut run = Run { states: vec![Model::new()], acknowledged: 0, error: None, store: None, full: 0 };
+    run_with(storage, seed, None)
+}
+
+fn run_with(storage: Arc<dyn Storage>, seed: u64, ballast: Option<SimDisk>) -> Run {
+    let states = vec![Model::new()];
+    let mut run = Run { states, acknowledged: 0, error: None, store: None, full: 0, ballast };
     let mut rng = Rng(seed);
     if let Err(error) = try_run(&storage, &mut rng, &mut run) {
         run.error = Some(error);
@@ -62,7 +81,7 @@ fn run(storage: Arc<dyn Storage>, seed: u64) -> Run {
 fn try_run(storage: &Arc<dyn Storage>, rng: &mut Rng, run: &mut Run) -> Result<(), Error> {
     let open = |run: &mut Run| match options(storage.clone()).open(DB) {
         Err(error) if is_full(&error) => {
-            run.full += 1;
+            run.made_room();
             options(storage.clone()).open(DB)
         }
         other => other,
@@ -74,9 +93,9 @@ fn try_run(storage: &Arc<dyn Storage>, rng: &mut Rng, run: &mut Run) -> Result<(
             retry_full(run, || store.checkpoint())?;
         } else if round % 9 == 8 {
             let closed = store.close();
-            run.full += closed.as_ref().is_err_and(is_full) as usize;
-            if let Err(error) = closed && !is_full(&error) {
-                return Err(error);
+            match closed {
+                Err(error) if is_full(&error) => run.made_room(),
+                other => other?,
             }
             run.store = None;
             run.store = Some(open(run)?);
@@ -91,7 +110,7 @@ fn try_run(storage: &Arc<dyn Storage>, rng: &mut Rng, run: &mut Run) -> Result<(
 fn retry_full(run: &mut Run, mut attempt: impl FnMut() -> Result<(), Error>) -> Result<(), Error> {
     match attempt() {
         Err(error) if is_full(&error) => {
-            run.full += 1;
+            run.made_room();
             attempt()
         }
         other => other,
@@ -109,7 +128,7 @@ fn commit_one(run: &mut Run, rng: &mut Rng) -> Result<(), Error> {
             && is_full(error)
             && attempt == 0
         {
-            run.full += 1;
+            run.made_room();
             continue;
         }
         let txn = changed?;
@@ -122,7 +141,7 @@ fn commit_one(run: &mut Run, rng: &mut Rng) -> Result<(), Error> {
             }
             Err(error) if is_full(&error) && attempt == 0 => {
                 run.states.pop();
-                run.full += 1;
+                run.made_room();
             }
             Err(error) => return Err(error),
         }
@@ -145,7 +164,10 @@ fn judge_at_least(image: &SimDisk, run: &Run, at_least: usize) -> Result<usize, 
     };
     let (seq, state) = state_of(&store).map_err(|error| format!("cannot be read: {error}"))?;
     if seq < at_least || seq >= run.states.len() {
-        return Err(format!("commit {at_least} must be there, {} were tried; {seq} are", run.states.len() - 1));
+        return Err(format!(
+            "commit {at_least} must be there, {} were tried; {seq} are",
+            run.states.len() - 1
+        ));
     }
     if state != run.states[seq] {
         return Err(format!("the state is not the one after commit {seq}"));
@@ -192,11 +214,18 @@ fn clean_trace(seed: u64) -> Vec<TraceEntry> {
 }
 
 /// Runs the history once for each operation of the given kinds, with the fault there.
-fn at_each(seed: u64, kind: FaultKind, ops: &[Op], mut look: impl FnMut(&SimDisk, Run, usize, &TraceEntry)) -> usize {
+fn at_each(
+    seed: u64,
+    kind: FaultKind,
+    ops: &[Op],
+    mut look: impl FnMut(&SimDisk, Run, usize, &TraceEntry),
+) -> usize {
     let places: Vec<usize> = clean_trace(seed)
         .iter()
         .enumerate()
-        .filter(|(_, entry)| ops.contains(&entry.op) && (entry.len > 1 || !matches!(entry.op, Op::Read | Op::Write)))
+        .filter(|(_, entry)| {
+            ops.contains(&entry.op) && (entry.len > 1 || !matches!(entry.op, Op::Read | Op::Write))
+        })
         .map(|(index, _)| index)
         .collect();
     for &place in &places {
@@ -257,27 +286,47 @@ fn must_poison(trace: &[TraceEntry], place: usize) -> bool {
 }
 
 fn each_failure_is_survived(kind: FaultKind, ops: &[Op], seed: u64) {
-    let (mut refused, mut had_to) = (0, 0);
-    let count = at_each(seed, kind, ops, |disk, mut run, place, struck| {
-        let label = format!("{kind:?} at {place} ({:?} of {})", struck.op, struck.path.display());
+    let (mut count, mut refused, mut had_to) = (0, 0, 0);
+    for seed in (0..3).map(|round| seed + round * 100) {
+        count += each_failure(kind, ops, seed, &mut refused, &mut had_to);
+    }
+    println!("{kind:?}: {count} operations, {refused} ended writing ({had_to} had to)");
+    assert!(count > 60 && had_to > 0, "{count} {refused} {had_to}");
+}
+
+fn each_failure(kind: FaultKind, ops: &[Op], seed: u64, refused: &mut usize, had_to: &mut usize) -> usize {
+    at_each(seed, kind, ops, |disk, mut run, place, struck| {
+        let label =
+            format!("seed {seed}, {kind:?} at {place} ({:?} of {})", struck.op, struck.path.display());
         disk.clear_faults();
         if run.error.is_some() {
             let is_refused = look_at_survivor(&mut run, is_down(disk), &label);
-            refused += usize::from(is_refused);
+            *refused += usize::from(is_refused);
             if must_poison(&disk.trace(), place) && run.store.is_some() {
-                had_to += 1;
+                *had_to += 1;
                 assert!(is_refused, "{label}: writing goes on");
             }
         }
         judge_images(disk, &run, &label);
-    });
-    println!("{kind:?}: {count} operations, {refused} ended writing ({had_to} had to)");
-    assert!(count > 20 && had_to > 0, "{count} {refused} {had_to}");
+    })
 }
 
 #[test]
 fn failure_of_any_operation_loses_nothing_acknowledged() {
-    let all = [Op::Open, Op::Create, Op::Rename, Op::Remove, Op::SyncDir, Op::Lock, Op::Read, Op::Write, Op::Sync, Op::Allocate, Op::SetLen, Op::Map];
+    let all = [
+        Op::Open,
+        Op::Create,
+        Op::Rename,
+        Op::Remove,
+        Op::SyncDir,
+        Op::Lock,
+        Op::Read,
+        Op::Write,
+        Op::Sync,
+        Op::Allocate,
+        Op::SetLen,
+        Op::Map,
+    ];
     each_failure_is_survived(FaultKind::Fails, &all, 1);
 }
 
@@ -316,6 +365,24 @@ fn full_disk_at_a_reservation_ends_nothing() {
 }
 
 #[test]
+fn a_disk_that_is_really_full_is_survived_when_there_is_room_again() {
+    let mut lived_through = 0;
+    for ballast in (0..24).map(|step| step * 8192) {
+        let sim =
+            SimOptions { file_capacity: 2 << 20, disk_capacity: Some(700 << 10), ..SimOptions::default() };
+        let disk = SimDisk::with_options(sim);
+        disk.write_file(BALLAST, vec![1; 330 << 10]);
+        disk.write_file("/more", vec![1; ballast]);
+        let run = run_with(Arc::new(disk.clone()), 12, Some(disk.clone()));
+        assert!(run.error.is_none(), "{ballast}: {:?}", run.error);
+        assert_eq!(judge(&disk.crash_image(1), &run), Ok(COMMITS), "{ballast}");
+        lived_through += usize::from(run.full > 0);
+    }
+    println!("{lived_through} of 24 histories met a full disk");
+    assert!(lived_through > 5, "{lived_through}");
+}
+
+#[test]
 fn short_and_interrupted_calls_are_no_errors() {
     for (kind, ops) in [(FaultKind::ShortWrite, Op::Write), (FaultKind::ShortRead, Op::Read)] {
         let count = at_each(7, kind, &[ops], |disk, run, place, _| {
@@ -341,7 +408,12 @@ fn short_and_interrupted_calls_are_no_errors() {
 
 /// Whether any write to the log came after `place` and before the log's file was replaced.
 fn log_went_on(trace: &[TraceEntry], place: usize) -> bool {
-    trace[place + 1..].iter().find(|entry| *entry.path == *Path::new(LOG) && matches!(entry.op, Op::Write | Op::Create | Op::Remove)).is_some()
+    trace[place + 1..]
+        .iter()
+        .find(|entry| {
+            *entry.path == *Path::new(LOG) && matches!(entry.op, Op::Write | Op::Create | Op::Remove)
+        })
+        .is_some()
 }
 
 /// A device that loses or misplaces one write and says nothing. Opening or reading says so, or every value
@@ -350,8 +422,14 @@ fn silent_device_faults_show(kind: FaultKind, seed: u64) {
     let (mut found, mut harmless, mut at_the_end) = (0, 0, 0);
     let mut look = |disk: &SimDisk, run: &Run, place: usize| {
         let image = disk.crash_image_by(CrashPolicy::Everything, 1);
-        let label = format!("{kind:?} at {place}");
-        let is_last_record = *disk.trace()[place].path == *Path::new(LOG) && !log_went_on(&disk.trace(), place);
+        let struck = disk.trace()[place].clone();
+        let label = format!(
+            "{kind:?} at {place} ({} bytes at {} of {})",
+            struck.len,
+            struck.offset,
+            struck.path.display()
+        );
+        let is_last_record = *struck.path == *Path::new(LOG) && !log_went_on(&disk.trace(), place);
         let store = match options(Arc::new(image)).create(false).open(DB) {
             Ok(store) => store,
             Err(error) => {
@@ -359,7 +437,10 @@ fn silent_device_faults_show(kind: FaultKind, seed: u64) {
                 if code == "LLMDB-P01" && run.acknowledged == 0 {
                     return;
                 }
-                assert!(["LLMDB-P04", "LLMDB-P07", "LLMDB-P08", "LLMDB-L01", "LLMDB-L02"].contains(&code), "{label}: {error}");
+                assert!(
+                    ["LLMDB-P04", "LLMDB-P07", "LLMDB-P08", "LLMDB-L01", "LLMDB-L02"].contains(&code),
+                    "{label}: {error}"
+                );
                 found += 1;
                 return;
             }
@@ -380,10 +461,14 @@ fn silent_device_faults_show(kind: FaultKind, seed: u64) {
         let report = store.check(&mut |_, _| {}).unwrap_or_else(|error| panic!("{label}: {error}"));
         if report.is_sound() { harmless += 1 } else { found += 1 }
     };
-    let places: Vec<usize> = (0..).zip(clean_trace(seed)).filter(|(_, entry)| entry.op == Op::Write).map(|(place, _)| place).collect();
+    let places: Vec<usize> = (0..)
+        .zip(clean_trace(seed))
+        .filter(|(_, entry)| entry.op == Op::Write)
+        .map(|(place, _)| place)
+        .collect();
     for place in places {
         // The power is cut right behind the commit that made the write, a few commits later, and at the end.
-        for behind in [1, 12, 60, u64::MAX >> 1] {
+        for behind in [2, 12, 60, u64::MAX >> 1] {
             let disk = fresh_disk(seed);
             disk.inject(Fault::new(kind, When::At(place as u64)));
             disk.cut_power_at(place as u64 + behind);
@@ -392,7 +477,7 @@ fn silent_device_faults_show(kind: FaultKind, seed: u64) {
         }
     }
     println!("{kind:?}: {found} found, {harmless} without effect, {at_the_end} took the log's last record");
-    assert!(found > 20 && harmless > 0, "{found} {harmless}");
+    assert!(found > 20 && harmless > 0 && at_the_end > 0, "{found} {harmless} {at_the_end}");
 }
 
 #[test]
@@ -429,8 +514,12 @@ fn what_the_next_process_serves_survives_a_power_cut() {
 /// A write to a page that the durable meta reaches, if this is one.
 fn forbidden(file: &[u8], in_use: &BTreeMap<u64, layout::Use>, offset: u64, len: usize) -> Option<String> {
     let page_size = u64::from(llmdb_pager::page::read_u32(layout::newest_meta(file)?, 12));
-    (offset / page_size..(offset + len as u64).div_ceil(page_size))
-        .find_map(|page| in_use.get(&page).filter(|what| **what != layout::Use::Meta).map(|what| format!("page {page} ({what:?})")))
+    (offset / page_size..(offset + len as u64).div_ceil(page_size)).find_map(|page| {
+        in_use
+            .get(&page)
+            .filter(|what| **what != layout::Use::Meta)
+            .map(|what| format!("page {page} ({what:?})"))
+    })
 }
 
 #[test]
@@ -462,7 +551,10 @@ fn no_write_touches_what_the_durable_meta_reaches() {
         assert!(run.error.is_none(), "{:?}", run.error);
     }
     assert!(broken.lock().unwrap().is_empty(), "{:?}", broken.lock().unwrap());
-    assert!(seen.load(Ordering::Relaxed) > 200 && largest.load(Ordering::Relaxed) > 10, "{seen:?} {largest:?}");
+    assert!(
+        seen.load(Ordering::Relaxed) > 200 && largest.load(Ordering::Relaxed) > 10,
+        "{seen:?} {largest:?}"
+    );
 }
 
 #[test]

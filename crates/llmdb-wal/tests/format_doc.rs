@@ -35,6 +35,23 @@ fn the_documented_numbers_are_those_of_the_code() {
 }
 
 #[test]
+fn the_defaults_in_tuning_md_are_those_of_the_code() {
+    let source = include_str!("../src/store/options.rs");
+    for (setting, constant, mebibytes) in
+        [("checkpoint_bytes", "CHECKPOINT_BYTES", 16), ("dirty_bytes", "DIRTY_BYTES", 128)]
+    {
+        assert_row(source, &format!("const {constant}: u64 = {mebibytes} << 20;"));
+        let row = format!("| `{setting}` | {mebibytes} MiB |");
+        assert!(TUNING.contains(&row), "docs/tuning.md has no row `{row} ..`");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path().join("defaults.llmdb")).unwrap();
+    let stat = store.stat().unwrap();
+    assert!(TUNING.contains(&format!("| `log_capacity` | {} MiB |", stat.log_capacity >> 20)));
+    assert!(TUNING.contains(&format!("| `page_size` | {} KiB |", stat.pager.page_size >> 10)));
+}
+
+#[test]
 fn a_log_decodes_by_hand() {
     let disk = SimDisk::new(1);
     let store = options(&disk).open("/s").unwrap();
@@ -167,7 +184,8 @@ fn a_step_costs_the_flushes_that_tuning_md_says() {
     let recovered = options(&crashed).open("/s").unwrap();
     assert_eq!(recovered.recovery().commits, 1);
     costs.push(("an open after a crash", cost(&crashed.trace()[before..])));
-    let rows = costs.iter().map(|(name, (data, log, folder))| format!("| {name} | {data} | {log} | {folder} |"));
+    let rows =
+        costs.iter().map(|(name, (data, log, folder))| format!("| {name} | {data} | {log} | {folder} |"));
     let missing: Vec<String> = rows.filter(|row| !TUNING.lines().any(|line| line == row)).collect();
     assert!(missing.is_empty(), "docs/tuning.md does not have these rows:\n{}", missing.join("\n"));
 }

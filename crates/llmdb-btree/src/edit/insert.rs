@@ -5,7 +5,7 @@
 
 use super::path::{fences, own_path};
 use crate::error::Error;
-use crate::node::branch::{self, Branch};
+use crate::node::branch::{self, Branch, Separators};
 use crate::node::leaf::{self, Leaf};
 use crate::node::{BRANCH, LEAF, separator, shared_prefix};
 use crate::tree::TreeRoot;
@@ -131,11 +131,12 @@ fn add_child(
 ) -> Result<Option<(Vec<u8>, Ref)>, Error> {
     let page = txn.page(at)?;
     let (level, old) = (page.level(), Branch::new(page));
-    let mut separators: Vec<Vec<u8>> = (0..old.separators()).map(|index| old.separator(index)).collect();
+    let mut separators = Separators::default();
+    separators.extend(old);
     let mut children: Vec<Ref> = page.references().collect();
-    separators.insert(index, separator);
     children.insert(index + 1, child);
-    let slices: Vec<&[u8]> = separators.iter().map(Vec::as_slice).collect();
+    let mut slices = separators.slices();
+    slices.insert(index, &separator);
     let prefix = shared_prefix(low.as_deref(), high.as_deref());
     if fits(txn.page_size(), prefix, &slices) {
         branch::build(txn.page_mut(at), level, prefix, &slices, &children);

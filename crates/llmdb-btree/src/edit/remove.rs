@@ -10,7 +10,7 @@
 use super::insert::fits;
 use super::path::{fences, own_path};
 use crate::error::Error;
-use crate::node::branch::{self, Branch};
+use crate::node::branch::{self, Branch, Separators};
 use crate::node::leaf::{self, Leaf};
 use crate::node::{BRANCH, shared_prefix};
 use crate::source::Source;
@@ -99,14 +99,13 @@ fn rebuild(
     txn: &mut WriteTxn,
     at: Ref,
     level: u8,
-    separators: &[Vec<u8>],
+    separators: &[&[u8]],
     children: &[Ref],
     steps: &[(Ref, usize)],
 ) -> Result<(), Error> {
     let (low, high) = fences(txn, steps)?;
-    let slices: Vec<&[u8]> = separators.iter().map(Vec::as_slice).collect();
     let prefix = shared_prefix(low.as_deref(), high.as_deref());
-    branch::build(txn.page_mut(at), level, prefix, &slices, children);
+    branch::build(txn.page_mut(at), level, prefix, separators, children);
     Ok(())
 }
 
@@ -156,11 +155,13 @@ fn join_pair(
     llmdb_pager::page::set_reference(txn.page_mut(parent), left, own);
     let page = txn.page(parent)?;
     let (level, old) = (page.level(), Branch::new(page));
-    let mut separators: Vec<Vec<u8>> = (0..old.separators()).map(|index| old.separator(index)).collect();
+    let mut separators = Separators::default();
+    separators.extend(old);
+    let mut slices = separators.slices();
     let mut children: Vec<Ref> = page.references().collect();
-    separators.remove(left);
+    slices.remove(left);
     children.remove(left + 1);
-    rebuild(txn, parent, level, &separators, &children, steps)?;
+    rebuild(txn, parent, level, &slices, &children, steps)?;
     Ok(true)
 }
 
@@ -196,17 +197,16 @@ fn joined_branch(
     prefix: &[u8],
     room: usize,
 ) -> Result<Option<Vec<u8>>, Error> {
-    let (mut separators, mut children) = (Vec::new(), Vec::new());
+    let (mut separators, mut children) = (Separators::default(), Vec::new());
     for at in [first, second] {
         let page = txn.page(at)?;
-        let branch = Branch::new(page);
         if at == second {
-            separators.push(between.to_vec());
+            separators.push(&[between]);
         }
-        separators.extend((0..branch.separators()).map(|index| branch.separator(index)));
+        separators.extend(Branch::new(page));
         children.extend(page.references());
     }
-    let slices: Vec<&[u8]> = separators.iter().map(Vec::as_slice).collect();
+    let slices = separators.slices();
     if !fits(room, prefix, &slices) {
         return Ok(None);
     }

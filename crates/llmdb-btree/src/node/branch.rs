@@ -129,6 +129,36 @@ impl<'a> Branch<'a> {
     }
 }
 
+/// Whole separators, one behind the other in one buffer.
+#[derive(Debug, Default)]
+pub(crate) struct Separators {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Separators {
+    pub(crate) fn push(&mut self, parts: &[&[u8]]) {
+        for part in parts {
+            self.bytes.extend_from_slice(part);
+        }
+        self.ends.push(self.bytes.len());
+    }
+
+    /// Adds all separators of a branch.
+    pub(crate) fn extend(&mut self, branch: Branch<'_>) {
+        let prefix = branch.prefix();
+        for index in 0..branch.separators() {
+            self.push(&[prefix, branch.suffix(index).bytes()]);
+        }
+    }
+
+    /// All of them, in order.
+    pub(crate) fn slices(&self) -> Vec<&[u8]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, end)| &self.bytes[start..*end]).collect()
+    }
+}
+
 /// A separator behind its page's prefix.
 pub(crate) enum Suffix<'a> {
     Bytes(&'a [u8]),

@@ -35,7 +35,9 @@ pub(crate) fn pages_in_use(file: &[u8]) -> BTreeMap<u64, Use> {
 /// The newest of the two metas whose checksum fits.
 pub(crate) fn newest_meta(file: &[u8]) -> Option<&[u8]> {
     let metas = [file.get(..4096)?, file.get(4096..8192)?];
-    let whole = metas.into_iter().filter(|meta| meta[..5] == *b"LLMDB" && meta_checksum(meta) == read_u64(meta, 4088));
+    let whole = metas
+        .into_iter()
+        .filter(|meta| meta[..5] == *b"LLMDB" && meta_checksum(meta) == read_u64(meta, 4088));
     whole.max_by_key(|meta| read_u64(meta, 32))
 }
 

@@ -1,0 +1,179 @@
+//! LLMDB: the store with its log.
+
+use super::counted::{CountedStorage, Counters};
+use super::{Counts, Each, Engine, EngineKind, OpenOptions, ReadBody, Reader, ScanBody, TREE, WriteBody, Writer};
+use crate::error::{Error, Result};
+use crate::results::Durability;
+use llmdb_pager::storage::{DiskStorage, Storage};
+use llmdb_wal::{Store, StoreOptions, Tree, TreeId, WriteTxn};
+use std::path::Path;
+use std::sync::Arc;
+
+pub(super) const FILE: &str = "bench.llmdb";
+const NAME: &str = "llmdb";
+
+/// Puts something between the engine and the storage that counts.
+pub type Through = fn(Arc<dyn Storage>) -> Arc<dyn Storage>;
+
+/// LLMDB with its log.
+#[derive(Clone, Debug)]
+pub struct Llmdb {
+    disk: Arc<dyn Storage>,
+    through: Through,
+}
+
+impl Default for Llmdb {
+    fn default() -> Self {
+        Self::over(Arc::new(DiskStorage))
+    }
+}
+
+impl Llmdb {
+    /// Over another storage than the disk.
+    pub fn over(disk: Arc<dyn Storage>) -> Self {
+        Self { disk, through: |counted| counted }
+    }
+
+    /// On the disk, with something between the engine and the storage that counts.
+    pub fn through(through: Through) -> Self {
+        Self { disk: Arc::new(DiskStorage), through }
+    }
+}
+
+impl EngineKind for Llmdb {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn version(&self) -> String {
+        env!("CARGO_PKG_VERSION").to_owned()
+    }
+
+    fn settings(&self, durability: Durability) -> String {
+        match durability {
+            Durability::ReadOnly => "defaults (4 KiB pages), read from the newest checkpoint".to_owned(),
+            _ => "defaults (4 KiB pages, 64 MiB log), each commit one log flush".to_owned(),
+        }
+    }
+
+    fn offers(&self, durability: Durability) -> bool {
+        matches!(durability, Durability::Sync | Durability::ReadOnly)
+    }
+
+    fn open(&self, folder: &Path, _options: &OpenOptions) -> Result<Box<dyn Engine>> {
+        let storage = CountedStorage::over(self.disk.clone());
+        let counters = storage.counters();
+        let storage = (self.through)(Arc::new(storage));
+        let options = StoreOptions::new().storage(storage).owner("llmdb-bench");
+        let store = options.open(folder.join(FILE)).map_err(said)?;
+        if store.begin_read().map_err(said)?.tree(TREE).map_err(said)?.is_none() {
+            let mut txn = store.begin_write().map_err(said)?;
+            txn.create_tree(TREE).map_err(said)?;
+            txn.commit().map_err(said)?;
+        }
+        Ok(Box::new(Open { store, counters }))
+    }
+}
+
+fn said(error: impl std::fmt::Display) -> Error {
+    Error::engine(NAME, error)
+}
+
+fn no_tree() -> Error {
+    Error::engine(NAME, "the tree of the benchmark is missing")
+}
+
+struct Open {
+    store: Store,
+    counters: Arc<Counters>,
+}
+
+impl Engine for Open {
+    fn read(&self, body: ReadBody<'_>) -> Result<()> {
+        let txn = self.store.begin_read().map_err(said)?;
+        let tree = txn.tree(TREE).map_err(said)?.ok_or_else(no_tree)?;
+        body(&mut TreeReader { tree, engine: NAME })
+    }
+
+    fn write(&self, body: WriteBody<'_>) -> Result<()> {
+        let txn = self.store.begin_write().map_err(said)?;
+        let tree = txn.open_tree(TREE).map_err(said)?.ok_or_else(no_tree)?;
+        let mut writer = StoreWriter { txn, tree };
+        body(&mut writer)?;
+        writer.txn.commit().map_err(said)?;
+        Ok(())
+    }
+
+    fn settle(&self) -> Result<()> {
+        self.store.checkpoint().map_err(said)
+    }
+
+    fn counts(&self) -> Counts {
+        let height = self.store.begin_read().ok().and_then(|txn| {
+            let tree = txn.tree(TREE).ok()??;
+            tree.height().ok()
+        });
+        let recovery = self.store.recovery();
+        Counts {
+            flushes: Some(self.counters.flushes()),
+            bytes_written: Some(self.counters.bytes_written()),
+            pages_per_get: height.map(u64::from),
+            replayed: Some((recovery.commits, recovery.log_bytes)),
+        }
+    }
+}
+
+/// Reads a tree of ours, of whichever layer.
+pub(super) struct TreeReader<'t> {
+    pub(super) tree: Tree<'t>,
+    pub(super) engine: &'static str,
+}
+
+impl Reader for TreeReader<'_> {
+    fn get(&mut self, key: &[u8]) -> Result<Option<&[u8]>> {
+        self.tree.get(key).map_err(|error| Error::engine(self.engine, error))
+    }
+
+    fn get_many(&mut self, keys: &[&[u8]], each: Each<'_, usize, Option<&[u8]>>) -> Result<()> {
+        for (at, key) in keys.iter().enumerate() {
+            each(at, self.tree.get(key).map_err(|error| Error::engine(self.engine, error))?)?;
+        }
+        Ok(())
+    }
+
+    fn scan(&mut self, from: &[u8], limit: usize, each: ScanBody<'_>) -> Result<usize> {
+        let said = |error| Error::engine(self.engine, error);
+        let mut cursor = self.tree.cursor();
+        let mut stands = limit > 0 && cursor.seek(from).map_err(said)?;
+        let mut count = 0;
+        while stands {
+            each(cursor.key(), cursor.value().map_err(said)?)?;
+            count += 1;
+            stands = count < limit && cursor.next().map_err(said)?;
+        }
+        Ok(count)
+    }
+}
+
+struct StoreWriter {
+    txn: WriteTxn,
+    tree: TreeId,
+}
+
+impl Writer for StoreWriter {
+    fn get(&mut self, key: &[u8], value: &mut Vec<u8>) -> Result<bool> {
+        let found = self.txn.get(self.tree, key).map_err(said)?;
+        if let Some(found) = found {
+            value.extend_from_slice(found);
+        }
+        Ok(found.is_some())
+    }
+
+    fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        self.txn.insert(self.tree, key, value).map_err(said)
+    }
+
+    fn remove(&mut self, key: &[u8]) -> Result<bool> {
+        self.txn.remove(self.tree, key).map_err(said)
+    }
+}

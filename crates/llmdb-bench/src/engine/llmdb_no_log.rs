@@ -1,0 +1,130 @@
+//! LLMDB's trees without a log: each commit is a checkpoint.
+
+use super::counted::{CountedStorage, Counters};
+use super::llmdb::{FILE, TreeReader};
+use super::{Counts, Engine, EngineKind, OpenOptions, ReadBody, TREE, WriteBody, Writer};
+use crate::error::{Error, Result};
+use crate::results::Durability;
+use llmdb_btree::{Database, TreeId, WriteTxn};
+use llmdb_pager::PagerOptions;
+use llmdb_pager::storage::{DiskStorage, Storage};
+use std::path::Path;
+use std::sync::Arc;
+
+const NAME: &str = "llmdb-no-log";
+
+/// LLMDB without a log.
+#[derive(Clone, Debug)]
+pub struct LlmdbNoLog {
+    storage: Arc<dyn Storage>,
+}
+
+impl Default for LlmdbNoLog {
+    fn default() -> Self {
+        Self { storage: Arc::new(DiskStorage) }
+    }
+}
+
+impl EngineKind for LlmdbNoLog {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn version(&self) -> String {
+        env!("CARGO_PKG_VERSION").to_owned()
+    }
+
+    fn settings(&self, _durability: Durability) -> String {
+        "the trees alone: defaults (4 KiB pages), no log, each commit a checkpoint".to_owned()
+    }
+
+    fn offers(&self, durability: Durability) -> bool {
+        matches!(durability, Durability::NoLog | Durability::ReadOnly)
+    }
+
+    fn open(&self, folder: &Path, _options: &OpenOptions) -> Result<Box<dyn Engine>> {
+        let storage = CountedStorage::over(self.storage.clone());
+        let counters = storage.counters();
+        let options = PagerOptions::new().storage(Arc::new(storage)).owner("llmdb-bench");
+        let path = folder.join(FILE);
+        let database = match path.exists() {
+            true => Database::open(options, path).map_err(said)?,
+            false => Database::create(options, path).map_err(said)?,
+        };
+        if database.begin_read().tree(TREE).map_err(said)?.is_none() {
+            let mut txn = database.begin_write().map_err(said)?;
+            txn.create_tree(TREE).map_err(said)?;
+            txn.commit().map_err(said)?;
+        }
+        Ok(Box::new(Open { database, counters }))
+    }
+}
+
+fn said(error: impl std::fmt::Display) -> Error {
+    Error::engine(NAME, error)
+}
+
+fn no_tree() -> Error {
+    Error::engine(NAME, "the tree of the benchmark is missing")
+}
+
+struct Open {
+    database: Database,
+    counters: Arc<Counters>,
+}
+
+impl Engine for Open {
+    fn read(&self, body: ReadBody<'_>) -> Result<()> {
+        let txn = self.database.begin_read();
+        let tree = txn.tree(TREE).map_err(said)?.ok_or_else(no_tree)?;
+        body(&mut TreeReader { tree, engine: NAME })
+    }
+
+    fn write(&self, body: WriteBody<'_>) -> Result<()> {
+        let txn = self.database.begin_write().map_err(said)?;
+        let tree = txn.open_tree(TREE).map_err(said)?.ok_or_else(no_tree)?;
+        let mut writer = TreesWriter { txn, tree };
+        body(&mut writer)?;
+        writer.txn.commit().map_err(said)?;
+        Ok(())
+    }
+
+    fn settle(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn counts(&self) -> Counts {
+        let txn = self.database.begin_read();
+        let height = txn.tree(TREE).ok().flatten().and_then(|tree| tree.height().ok());
+        Counts {
+            flushes: Some(self.counters.flushes()),
+            bytes_written: Some(self.counters.bytes_written()),
+            pages_per_get: height.map(u64::from),
+            replayed: None,
+        }
+    }
+}
+
+struct TreesWriter {
+    txn: WriteTxn,
+    tree: TreeId,
+}
+
+impl Writer for TreesWriter {
+    fn get(&mut self, key: &[u8], value: &mut Vec<u8>) -> Result<bool> {
+        let found = self.txn.get(self.tree, key).map_err(said)?;
+        if let Some(found) = found {
+            value.extend_from_slice(found);
+        }
+        Ok(found.is_some())
+    }
+
+    fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        self.txn.insert(self.tree, key, value).map_err(said)?;
+        Ok(())
+    }
+
+    fn remove(&mut self, key: &[u8]) -> Result<bool> {
+        self.txn.remove(self.tree, key).map_err(said)
+    }
+}

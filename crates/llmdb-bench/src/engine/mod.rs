@@ -1,0 +1,191 @@
+//! An engine as workloads see it, and one adapter a file.
+//!
+//! Invariants
+//! 1. A workload runs unchanged on every engine.
+//! 2. An engine says which durabilities it offers; another is never faked.
+//! 3. Each adapter gives its engine the settings that its makers recommend, and says which in words.
+//!
+//! To add an engine: a file with an [`EngineKind`] and an [`Engine`], and a line in [`all`].
+
+mod counted;
+#[cfg(feature = "peers")]
+mod fjall;
+#[cfg(feature = "peers")]
+mod heed;
+mod llmdb;
+mod llmdb_no_log;
+#[cfg(feature = "peers")]
+mod redb;
+#[cfg(feature = "peers")]
+mod sqlite;
+pub mod wrong;
+
+pub use counted::{CountedStorage, Counters};
+pub use llmdb::Llmdb;
+pub use llmdb_no_log::LlmdbNoLog;
+
+use crate::error::{Error, Result};
+use crate::results::Durability;
+use std::path::Path;
+
+/// The one tree, table, keyspace or collection that workloads use.
+const TREE: &str = "bench";
+
+/// An engine that can be opened.
+pub trait EngineKind: Send + Sync {
+    /// Its name on the command line and in reports.
+    fn name(&self) -> &'static str;
+
+    /// Its version.
+    fn version(&self) -> String;
+
+    /// The settings that it gets with that durability, in words.
+    fn settings(&self, durability: Durability) -> String;
+
+    /// Whether it has that durability.
+    fn offers(&self, durability: Durability) -> bool;
+
+    /// Opens or creates a database in a folder.
+    ///
+    /// # Errors
+    /// The engine's own.
+    fn open(&self, folder: &Path, options: &OpenOptions) -> Result<Box<dyn Engine>>;
+}
+
+/// How a workload opens an engine.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenOptions {
+    /// When a commit counts as done.
+    pub durability: Durability,
+    /// Bytes of keys and values that the database will hold at most: for engines that must be told.
+    pub bytes_max: u64,
+}
+
+/// A body of a read transaction.
+pub type ReadBody<'a> = &'a mut dyn FnMut(&mut dyn Reader) -> Result<()>;
+/// A body of a write transaction.
+pub type WriteBody<'a> = &'a mut dyn FnMut(&mut dyn Writer) -> Result<()>;
+
+/// An open database.
+pub trait Engine: Send + Sync {
+    /// Runs `body` in one read transaction.
+    ///
+    /// # Errors
+    /// The engine's own or the body's.
+    fn read(&self, body: ReadBody<'_>) -> Result<()>;
+
+    /// Runs `body` in one write transaction and commits it, if the body returned `Ok`.
+    ///
+    /// # Errors
+    /// The engine's own or the body's.
+    fn write(&self, body: WriteBody<'_>) -> Result<()>;
+
+    /// Makes everything durable and tidies up, as before a long time of reading: a checkpoint, where the
+    /// engine has such a thing.
+    ///
+    /// # Errors
+    /// The engine's own.
+    fn settle(&self) -> Result<()>;
+
+    /// Counts since the open; all `None` where the engine cannot tell.
+    fn counts(&self) -> Counts {
+        Counts::default()
+    }
+}
+
+/// Counts that an open engine can give.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Flushes of files.
+    pub flushes: Option<u64>,
+    /// Bytes written to files.
+    pub bytes_written: Option<u64>,
+    /// Pages that a point read passes through.
+    pub pages_per_get: Option<u64>,
+    /// Commits that the open replayed, and the bytes of log that they took.
+    pub replayed: Option<(u64, u64)>,
+}
+
+/// A read transaction.
+pub trait Reader {
+    /// The value of a key, as far as possible borrowed from the engine.
+    ///
+    /// # Errors
+    /// The engine's own.
+    fn get(&mut self, key: &[u8]) -> Result<Option<&[u8]>>;
+
+    /// The values of several keys, each given to `each` with the key's index. By default one by one.
+    ///
+    /// # Errors
+    /// The engine's own or that of `each`.
+    fn get_many(&mut self, keys: &[&[u8]], each: Each<'_, usize, Option<&[u8]>>) -> Result<()> {
+        for (at, key) in keys.iter().enumerate() {
+            let value = self.get(key)?;
+            each(at, value)?;
+        }
+        Ok(())
+    }
+
+    /// At most `limit` records from the first key on that is not below `from`, in order; returns how many.
+    ///
+    /// # Errors
+    /// The engine's own or that of `each`.
+    fn scan(&mut self, from: &[u8], limit: usize, each: ScanBody<'_>) -> Result<usize>;
+}
+
+/// What is given the answers of [`Reader::get_many`].
+pub type Each<'a, A, B> = &'a mut dyn FnMut(A, B) -> Result<()>;
+/// What is given a scan's keys and values.
+pub type ScanBody<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<()>;
+
+/// A write transaction.
+pub trait Writer {
+    /// Appends the value of a key to `value`, as this transaction sees it; `false` if there is none.
+    ///
+    /// # Errors
+    /// The engine's own.
+    fn get(&mut self, key: &[u8], value: &mut Vec<u8>) -> Result<bool>;
+
+    /// Inserts or replaces.
+    ///
+    /// # Errors
+    /// The engine's own.
+    fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()>;
+
+    /// Removes; `false` if there was nothing.
+    ///
+    /// # Errors
+    /// The engine's own.
+    fn remove(&mut self, key: &[u8]) -> Result<bool>;
+}
+
+/// All engines of this build, ours first.
+pub fn all() -> Vec<Box<dyn EngineKind>> {
+    vec![
+        Box::new(Llmdb::default()),
+        Box::new(LlmdbNoLog::default()),
+        #[cfg(feature = "peers")]
+        Box::new(heed::Heed),
+        #[cfg(feature = "peers")]
+        Box::new(redb::Redb),
+        #[cfg(feature = "peers")]
+        Box::new(fjall::Fjall),
+        #[cfg(feature = "peers")]
+        Box::new(sqlite::Sqlite),
+    ]
+}
+
+/// The engines of these names, or all if there are none.
+///
+/// # Errors
+/// [`Error::UnknownEngine`], which lists the known ones.
+pub fn chosen(names: &[String]) -> Result<Vec<Box<dyn EngineKind>>> {
+    let known: Vec<&str> = all().iter().map(|kind| kind.name()).collect();
+    if let Some(name) = names.iter().find(|name| !known.contains(&name.as_str())) {
+        return Err(Error::UnknownEngine { name: name.clone(), known: known.join(", ") });
+    }
+    Ok(all().into_iter().filter(|kind| names.is_empty() || names.iter().any(|name| name == kind.name())).collect())
+}
+
+#[cfg(test)]
+mod tests;

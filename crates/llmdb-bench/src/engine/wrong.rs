@@ -1,0 +1,221 @@
+//! Engines that are wrong on purpose. Each must fail every run that could notice: they prove the checks.
+
+use super::{Engine, EngineKind, Llmdb, OpenOptions, ReadBody, Reader, ScanBody, WriteBody, Writer};
+use crate::error::Result;
+use crate::results::Durability;
+use llmdb_pager::storage::{File, Lock, LockError, Map, OpenMode, Storage};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// One fault in so many operations.
+const EVERY: u64 = 64;
+
+/// What a wrong engine does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Acknowledges some writes without doing them.
+    DropsKeys,
+    /// Answers some reads with what it read before.
+    StaleReads,
+    /// Acknowledges commits that are not on the device.
+    SkipsFlushes,
+}
+
+/// LLMDB with a fault.
+#[derive(Debug)]
+pub struct Wrong {
+    fault: Fault,
+    inner: Llmdb,
+}
+
+impl Wrong {
+    /// LLMDB with that fault.
+    pub fn new(fault: Fault) -> Self {
+        let inner = match fault {
+            Fault::SkipsFlushes => Llmdb::through(|counted| Arc::new(NoFlush(counted))),
+            Fault::DropsKeys | Fault::StaleReads => Llmdb::default(),
+        };
+        Self { fault, inner }
+    }
+}
+
+impl EngineKind for Wrong {
+    fn name(&self) -> &'static str {
+        match self.fault {
+            Fault::DropsKeys => "wrong-drops-keys",
+            Fault::StaleReads => "wrong-stale-reads",
+            Fault::SkipsFlushes => "wrong-skips-flushes",
+        }
+    }
+
+    fn version(&self) -> String {
+        self.inner.version()
+    }
+
+    fn settings(&self, durability: Durability) -> String {
+        format!("{}, wrong on purpose", self.inner.settings(durability))
+    }
+
+    fn offers(&self, durability: Durability) -> bool {
+        self.inner.offers(durability)
+    }
+
+    fn open(&self, folder: &Path, options: &OpenOptions) -> Result<Box<dyn Engine>> {
+        let inner = self.inner.open(folder, options)?;
+        Ok(Box::new(WrongEngine { fault: self.fault, inner, operations: AtomicU64::new(0) }))
+    }
+}
+
+struct WrongEngine {
+    fault: Fault,
+    inner: Box<dyn Engine>,
+    operations: AtomicU64,
+}
+
+impl Engine for WrongEngine {
+    fn read(&self, body: ReadBody<'_>) -> Result<()> {
+        let stale = self.fault == Fault::StaleReads;
+        self.inner.read(&mut |inner| {
+            let before = Vec::new();
+            body(&mut WrongReader { inner, before, operations: stale.then_some(&self.operations) })
+        })
+    }
+
+    fn write(&self, body: WriteBody<'_>) -> Result<()> {
+        let drops = self.fault == Fault::DropsKeys;
+        self.inner.write(&mut |inner| {
+            body(&mut WrongWriter { inner, operations: drops.then_some(&self.operations) })
+        })
+    }
+
+    fn settle(&self) -> Result<()> {
+        self.inner.settle()
+    }
+
+    fn counts(&self) -> super::Counts {
+        self.inner.counts()
+    }
+}
+
+/// Whether this operation is one that goes wrong.
+fn is_turn(operations: Option<&AtomicU64>) -> bool {
+    operations.is_some_and(|count| count.fetch_add(1, Ordering::Relaxed) % EVERY == EVERY - 1)
+}
+
+struct WrongReader<'a> {
+    inner: &'a mut dyn Reader,
+    before: Vec<u8>,
+    operations: Option<&'a AtomicU64>,
+}
+
+/// What a snapshot that was never renewed might say: an empty one, if nothing was read before.
+fn stale<'b>(before: &'b mut Vec<u8>, now: Option<&[u8]>, turn: bool) -> Option<&'b [u8]> {
+    let now = now?;
+    if turn {
+        return (!before.is_empty()).then_some(before.as_slice());
+    }
+    before.clear();
+    before.extend_from_slice(now);
+    Some(before)
+}
+
+impl Reader for WrongReader<'_> {
+    fn get(&mut self, key: &[u8]) -> Result<Option<&[u8]>> {
+        let turn = is_turn(self.operations);
+        Ok(stale(&mut self.before, self.inner.get(key)?, turn))
+    }
+
+    fn scan(&mut self, from: &[u8], limit: usize, each: ScanBody<'_>) -> Result<usize> {
+        let (before, operations) = (&mut self.before, self.operations);
+        self.inner.scan(from, limit, &mut |key, value| {
+            match stale(before, Some(value), is_turn(operations)) {
+                Some(value) => each(key, value),
+                None => Ok(()),
+            }
+        })
+    }
+}
+
+struct WrongWriter<'a> {
+    inner: &'a mut dyn Writer,
+    operations: Option<&'a AtomicU64>,
+}
+
+impl Writer for WrongWriter<'_> {
+    fn get(&mut self, key: &[u8], value: &mut Vec<u8>) -> Result<bool> {
+        self.inner.get(key, value)
+    }
+
+    fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        if is_turn(self.operations) { Ok(()) } else { self.inner.put(key, value) }
+    }
+
+    fn remove(&mut self, key: &[u8]) -> Result<bool> {
+        self.inner.remove(key)
+    }
+}
+
+/// A storage whose flushes do nothing. It lies above the one that counts, as if the engine never asked.
+#[derive(Debug)]
+struct NoFlush(Arc<dyn Storage>);
+
+impl Storage for NoFlush {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
+        Ok(Arc::new(NoFlushFile(self.0.open(path, mode)?)))
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        self.0.exists(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.0.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.0.remove(path)
+    }
+
+    fn sync_dir(&self, _path: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn lock(&self, path: &Path, owner: &str) -> std::result::Result<Box<dyn Lock>, LockError> {
+        self.0.lock(path, owner)
+    }
+}
+
+#[derive(Debug)]
+struct NoFlushFile(Arc<dyn File>);
+
+impl File for NoFlushFile {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(buf, offset)
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
+        self.0.write_at(buf, offset)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.0.allocate(offset, len)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn map(&self, len: u64) -> io::Result<Map> {
+        self.0.map(len)
+    }
+}
