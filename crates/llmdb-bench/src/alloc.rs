@@ -35,7 +35,10 @@ impl Counting {
 
     /// The counts of all threads.
     pub fn allocations(&self) -> Allocations {
-        Allocations { count: self.allocations.load(Ordering::Relaxed), bytes: self.bytes.load(Ordering::Relaxed) }
+        Allocations {
+            count: self.allocations.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+        }
     }
 
     fn count(&self, bytes: usize) {

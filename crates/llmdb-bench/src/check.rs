@@ -129,10 +129,14 @@ impl Ledger {
             return Err(Error::WrongAnswer(format!("record {number} is missing")));
         };
         let Some(version) = version_of(value, number) else {
-            return Err(Error::WrongAnswer(format!("record {number} has {} bytes that were never written", value.len())));
+            return Err(Error::WrongAnswer(format!(
+                "record {number} has {} bytes that were never written",
+                value.len()
+            )));
         };
         if version < floor || version > self.newest(number) {
-            let text = format!("record {number} is at version {version}, but {floor} was acknowledged before");
+            let text =
+                format!("record {number} is at version {version}, but {floor} was acknowledged before");
             return Err(Error::WrongAnswer(text));
         }
         Ok(())

@@ -1,2 +1,9 @@
-//! The benchmarks of LLMDB.
-fn main() {}
+//! The benchmarks of LLMDB: `llmdb-bench list | run | report | ycsb | probe`.
+
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

@@ -59,6 +59,11 @@ impl Recorder {
         self.counts.iter().sum()
     }
 
+    /// A percentile of its latencies, in microseconds.
+    pub fn quantile_us(&self, quantile: f64) -> f64 {
+        self.histogram.value_at_quantile(quantile) as f64 / 1e3
+    }
+
     /// Adds what another thread recorded over the same time.
     pub fn merge(&mut self, other: &Self) {
         self.histogram += &other.histogram;
@@ -82,13 +87,17 @@ pub struct Measured {
     pub elapsed: Duration,
     /// Operations of the main kind.
     pub operations: u64,
-    /// Commits that were acknowledged, and how many might have shared a flush.
+    /// Commits that were acknowledged.
     pub commits: u64,
     /// The most commits that can share a flush: the number of committing threads.
     pub commits_per_flush: u64,
     /// Bytes of keys and values that were written.
     pub user_bytes: u64,
-    /// Sums of other measurements by name; divided by the rounds where they are means.
+    /// Flushes that the engine made, where they can be counted.
+    pub flushes: Option<u64>,
+    /// Bytes that the engine handed to the system, where it counts them.
+    pub bytes_written: Option<u64>,
+    /// Further measurements.
     pub samples: Vec<Sample>,
 }
 
@@ -121,6 +130,8 @@ impl Measured {
             commits: 0,
             commits_per_flush: 1,
             user_bytes: 0,
+            flushes: None,
+            bytes_written: None,
             samples: Vec::new(),
         }
     }
@@ -138,6 +149,8 @@ impl Measured {
         self.operations += later.operations;
         self.commits += later.commits;
         self.user_bytes += later.user_bytes;
+        self.flushes = self.flushes.zip(later.flushes).map(|(mine, theirs)| mine + theirs);
+        self.bytes_written = self.bytes_written.zip(later.bytes_written).map(|(mine, theirs)| mine + theirs);
         for sample in later.samples {
             match self.samples.iter_mut().find(|mine| mine.figure.name == sample.figure.name) {
                 Some(mine) => mine.values.extend(sample.values),

@@ -124,7 +124,8 @@ impl SuiteResult {
     /// What must be equal for two results to be comparable: everything but the figures and the engine's
     /// version.
     pub fn key(&self) -> String {
-        let parameters: Vec<_> = self.parameters.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let parameters: Vec<_> =
+            self.parameters.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let durable = self.durable.name();
         format!("{}/{}/{}/{durable}/{}", self.suite, self.workload, self.engine, parameters.join(","))
     }

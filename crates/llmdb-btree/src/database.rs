@@ -9,7 +9,7 @@ use crate::source::Source;
 use crate::tree::{FORM_TREE, Tree, TreeRoot};
 use crate::validate::validate;
 use crate::value::{LargeRef, Stored};
-use llmdb_pager::{PageSource as _, Pager, PagerOptions, Snapshot};
+use llmdb_pager::{Error as PagerError, PageSource as _, Pager, PagerOptions, Snapshot};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -253,6 +253,10 @@ impl WriteTxn {
     pub fn insert_large(&mut self, tree: TreeId, key: &[u8], large: LargeRef) -> Result<(), Error> {
         self.check_key(key)?;
         let run = large.run(self.pager.page_size());
+        if !self.pager.holds(run) {
+            let what = "a large value lies outside the file";
+            return Err(PagerError::damaged(run.start, what, "a run inside", "one outside").into());
+        }
         self.guard(|txn| Ok(txn.pager.claim_extent(run)?))?;
         self.insert_stored(tree, key, &Stored::Large(large))
     }

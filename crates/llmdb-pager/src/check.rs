@@ -11,6 +11,7 @@ use crate::snapshot::PageSource as _;
 use crate::space::{Run, region_pages};
 use crate::storage::read_exact_at;
 use crate::writer::read_map_page;
+use std::rc::Rc;
 
 /// One thing that is wrong, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -158,12 +159,13 @@ impl Check<'_> {
     }
 
     fn tree(&mut self, root: Ref, visit: Visit<'_>) -> Result<(), Error> {
-        let mut open: Vec<(Ref, Option<Vec<u8>>)> = Vec::new();
+        let mut open: Vec<(Ref, Option<Rc<[u8]>>)> = Vec::new();
         if !root.is_null() {
             open.push((root, None));
         }
         while let Some((at, parent)) = open.pop() {
             let Some(bytes) = self.read(at)? else { continue };
+            let bytes: Rc<[u8]> = bytes.into();
             let page = Page::new(&bytes);
             let rule = (self.pager.core.validate)(page);
             if let Err(rule) = rule {

@@ -95,6 +95,7 @@ impl WriteTxn {
             root,
             space_root: plan.space_root,
             owner_area,
+            file_len: self.writer().file_len,
             ..self.writer().meta.clone()
         };
         write_pages(&core, plan.images, &mut report)
@@ -114,6 +115,7 @@ impl WriteTxn {
         let frames = self.dirty_frames()?;
         let mut taken = Vec::new();
         let retired_before = self.writer().retired_runs.len();
+        let pages_before = self.writer().space.page_count();
         let result = self.try_plan(&core, commit, &frames, &mut taken);
         if result.is_err() {
             let writer = self.writer();
@@ -121,6 +123,7 @@ impl WriteTxn {
             for run in taken {
                 writer.space.release(run, &|at| read_map_page(&core, at))?;
             }
+            writer.space.shrink_to(pages_before);
         }
         result
     }

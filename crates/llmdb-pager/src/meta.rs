@@ -17,7 +17,8 @@
 //!     64     8  root: reference to the top page
 //!     72     8  space root: reference to the top of the allocation map
 //!     80    64  owner area: the layer above keeps its own here (llmdb-wal: where the log begins)
-//!    144  3944  zero
+//!    144     8  file length: bytes of the file that were durable when the checkpoint was written
+//!    152  3936  zero
 //!   4088     8  checksum: XXH3-64 of bytes 0..4088
 //! ```
 //!
@@ -50,7 +51,8 @@ const PAGE_COUNT: Range<usize> = TIME.end..64;
 const ROOT: Range<usize> = PAGE_COUNT.end..72;
 const SPACE_ROOT: Range<usize> = ROOT.end..80;
 const OWNER_AREA: Range<usize> = SPACE_ROOT.end..80 + OWNER_AREA_SIZE;
-const ZERO: Range<usize> = OWNER_AREA.end..META_SIZE - 8;
+const FILE_LEN: Range<usize> = OWNER_AREA.end..152;
+const ZERO: Range<usize> = FILE_LEN.end..META_SIZE - 8;
 const CHECKSUM: Range<usize> = ZERO.end..META_SIZE;
 
 /// Bytes of a meta: a whole block, so that a flipped bit anywhere in it shows.
@@ -91,6 +93,9 @@ pub struct Meta {
     pub space_root: Ref,
     /// What the layer above keeps here.
     pub owner_area: [u8; OWNER_AREA_SIZE],
+    /// Bytes of the file that were durable when the checkpoint was written. A file that is longer now was
+    /// grown by a process that did not finish.
+    pub file_len: u64,
 }
 
 impl Meta {
@@ -107,6 +112,7 @@ impl Meta {
         bytes[ROOT].copy_from_slice(&self.root.word().to_le_bytes());
         bytes[SPACE_ROOT].copy_from_slice(&self.space_root.word().to_le_bytes());
         bytes[OWNER_AREA].copy_from_slice(&self.owner_area);
+        bytes[FILE_LEN].copy_from_slice(&self.file_len.to_le_bytes());
         let checksum = xxh3_64(&bytes[..CHECKSUM.start]);
         bytes[CHECKSUM].copy_from_slice(&checksum.to_le_bytes());
         bytes
@@ -136,6 +142,7 @@ impl Meta {
             root: Ref::from_word(read_u64(bytes, ROOT.start)),
             space_root: Ref::from_word(read_u64(bytes, SPACE_ROOT.start)),
             owner_area: bytes[OWNER_AREA].try_into().expect("the area's size"),
+            file_len: read_u64(bytes, FILE_LEN.start),
         };
         meta.check(&bytes[ZERO]).map_err(Flaw::Rule)?;
         Ok(meta)
@@ -151,6 +158,9 @@ impl Meta {
             || self.page_count.checked_mul(self.page_size as u64).is_none()
         {
             return Err("the page count is out of range");
+        }
+        if self.checkpoint.max(self.commit) >= 1 << 62 {
+            return Err("a number is out of range");
         }
         for root in [self.root, self.space_root] {
             if root.is_dirty() || root.number().0 >= self.page_count {
@@ -246,6 +256,9 @@ fn choose(decoded: [Result<Meta, Flaw>; 2], path: &Path) -> Result<Metas, Error>
         }
         [Ok(first), Ok(second)] => {
             let slot = usize::from(second.checkpoint > first.checkpoint);
+            // A checkpoint ends with both alike: an older copy is a lost write, or a crash in between.
+            let mut damaged = [false; 2];
+            damaged[1 - slot] = first != second;
             let newest = if slot == 0 { first } else { second };
             Ok(Metas { newest, slot, damaged })
         }
@@ -266,6 +279,7 @@ pub(crate) fn first_meta(page_size: usize, identity: u128, owner_area: [u8; OWNE
         root: Ref::NULL,
         space_root: Ref::NULL,
         owner_area,
+        file_len: first_page(page_size) * page_size as u64,
     }
 }
 

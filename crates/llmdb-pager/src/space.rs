@@ -149,6 +149,9 @@ impl Space {
                 }
                 levels.insert(0, level.iter().map(|(at, _)| *at).collect());
                 level = self.read_index_level(&level, Page::new(&bytes).level(), read)?;
+                if level.len() as u64 > regions {
+                    break;
+                }
             }
             if level.len() as u64 != regions {
                 return Err(Error::damaged(
@@ -246,7 +249,11 @@ impl Space {
         }
         let mut region = Region::from_page(&bytes);
         let base = index * region_pages(self.page_size);
+        // Whatever the map says: nothing beyond the end is free, nor are the metas' pages.
         for page in self.page_count.max(base)..base + region_pages(self.page_size) {
+            region.set(page - base, true);
+        }
+        for page in base..crate::meta::first_page(self.page_size) {
             region.set(page - base, true);
         }
         self.entries[index as usize].free = region.free_count();
@@ -342,6 +349,21 @@ impl Space {
     pub(crate) fn release(&mut self, run: Run, read: ReadPage<'_>) -> Result<(), Error> {
         self.load_index(read)?;
         self.set(run, false, read)
+    }
+
+    /// Takes the file's end back to where it was, after what was added there was given back.
+    pub(crate) fn shrink_to(&mut self, page_count: u64) {
+        let per_region = region_pages(self.page_size);
+        let last = page_count.div_ceil(per_region) - 1;
+        self.page_count = page_count;
+        self.entries.truncate(last as usize + 1);
+        self.regions.retain(|index, _| *index <= last);
+        self.cursor = self.cursor.min(last);
+        if let Some(region) = self.regions.get_mut(&last) {
+            let beyond = page_count - last * per_region..per_region;
+            let taken = beyond.map(|bit| u32::from(region.set(bit, true))).sum::<u32>();
+            self.entries[last as usize].free -= taken;
+        }
     }
 
     /// The durable map changes here at the next checkpoint.

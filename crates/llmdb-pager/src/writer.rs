@@ -43,6 +43,8 @@ pub(crate) struct Writer {
     retired_frames: Vec<RetiredFrame>,
     /// How many entries the last look for reusable frames and runs left behind.
     kept: usize,
+    /// Whether the file's length is known to be durable, or was set by this process.
+    len_is_known: bool,
     key: WriterKey,
 }
 
@@ -70,6 +72,7 @@ impl Writer {
         first: Arc<State>,
         key: WriterKey,
     ) -> Self {
+        let len_is_known = file_len == meta.file_len;
         Self {
             space,
             meta,
@@ -81,6 +84,7 @@ impl Writer {
             free_frames: Vec::new(),
             retired_frames: Vec::new(),
             kept: 0,
+            len_is_known,
             key,
         }
     }
@@ -178,9 +182,11 @@ impl Writer {
 
     /// Takes `count` neighbouring pages, with room for them in the file.
     pub(crate) fn allocate(&mut self, core: &Core, count: u64) -> Result<Run, Error> {
+        let before = self.space.page_count();
         let run = self.space.allocate(count, &|at| read_map_page(core, at))?;
         if let Err(error) = self.ensure_len(core) {
             self.space.release(run, &|at| read_map_page(core, at))?;
+            self.space.shrink_to(before);
             return Err(error);
         }
         Ok(run)
@@ -188,9 +194,11 @@ impl Writer {
 
     /// Takes between one and `count` neighbouring pages, as many as are found together.
     pub(crate) fn allocate_up_to(&mut self, core: &Core, count: u64) -> Result<Run, Error> {
+        let before = self.space.page_count();
         let run = self.space.allocate_up_to(count, &|at| read_map_page(core, at))?;
         if let Err(error) = self.ensure_len(core) {
             self.space.release(run, &|at| read_map_page(core, at))?;
+            self.space.shrink_to(before);
             return Err(error);
         }
         Ok(run)
@@ -198,6 +206,13 @@ impl Writer {
 
     /// Grows the file to hold all its pages.
     pub(crate) fn ensure_len(&mut self, core: &Core) -> Result<(), Error> {
+        // A flush of a process before may have failed and forgotten the length, which the cache still
+        // shows: a page more, and the next flush says it anew.
+        let page = core.page_size as u64;
+        if !self.len_is_known && core.file.allocate(self.file_len, page).is_ok() {
+            self.file_len += page;
+            self.len_is_known = true;
+        }
         let needed = self.space.page_count() * core.page_size as u64;
         if needed <= self.file_len {
             return Ok(());
@@ -469,6 +484,12 @@ impl WriteTxn {
         self.extents_unsynced = true;
         self.widen_view()?;
         Ok(run)
+    }
+
+    /// Whether a run lies in the file as it is: what an earlier process made durable does.
+    pub fn holds(&self, run: Run) -> bool {
+        let pages = self.writer_ref().file_len / self.core.page_size as u64;
+        run.start.0 >= crate::meta::first_page(self.core.page_size) && run.end() <= pages
     }
 
     /// Takes an extent that an earlier process wrote (recovery).

@@ -68,6 +68,7 @@ fn a_new_file_decodes_by_hand() {
             assert_eq!(word(meta, 56), 8192_u64.div_ceil(page_size as u64), "page count");
             assert_eq!((word(meta, 64), word(meta, 72)), (0, 0), "roots");
             assert_eq!(meta[80..144], [7; 64], "owner area");
+            assert_eq!(word(meta, 144), file.len() as u64, "file length");
         }
         let first_page = word(&file, 56) as usize * page_size;
         assert!(file[8192..first_page].iter().all(|byte| *byte == 0), "behind the metas");
@@ -81,14 +82,14 @@ fn pages_references_and_the_map_decode_by_hand() {
     let pager = PagerOptions::new().create(&path).unwrap();
     // Two commits, so that the children are older than the page that refers to them.
     let mut txn = pager.begin_write().unwrap();
-    txn.set_commit(0x1_8003, 123_456);
+    txn.set_commit(0x1_c003, 123_456);
     let old = txn.allocate(Kind(20), 0).unwrap();
     txn.page_mut(old)[26..32].copy_from_slice(b"owner.");
     txn.page_mut(old)[4095] = 0xa5;
     txn.set_root(old);
     txn.commit_with_checkpoint([1; 64]).unwrap();
     let mut txn = pager.begin_write().unwrap();
-    txn.set_commit(0x1_8004, -5);
+    txn.set_commit(0x1_c004, -5);
     let old = txn.root();
     let new = txn.allocate(Kind(20), 0).unwrap();
     let top = txn.allocate(Kind(21), 1).unwrap();
@@ -100,18 +101,19 @@ fn pages_references_and_the_map_decode_by_hand() {
 
     let file = std::fs::read(&path).unwrap();
     let meta = newest_meta(&file, &pager);
-    assert_eq!((word(meta, 32), word(meta, 40)), (3, 0x1_8004), "checkpoint and commit");
+    assert_eq!((word(meta, 32), word(meta, 40)), (3, 0x1_c004), "checkpoint and commit");
     assert_eq!(word(meta, 48) as i64, -5, "time");
     assert_eq!(meta[80..144], [2; 64]);
+    assert_eq!(word(meta, 144), file.len() as u64, "file length");
     let top = page_at(&file, meta, word(meta, 64));
     assert_eq!((top[14], top[15]), (21, 1), "kind and level");
-    assert_eq!(word(top, 16), 0x1_8004, "birth");
+    assert_eq!(word(top, 16), 0x1_c004, "birth");
     assert_eq!(half(top, 24), 2, "reference count");
     let old = page_at(&file, meta, word(top, 32));
-    assert_eq!(word(top, 32) >> 48, 0x0003, "the low 15 bits of the old page's birth");
-    assert_eq!((word(old, 16), &old[26..32], old[4095]), (0x1_8003, &b"owner."[..], 0xa5));
+    assert_eq!(word(top, 32) >> 48, 0x4003, "the low 15 bits of the old page's birth");
+    assert_eq!((word(old, 16), &old[26..32], old[4095]), (0x1_c003, &b"owner."[..], 0xa5));
     let new = page_at(&file, meta, word(top, 40));
-    assert_eq!((word(new, 16), half(new, 24)), (0x1_8004, 0));
+    assert_eq!((word(new, 16), half(new, 24)), (0x1_c004, 0));
 
     // The map: in use are the metas' two pages, the three above, and the map's own page.
     let map = page_at(&file, meta, word(meta, 72));
@@ -188,7 +190,7 @@ fn check_meta(meta: &[u8], pager: &Pager) {
     assert_eq!(u32::from_le_bytes(meta[8..12].try_into().unwrap()), 1, "version");
     assert_eq!(u32::from_le_bytes(meta[12..16].try_into().unwrap()) as usize, pager.page_size());
     assert_eq!(u128::from_le_bytes(meta[16..32].try_into().unwrap()), pager.identity());
-    assert!(meta[144..4088].iter().all(|byte| *byte == 0), "reserved bytes");
+    assert!(meta[152..4088].iter().all(|byte| *byte == 0), "reserved bytes");
     assert_eq!(word(meta, 4088), xxh3_64(&meta[..4088]), "checksum");
 }
 

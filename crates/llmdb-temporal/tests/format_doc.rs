@@ -38,6 +38,20 @@ fn the_example_of_a_stored_key_is_what_is_stored() {
 }
 
 #[test]
+fn the_longest_key_is_the_one_in_tuning_md() {
+    let tuning = include_str!("../../../docs/tuning.md");
+    let row = "| key in a collection | 18 bytes less than that, and a zero byte counts twice: 1,262 bytes at 4 KiB |";
+    assert!(tuning.lines().any(|line| line == row), "docs/tuning.md has no row `{row}`");
+    let history = open();
+    let mut txn = history.begin_write().unwrap();
+    for (key, fits) in
+        [(vec![b'k'; 1262], true), (vec![b'k'; 1263], false), (vec![0; 631], true), (vec![0; 632], false)]
+    {
+        assert_eq!(txn.put("c", &key, Period::ALL, b"").is_ok(), fits, "{} bytes", key.len());
+    }
+}
+
+#[test]
 fn the_trees_of_a_history_decode_by_hand() {
     let history = history();
     let names = history.store().begin_read().unwrap().tree_names().unwrap();

@@ -20,7 +20,7 @@ pub enum Error {
     /// A line of input is wrong.
     #[cfg(feature = "cli")]
     #[error(transparent)]
-    Line(#[from] crate::lines::LineError),
+    Line(#[from] crate::line_error::LineError),
     /// Input or output beside the database failed.
     #[error("cannot {action}: {source}")]
     Stream {

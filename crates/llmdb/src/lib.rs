@@ -31,6 +31,8 @@
 pub mod database;
 pub mod error;
 #[cfg(feature = "cli")]
+mod line_error;
+#[cfg(feature = "cli")]
 pub mod lines;
 
 pub use database::{Database, Options, ReadTxn, WriteTxn};

@@ -1,7 +1,9 @@
 //! LLMDB: the store with its log.
 
 use super::counted::{CountedStorage, Counters};
-use super::{Counts, Each, Engine, EngineKind, OpenOptions, ReadBody, Reader, ScanBody, TREE, WriteBody, Writer};
+use super::{
+    AnswerBody, Counts, Engine, EngineKind, OpenOptions, ReadBody, Reader, ScanBody, TREE, WriteBody, Writer,
+};
 use crate::error::{Error, Result};
 use crate::results::Durability;
 use llmdb_pager::storage::{DiskStorage, Storage};
@@ -58,6 +60,10 @@ impl EngineKind for Llmdb {
 
     fn offers(&self, durability: Durability) -> bool {
         matches!(durability, Durability::Sync | Durability::ReadOnly)
+    }
+
+    fn on_storage(&self, storage: Arc<dyn Storage>) -> Option<Box<dyn EngineKind>> {
+        Some(Box::new(Self { disk: storage, through: self.through }))
     }
 
     fn open(&self, folder: &Path, _options: &OpenOptions) -> Result<Box<dyn Engine>> {
@@ -134,7 +140,7 @@ impl Reader for TreeReader<'_> {
         self.tree.get(key).map_err(|error| Error::engine(self.engine, error))
     }
 
-    fn get_many(&mut self, keys: &[&[u8]], each: Each<'_, usize, Option<&[u8]>>) -> Result<()> {
+    fn get_many(&mut self, keys: &[&[u8]], each: AnswerBody<'_>) -> Result<()> {
         for (at, key) in keys.iter().enumerate() {
             each(at, self.tree.get(key).map_err(|error| Error::engine(self.engine, error))?)?;
         }

@@ -7,7 +7,7 @@
 //!
 //! To add an engine: a file with an [`EngineKind`] and an [`Engine`], and a line in [`all`].
 
-mod counted;
+pub mod counted;
 #[cfg(feature = "peers")]
 mod fjall;
 #[cfg(feature = "peers")]
@@ -21,12 +21,14 @@ mod sqlite;
 pub mod wrong;
 
 pub use counted::{CountedStorage, Counters};
-pub use llmdb::Llmdb;
+pub use llmdb::{Llmdb, Through};
 pub use llmdb_no_log::LlmdbNoLog;
 
 use crate::error::{Error, Result};
 use crate::results::Durability;
+use llmdb_pager::storage::Storage;
 use std::path::Path;
+use std::sync::Arc;
 
 /// The one tree, table, keyspace or collection that workloads use.
 const TREE: &str = "bench";
@@ -44,6 +46,12 @@ pub trait EngineKind: Send + Sync {
 
     /// Whether it has that durability.
     fn offers(&self, durability: Durability) -> bool;
+
+    /// The same engine on another storage than the disk, if it can run there.
+    fn on_storage(&self, storage: Arc<dyn Storage>) -> Option<Box<dyn EngineKind>> {
+        let _ = storage;
+        None
+    }
 
     /// Opens or creates a database in a folder.
     ///
@@ -118,7 +126,7 @@ pub trait Reader {
     ///
     /// # Errors
     /// The engine's own or that of `each`.
-    fn get_many(&mut self, keys: &[&[u8]], each: Each<'_, usize, Option<&[u8]>>) -> Result<()> {
+    fn get_many(&mut self, keys: &[&[u8]], each: AnswerBody<'_>) -> Result<()> {
         for (at, key) in keys.iter().enumerate() {
             let value = self.get(key)?;
             each(at, value)?;
@@ -134,7 +142,7 @@ pub trait Reader {
 }
 
 /// What is given the answers of [`Reader::get_many`].
-pub type Each<'a, A, B> = &'a mut dyn FnMut(A, B) -> Result<()>;
+pub type AnswerBody<'a> = &'a mut dyn FnMut(usize, Option<&[u8]>) -> Result<()>;
 /// What is given a scan's keys and values.
 pub type ScanBody<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<()>;
 
@@ -175,6 +183,21 @@ pub fn all() -> Vec<Box<dyn EngineKind>> {
     ]
 }
 
+/// A peer's own cache: a quarter of the memory, at most 1 GiB. Ours and LMDB use the system's page cache.
+#[cfg(feature = "peers")]
+fn cache_bytes() -> u64 {
+    (crate::disk::memory_bytes().unwrap_or(1 << 30) / 4).min(1 << 30)
+}
+
+/// A dependency's version, as the lock file of this build has it.
+#[cfg(feature = "peers")]
+fn locked_version(name: &str) -> String {
+    let lock = include_str!("../../../../Cargo.lock");
+    let entry = format!("name = \"{name}\"\nversion = \"");
+    let version = lock.split_once(&entry).and_then(|(_, after)| after.split_once('"'));
+    version.map_or_else(|| "unknown".to_owned(), |(version, _)| version.to_owned())
+}
+
 /// The engines of these names, or all if there are none.
 ///
 /// # Errors
@@ -184,7 +207,10 @@ pub fn chosen(names: &[String]) -> Result<Vec<Box<dyn EngineKind>>> {
     if let Some(name) = names.iter().find(|name| !known.contains(&name.as_str())) {
         return Err(Error::UnknownEngine { name: name.clone(), known: known.join(", ") });
     }
-    Ok(all().into_iter().filter(|kind| names.is_empty() || names.iter().any(|name| name == kind.name())).collect())
+    Ok(all()
+        .into_iter()
+        .filter(|kind| names.is_empty() || names.iter().any(|name| name == kind.name()))
+        .collect())
 }
 
 #[cfg(test)]

@@ -129,12 +129,14 @@ impl Reader for WrongReader<'_> {
 
     fn scan(&mut self, from: &[u8], limit: usize, each: ScanBody<'_>) -> Result<usize> {
         let (before, operations) = (&mut self.before, self.operations);
-        self.inner.scan(from, limit, &mut |key, value| {
-            match stale(before, Some(value), is_turn(operations)) {
+        self.inner.scan(
+            from,
+            limit,
+            &mut |key, value| match stale(before, Some(value), is_turn(operations)) {
                 Some(value) => each(key, value),
                 None => Ok(()),
-            }
-        })
+            },
+        )
     }
 }
 

@@ -19,9 +19,10 @@ const FNV_PRIME: u64 = 1_099_511_628_211;
 
 /// YCSB's hash of a key number: FNV-1a over its 8 octets, the sign dropped.
 pub fn fnv_hash_64(number: u64) -> u64 {
-    let mixed = number.to_le_bytes().iter().fold(FNV_OFFSET_BASIS, |hash, &octet| {
-        (hash ^ u64::from(octet)).wrapping_mul(FNV_PRIME)
-    });
+    let mixed = number
+        .to_le_bytes()
+        .iter()
+        .fold(FNV_OFFSET_BASIS, |hash, &octet| (hash ^ u64::from(octet)).wrapping_mul(FNV_PRIME));
     mixed.cast_signed().unsigned_abs()
 }
 

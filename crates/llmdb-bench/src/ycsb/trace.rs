@@ -36,7 +36,11 @@ pub fn operations_of(
     seed: u64,
 ) -> Result<impl Iterator<Item = Operation>> {
     if records == 0 {
-        return Err(Error::BadParameter { name: "records", value: "0".into(), must: "there must be at least one" });
+        return Err(Error::BadParameter {
+            name: "records",
+            value: "0".into(),
+            must: "there must be at least one",
+        });
     }
     let mut chooser = Chooser::new(mix, records, operations, Rng::stream(seed, 0));
     let mut newest = records - 1;
@@ -55,8 +59,11 @@ mod tests {
     fn a_trace_has_one_line_of_json_for_each_operation() {
         let mut text = Vec::new();
         write(&mut text, Mix::of("e").unwrap(), 100, 500, 1).unwrap();
-        let lines: Vec<serde_json::Value> =
-            String::from_utf8(text).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let lines: Vec<serde_json::Value> = String::from_utf8(text)
+            .unwrap()
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
         assert_eq!(lines.len(), 500);
         assert!(lines.iter().any(|line| line["op"] == "insert" && line["k"] == 100));
         assert!(lines.iter().all(|line| line["op"] == "insert" || line["len"].as_u64().unwrap() >= 1));
@@ -64,7 +71,8 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_trace() {
-        let trace = |seed| operations_of(Mix::of("a").unwrap(), 1_000, 100, seed).unwrap().collect::<Vec<_>>();
+        let trace =
+            |seed| operations_of(Mix::of("a").unwrap(), 1_000, 100, seed).unwrap().collect::<Vec<_>>();
         assert_eq!(trace(1), trace(1));
         assert_ne!(trace(1), trace(2));
         assert!(operations_of(Mix::of("a").unwrap(), 0, 100, 1).is_err());

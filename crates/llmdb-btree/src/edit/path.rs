@@ -2,9 +2,11 @@
 
 use crate::error::Error;
 use crate::node::branch::Branch;
+use crate::node::leaf::Leaf;
+use crate::node::{BRANCH, shared_prefix};
 use crate::source::{Node, Source};
 use llmdb_pager::page::set_reference;
-use llmdb_pager::{PageSource as _, Ref, WriteTxn};
+use llmdb_pager::{Error as PagerError, PageSource as _, Ref, WriteTxn};
 
 /// The branches above a leaf, root first, and which child was taken.
 pub(super) struct Path {
@@ -14,10 +16,15 @@ pub(super) struct Path {
 
 /// Copies the path to `key`'s leaf. Answers it and the tree's new root.
 pub(super) fn own_path(txn: &mut WriteTxn, root: Ref, key: &[u8]) -> Result<(Path, Ref), Error> {
+    let old = root;
     let root = txn.make_mut(root)?;
     let mut steps = Vec::new();
-    let (mut at, mut above) = (root, None);
+    // Dirty pages were built here; a page of the file may have been made to harm.
+    let (mut at, mut above, mut is_from_file) = (root, None, !old.is_dirty());
     loop {
+        if is_from_file {
+            check_place(txn, at, &steps)?;
+        }
         let (index, child, level) = match Source::Write(txn).node(at, above)? {
             (Node::Leaf(_), _) => return Ok((Path { steps, leaf: at }, root)),
             (Node::Branch(branch), level) => {
@@ -30,7 +37,7 @@ pub(super) fn own_path(txn: &mut WriteTxn, root: Ref, key: &[u8]) -> Result<(Pat
             set_reference(txn.page_mut(at), index, own);
         }
         steps.push((at, index));
-        (at, above) = (own, Some(level));
+        (at, above, is_from_file) = (own, Some(level), !child.is_dirty());
     }
 }
 
@@ -51,4 +58,33 @@ pub(super) fn fences(txn: &WriteTxn, steps: &[(Ref, usize)]) -> Result<(Fence, F
         }
     }
     Ok((low, high))
+}
+
+/// Checks that a page's prefix and keys fit the fences around its place: what changes it relies on that,
+/// and a file may have been made to harm.
+pub(super) fn check_place(txn: &WriteTxn, at: Ref, steps: &[(Ref, usize)]) -> Result<(), Error> {
+    let (low, high) = fences(txn, steps)?;
+    let page = txn.page(at)?;
+    let (prefix, ends) = if page.kind() == BRANCH {
+        let branch = Branch::new(page);
+        let count = branch.separators();
+        (branch.prefix(), (count > 0).then(|| (branch.separator(0), branch.separator(count - 1))))
+    } else {
+        let leaf = Leaf::new(page);
+        let key = |index| [leaf.prefix(), leaf.suffix(index)].concat();
+        (leaf.prefix(), (leaf.len() > 0).then(|| (key(0), key(leaf.len() - 1))))
+    };
+    let fits = ends.is_none_or(|(first, last)| {
+        low.as_ref().is_none_or(|low| *low <= first) && high.as_ref().is_none_or(|high| last < *high)
+    });
+    if prefix == shared_prefix(low.as_deref(), high.as_deref()) && fits {
+        return Ok(());
+    }
+    Err(PagerError::damaged(
+        at.number(),
+        "keys do not fit the page's place",
+        "keys between its fences",
+        "others",
+    )
+    .into())
 }

@@ -8,7 +8,7 @@
 //!    all keys that are routed to it. So an empty leaf with no neighbour to join stays.
 
 use super::insert::fits;
-use super::path::{fences, own_path};
+use super::path::{check_place, fences, own_path};
 use crate::error::Error;
 use crate::node::branch::{self, Branch, Separators};
 use crate::node::leaf::{self, Leaf};
@@ -140,8 +140,10 @@ fn join_pair(
     let mut around = steps.to_vec();
     around.push((parent, left));
     let (low, _) = fences(txn, &around)?;
+    check_place(txn, first, &around)?;
     around.last_mut().expect("pushed above").1 = left + 1;
     let (_, high) = fences(txn, &around)?;
+    check_place(txn, second, &around)?;
     let prefix = shared_prefix(low.as_deref(), high.as_deref()).to_vec();
     let joined = if txn.page(first)?.kind() == BRANCH {
         joined_branch(txn, first, second, &between, &prefix, room)?

@@ -161,6 +161,7 @@ pub(crate) fn validate(page: Page<'_>) -> Result<(), &'static str> {
         return Err("a leaf's arrays and cells overlap");
     }
     let heap_start = bytes.len() - heap;
+    let mut spans = Vec::with_capacity(count);
     for index in 0..count {
         let cell = leaf.cell(index);
         if cell < heap_start || cell + CELL_HEADER_SIZE > bytes.len() {
@@ -174,6 +175,7 @@ pub(crate) fn validate(page: Page<'_>) -> Result<(), &'static str> {
         if key_end + value_len > bytes.len() {
             return Err("a cell reaches past its leaf's end");
         }
+        spans.push((cell, key_end + value_len));
         if value_len == LARGE_REF_SIZE
             && read_u16(bytes, cell + 2) == LARGE
             && LargeRef::decode(&bytes[key_end..key_end + LARGE_REF_SIZE]).is_none()
@@ -186,6 +188,10 @@ pub(crate) fn validate(page: Page<'_>) -> Result<(), &'static str> {
         if index > 0 && leaf.suffix(index - 1) >= leaf.suffix(index) {
             return Err("keys do not rise in a leaf");
         }
+    }
+    spans.sort_unstable();
+    if spans.windows(2).any(|pair| pair[0].1 > pair[1].0) {
+        return Err("cells overlap in a leaf");
     }
     let heads = leaf.heads_start();
     if bytes[heads + count * HEAD_SIZE..heads + heads_size(count)].iter().any(|byte| *byte != 0xff) {

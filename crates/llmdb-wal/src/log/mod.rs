@@ -84,6 +84,7 @@ impl Log {
         capacity: u64,
         at: Position,
     ) -> Result<Self, Error> {
+        check_place(path, at)?;
         let doing = |what: &str| format!("{what} {}", path.display());
         let capacity = capacity.max(ZERO_AHEAD).next_multiple_of(BLOCK_SIZE);
         if storage.exists(path).map_err(|e| PagerError::io(doing("looking for"), e))? {
@@ -105,6 +106,7 @@ impl Log {
     /// # Errors
     /// [`Error::ForeignLog`]; whatever the system refuses.
     pub fn open(storage: &dyn Storage, path: &Path, identity: u128, at: Position) -> Result<Self, Error> {
+        check_place(path, at)?;
         let doing = |what: &str| format!("{what} {}", path.display());
         let foreign = |what| Error::ForeignLog { path: path.into(), what };
         let file =
@@ -256,4 +258,12 @@ impl Log {
         self.end = at;
         self.flushed = at.lsn;
     }
+}
+
+/// Checks the place that a data file names: a block's start, and far from the end of all numbers.
+fn check_place(path: &Path, at: Position) -> Result<(), Error> {
+    if at.lsn.is_multiple_of(BLOCK_SIZE) && at.lsn < 1 << 62 {
+        return Ok(());
+    }
+    Err(Error::ForeignLog { path: path.into(), what: "the data file says that it goes on where no log can" })
 }

@@ -40,6 +40,11 @@ pub(super) fn open(options: StoreOptions, path: &Path) -> Result<Store, Error> {
     match (exists, needed) {
         (false, true) => return Err(Error::LogMissing { path: state.path }),
         (false, false) => {}
+        // A copy of the meta that was lost says so too: then the log goes on where the file ends.
+        (true, false) if holds_commits(&options, &pager, &state) => {
+            state.marked = true;
+            recovery = recover(&options, &pager, &mut state)?;
+        }
         (true, false) => discard_leftover(&options, &pager, &state)?,
         (true, true) => recovery = recover(&options, &pager, &mut state)?,
     }
@@ -84,11 +89,26 @@ fn discard_leftover(options: &StoreOptions, pager: &Pager, state: &LogState) -> 
         Err(Error::ForeignLog { .. }) if is_unfinished(options, state)? => {}
         Err(error) => return Err(error),
     }
-    // A crash left the log, and it may have torn a copy of the meta; with no log it would be rot.
+    // The meta that says so may stand in the cache alone (the process died before its flush), and a crash
+    // may have torn a copy: both are written anew and flushed before the log goes.
+    pager.begin_write()?.rewrite_owner_area(owner_area(state.next, false))?;
     pager.heal_metas()?;
     options.storage.remove(&state.path).map_err(|e| PagerError::io(doing("removing"), e))?;
     options.storage.sync_dir(&state.path).map_err(|e| PagerError::io(doing("flushing the folder of"), e))?;
     Ok(())
+}
+
+/// Whether the log has records that the data file does not hold.
+fn holds_commits(options: &StoreOptions, pager: &Pager, state: &LogState) -> bool {
+    let mut records = 0;
+    let log = Log::open(&*options.storage, &state.path, pager.identity(), state.next);
+    let read = log.and_then(|log| {
+        log.read_tail(checkpoint_of(pager)?, &mut |_| {
+            records += 1;
+            Ok(())
+        })
+    });
+    read.is_ok() && records > 0
 }
 
 /// Whether a log's header block is as a crash leaves it before the header was flushed.

@@ -57,8 +57,8 @@ pub fn apply(
         let (group, tx) = Group::take(&mut fields)?;
         if let Some(done) = open.take_if(|pending| pending.group != group || group == Group::Alone) {
             done.commit(answers, times, &mut applied)?;
-            progress(lines.bytes());
         }
+        progress(lines.bytes());
         let tx = tx?;
         let op = Op::parse(fields)?;
         let mut pending = match open.take() {

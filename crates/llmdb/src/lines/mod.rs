@@ -19,7 +19,6 @@
 pub mod answer;
 mod apply;
 mod ask;
-mod error;
 mod fields;
 pub mod key;
 mod op;
@@ -27,8 +26,8 @@ mod question;
 mod reader;
 pub mod time;
 
+pub use crate::line_error::{Fault, LineError};
 pub use apply::{Applied, apply};
 pub use ask::{Asked, ask};
-pub use error::{Fault, LineError};
 pub use question::{Asking, parse as parse_question};
 pub use time::Times;

@@ -164,7 +164,7 @@ fn stat_counts_and_check_finds_nothing_wrong() {
 fn check_finds_a_flipped_bit_in_any_page_in_use_and_names_the_page() {
     let place = Place::new();
     let lines: Vec<_> = (0..60)
-        .map(|n| json!({"op": "put", "key": format!("k{n}"), "value": "v".repeat(n * 40), "valid_from": n, "tx": n}).to_string())
+        .map(|n| json!({"op": "put", "key": format!("k{n}"), "value": "v".repeat(n * 10), "valid_from": n, "tx": n}).to_string())
         .collect();
     place.apply(&lines.join("\n"));
     let stat = place.run("stat", &[]).json();
@@ -178,10 +178,10 @@ fn check_finds_a_flipped_bit_in_any_page_in_use_and_names_the_page() {
         fs::write(place.db(), damaged).unwrap();
         let ran = place.run("check", &[]);
         let said = format!("{}{}", ran.out, ran.err);
-        let named = said.contains(&format!("page {page} ")) || said.contains(&format!("\"page\":{page},"));
-        println!("{page}: {} {said}", ran.code);
-        assert!(ran.code == 0 || named, "page {page}: {said}");
+        let named = said.contains(&format!("\"page\":{page},"));
+        assert!(ran.code == 0 || (ran.code == 1 && named), "page {page}: {ran:?}");
         found += u64::from(ran.code != 0);
     }
-    assert_eq!(found, in_use, "of {} pages", sound.len() / size);
+    // The two copies of the meta are not counted among the pages.
+    assert_eq!(found, in_use + 2, "of {} pages", sound.len() / size);
 }

@@ -96,6 +96,10 @@ fn transaction(number: u64) -> String {
 
 /// How many transactions the database holds. They must be the first ones, each whole.
 fn transactions(place: &Place) -> u64 {
+    if !place.db().exists() {
+        // The kill came before the database was made.
+        return 0;
+    }
     let answer = place.ask("{\"op\":\"changes\"}\n{\"op\":\"scan\",\"valid_at\":0}").remove(0);
     let rows = answer["rows"].as_array().unwrap();
     for (index, row) in rows.iter().enumerate() {

@@ -52,6 +52,9 @@ impl Failure {
         match self {
             Self::Database(error) => {
                 eprintln!("error[{}]: {error}", error.code());
+                if let Some(advice) = advice(error) {
+                    eprintln!("{advice}");
+                }
                 ExitCode::from(code(error))
             }
             Self::Refused(words) => {
@@ -71,6 +74,39 @@ fn code(error: &Error) -> u8 {
         Error::Query(llmdb_query::Error::Temporal(error)) => temporal_code(error),
         Error::Stream { source, .. } => io_code(source),
         _ => IO,
+    }
+}
+
+/// The page at fault, when the error is that a page is damaged.
+pub(crate) fn damaged_page(error: &Error) -> Option<u64> {
+    match pager_error(error) {
+        Some(llmdb_pager::Error::Damaged { page, .. }) => Some(page.0),
+        _ => None,
+    }
+}
+
+/// What to do, where the error of a file does not say so itself.
+fn advice(error: &Error) -> Option<&'static str> {
+    use io::ErrorKind as Kind;
+    let Some(llmdb_pager::Error::Io { source, .. }) = pager_error(error) else { return None };
+    match source.kind() {
+        Kind::NotFound | Kind::NotADirectory => {
+            Some("the directory of the database does not exist; make it first")
+        }
+        Kind::ReadOnlyFilesystem | Kind::PermissionDenied => Some(
+            "the directory of the database cannot be written; its lock and log have to live beside the file, \
+             so copy the file to where you may write, or ask for the permission",
+        ),
+        _ => None,
+    }
+}
+
+fn pager_error(error: &Error) -> Option<&llmdb_pager::Error> {
+    match error {
+        Error::Store(error)
+        | Error::Temporal(llmdb_temporal::Error::Store(error))
+        | Error::Query(llmdb_query::Error::Temporal(llmdb_temporal::Error::Store(error))) => error.pager(),
+        _ => None,
     }
 }
 

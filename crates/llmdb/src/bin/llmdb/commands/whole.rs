@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 
 use super::open;
 use crate::args::{Format, Output, Whole};
-use crate::exit::{DONE, Failure, NO};
+use crate::exit::{DONE, Failure, NO, damaged_page};
 use crate::output;
 use crate::progress::Progress;
 
@@ -23,7 +23,14 @@ pub(crate) fn stat(args: &Whole) -> Result<u8, Failure> {
 }
 
 pub(crate) fn check(args: &Whole) -> Result<u8, Failure> {
-    let db = open(&args.db, "check", false)?;
+    let db = match open(&args.db, "check", false) {
+        Err(Failure::Database(error)) if damaged_page(&error).is_some() => {
+            // So near to the root that the database does not open: a finding all the same.
+            print(&json!({"sound": false, "damage": [finding(&error)]}), &args.output)?;
+            return Ok(NO);
+        }
+        opened => opened?,
+    };
     let progress = Progress::count("pages");
     let pages = db.temporal().store().check(&mut |done, of| progress.at_of(done, of)).map_err(Error::from)?;
     drop(progress);
@@ -97,13 +104,21 @@ fn findings(pages: &CheckReport, history: Option<&Result<TemporalCheck, Error>>)
             report["keys"] = found.keys.into();
             report["break_points"] = found.break_points.into();
         }
-        Some(Err(error)) => damage.push(answer::error(error)),
+        Some(Err(error)) => damage.push(finding(error)),
         None => (),
     }
     let sound = damage.is_empty() && pages.is_sound();
     report["sound"] = sound.into();
     report["damage"] = damage.into();
     (report, sound)
+}
+
+/// A failure as damage, with its page where it has one.
+fn finding(error: &Error) -> Json {
+    match damaged_page(error) {
+        Some(page) => json!({"page": page, "message": error.to_string()}),
+        None => answer::error(error),
+    }
 }
 
 /// One row for each figure, or the figures as they are.

@@ -5,6 +5,7 @@
 use std::io::Read;
 
 use flate2::read::GzDecoder;
+use llmdb::ValidTime;
 use llmdb::lines::time;
 use serde_json::{Value as Json, json};
 
@@ -13,6 +14,9 @@ use crate::exit::Failure;
 
 const STATEMENTS: &[u8] = include_bytes!("../../../../demo-data/tzdb.ops.jsonl.gz");
 const QUESTIONS: &[u8] = include_bytes!("../../../../demo-data/tzdb.queries.jsonl.gz");
+
+/// The data ends here.
+const WINDOW_END: &str = "2030-01-01T00:00:00Z";
 
 /// The collection of the demo's zones.
 pub(crate) const ZONES: &str = "main";
@@ -31,6 +35,12 @@ pub(crate) struct Statement {
     pub(crate) to: i64,
     /// `None` where the release no longer says anything.
     pub(crate) value: Option<Json>,
+}
+
+/// The instant `now`, or the last one that the data knows of.
+pub(crate) fn within(now: ValidTime) -> Result<ValidTime, Failure> {
+    let end = time::parse(WINDOW_END).map_err(|(_, message)| broken(&message))?;
+    Ok(now.min(ValidTime::from_micros(end - 1).map_err(llmdb::Error::from)?))
 }
 
 /// The operations as JSON lines, the mark among those of the first transaction.

@@ -92,7 +92,7 @@ impl Drop for Copy {
 
 fn foreign(path: &Path, why: &str) -> Failure {
     Failure::Refused(format!(
-        "{} was not made by the demo ({why}), so it was not touched; choose another file with --path",
+        "{} was not made by the demo ({why}), so it was not touched; move it away, or choose another file with --path",
         path.display()
     ))
 }

@@ -31,6 +31,7 @@ pub(crate) fn run(args: &Demo) -> Result<u8, Failure> {
     let loaded = load::load(&args.path)?;
     let db = &loaded.db;
     let read = db.begin_read()?;
+    let today = data::within(db.now())?;
     let report = Report {
         path: args.path.display().to_string(),
         size: std::fs::metadata(&args.path).map(|metadata| metadata.len()).map_err(reading)?,
@@ -40,8 +41,8 @@ pub(crate) fn run(args: &Demo) -> Result<u8, Failure> {
         beliefs: story::beliefs(&read)?,
         past: past::corrections(&read)?,
         #[cfg(feature = "wasm")]
-        reduction: reduction::run(&read, db.now())?,
-        figures: figures::measure(&read, db.now(), &statements)?,
+        reduction: reduction::run(&read, today)?,
+        figures: figures::measure(&read, today, &statements)?,
         check: questions::check(&read)?,
     };
     drop(read);

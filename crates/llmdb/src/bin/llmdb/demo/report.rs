@@ -118,6 +118,9 @@ impl Report {
         let (count, scan) = (grouped(figures.read_count as u64), millis(figures.scan));
         writeln!(out, "reads  {latest:.1} µs each for the latest, {as_of:.1} µs AS OF a random release")?;
         writeln!(out, "       ({count} of each), {scan:.1} ms to scan all zones;")?;
+        if cfg!(debug_assertions) {
+            writeln!(out, "       (a debug build: with --release they are shorter)")?;
+        }
         match figures.wrong {
             0 => writeln!(out, "       each equals a naive search through the statements"),
             wrong => writeln!(out, "       {wrong} DIFFER from a naive search through the statements"),
@@ -136,7 +139,9 @@ impl Report {
         for (index, command) in next.iter().enumerate() {
             writeln!(out, "{}{command}", if index == 0 { "next   " } else { "       " })?;
         }
-        writeln!(out, "       (llmdb is target/release/llmdb; llmdb --help shows the rest)")
+        let program =
+            std::env::current_exe().map_or_else(|_| "this program".into(), |exe| exe.display().to_string());
+        writeln!(out, "       (llmdb is {program}; llmdb --help shows the rest)")
     }
 
     #[cfg(feature = "wasm")]
@@ -188,7 +193,7 @@ fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

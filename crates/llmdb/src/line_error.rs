@@ -1,4 +1,6 @@
-//! What is wrong with a line.
+//! What is wrong with a line of input.
+//!
+//! Not here: reading lines (`lines`).
 
 /// A line that was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

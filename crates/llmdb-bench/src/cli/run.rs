@@ -1,0 +1,185 @@
+//! `llmdb-bench run`.
+
+use super::{folder_or_default, io};
+use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use llmdb_bench::results::{RunReport, SuiteResult};
+use llmdb_bench::runner::{Progress, Run, RunOptions};
+use llmdb_bench::workload::Sizes;
+use llmdb_bench::{Error, Result};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// How much is measured.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Profile {
+    /// Seconds: shows that everything works; its figures say nothing.
+    Tiny,
+    /// The core figures, within three minutes on two cores.
+    Quick,
+    /// Everything, in about half an hour.
+    Full,
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub(crate) struct RunArguments {
+    /// How much is measured.
+    #[arg(long, value_enum, default_value = "quick")]
+    profile: Profile,
+    /// A workload or suite; may be given several times. All, if none.
+    #[arg(long = "workload", value_name = "NAME")]
+    workloads: Vec<String>,
+    /// An engine; may be given several times. All of this build, if none.
+    #[arg(long = "engine", value_name = "NAME")]
+    engines: Vec<String>,
+    /// The seed of keys and choices.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// The folder for data: a folder of the run's own is made in it, and removed. Should be on the storage
+    /// that is to be measured.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// The file for the results; without it they are only told in short.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Gigabytes of read_latency's database; may be given several times.
+    #[arg(long, value_name = "GB", value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+    database_gb: Vec<u64>,
+    /// YCSB's records.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    records: Option<u64>,
+    /// YCSB's operations at most.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    operations: Option<u64>,
+    /// YCSB's operations per second, for an open loop with intended start times.
+    #[arg(long, value_parser = rate)]
+    rate: Option<f64>,
+    /// YCSB's threads; may be given several times.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=4096))]
+    threads: Vec<u64>,
+    /// Seconds that one phase of one engine may take.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    seconds: Option<u64>,
+}
+
+/// A number of operations per second.
+fn rate(text: &str) -> std::result::Result<f64, String> {
+    let rate: f64 = text.parse().map_err(|_| format!("{text:?} is no number"))?;
+    if rate.is_finite() && (0.001..=1e9).contains(&rate) {
+        Ok(rate)
+    } else {
+        Err("it must be from 0.001 to 1e9".into())
+    }
+}
+
+pub(super) fn run(arguments: RunArguments) -> Result<ExitCode> {
+    let json = arguments.json.clone();
+    let run = Run::new(options(arguments)?)?;
+    let stop = run.stop();
+    ctrlc::set_handler(move || stop.stop())
+        .map_err(|error| Error::io("listening for Ctrl-C", std::io::Error::other(error)))?;
+    let bar = ProgressBar::new(0);
+    if let Ok(style) = ProgressStyle::with_template("{elapsed_precise} [{bar:30}] {pos}/{len} {wide_msg}") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(500));
+    let mut unwritten = None;
+    let report = run.execute(&mut |progress| match progress {
+        Progress::Begins { steps } => bar.set_length(steps),
+        Progress::Step { done, what } => {
+            bar.set_position(done);
+            bar.set_message(what.to_owned());
+            if bar.is_hidden() {
+                eprintln!("{what}");
+            }
+        }
+        // A crash of this program leaves what it had measured, marked partial.
+        Progress::Report(report) => {
+            let partial = RunReport { partial: true, ..report.clone() };
+            unwritten = json.as_deref().and_then(|path| write(path, &partial).err());
+        }
+        _ => {}
+    })?;
+    bar.finish_and_clear();
+    if let Some(error) = unwritten {
+        return Err(error);
+    }
+    if let Some(path) = &json {
+        write(path, &report)?;
+    }
+    print(&report, json.is_some());
+    if report.partial {
+        return Err(Error::Interrupted);
+    }
+    let fails = report.results.iter().any(|result| result.error.is_some() && !result.is_not_offered());
+    Ok(if fails { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn options(arguments: RunArguments) -> Result<RunOptions> {
+    let mut options = match arguments.profile {
+        Profile::Tiny => RunOptions { profile: "tiny".into(), sizes: Sizes::tiny(), ..RunOptions::quick() },
+        Profile::Quick => RunOptions::quick(),
+        Profile::Full => RunOptions::full(),
+    };
+    options.workloads = arguments.workloads;
+    options.engines = arguments.engines;
+    options.seed = arguments.seed;
+    options.folder = folder_or_default(arguments.dir);
+    options.program = Some(io("finding this program", std::env::current_exe())?);
+    let sizes = &mut options.sizes;
+    if !arguments.database_gb.is_empty() {
+        sizes.database_bytes = arguments.database_gb.iter().map(|gigabytes| gigabytes << 30).collect();
+        // Loading so much takes as long as it takes.
+        sizes.run_time += Duration::from_secs(120) * arguments.database_gb.iter().sum::<u64>() as u32;
+    }
+    if !arguments.threads.is_empty() {
+        sizes.ycsb_threads = arguments.threads.iter().map(|&threads| threads as usize).collect();
+    }
+    sizes.ycsb_records = arguments.records.unwrap_or(sizes.ycsb_records);
+    sizes.ycsb_operations = arguments.operations.unwrap_or(sizes.ycsb_operations);
+    sizes.ycsb_rate = arguments.rate.or(sizes.ycsb_rate);
+    if let Some(seconds) = arguments.seconds {
+        sizes.phase_time = Duration::from_secs(seconds);
+        sizes.run_time = Duration::from_secs(365 * 86_400);
+    }
+    Ok(options)
+}
+
+/// Replaces the file as a whole, so that it is never half written.
+fn write(path: &Path, report: &RunReport) -> Result<()> {
+    let doing = format!("writing {}", path.display());
+    let text = serde_json::to_string_pretty(report)
+        .map_err(|error| Error::io(&*doing, std::io::Error::other(error)))?;
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(".tmp");
+    io(&doing, fs::write(&unfinished, text + "\n"))?;
+    io(&doing, fs::rename(&unfinished, path))
+}
+
+/// One line for each result; without a file for the results, also all figures.
+fn print(report: &RunReport, in_short: bool) {
+    for result in &report.results {
+        println!("{}", line(result, in_short));
+    }
+    if report.partial {
+        println!("interrupted: what is above was measured, the rest is missing");
+    }
+}
+
+fn line(result: &SuiteResult, in_short: bool) -> String {
+    let key = result.key();
+    if let Some(error) = &result.error {
+        return format!("{key}: {error}");
+    }
+    let count = if in_short { 3 } else { usize::MAX };
+    let figures: Vec<_> = result
+        .figures
+        .iter()
+        .take(count)
+        .map(|figure| format!("{} {:.3} {}", figure.name, figure.value, figure.unit))
+        .collect();
+    format!("{key}: {}", figures.join(", "))
+}

@@ -1,0 +1,219 @@
+//! Runs an operation round by round, with a watch that counts or tells the time.
+//!
+//! Invariants
+//! 1. What a watch sees lies between its `start` and its `stop`, and is divided by the rounds in between.
+//! 2. All measured work happens inside [`llmdb_gate_measured`], which valgrind knows by its name.
+//!
+//! Not here: the operations, the order of builds (`clock`).
+
+use super::Error;
+use super::counts::{ALLOCATIONS, BYTES_ALLOCATED, BYTES_WRITTEN, Counts, FLUSHES, PAGES};
+use super::image::Image;
+use super::operations::{Operation, cold_pages};
+use super::plant::Plant;
+use crate::engine::{CountedStorage, Counters};
+use std::ops::Range;
+use std::path::Path;
+use std::time::Instant;
+
+/// Fresh opens over which pages are counted.
+const COLD_ROUNDS: u64 = 64;
+
+/// How much was asked of the allocator so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Allocated {
+    /// New and grown blocks.
+    pub calls: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Reads the program's allocator. A library has none of its own: the program passes this in.
+pub type ReadAllocated = fn() -> Allocated;
+
+/// One operation at work.
+pub struct Bench<'a> {
+    operation: &'static Operation,
+    image: &'a Image,
+    work: &'a Path,
+    storage: CountedStorage,
+    plant: Option<Plant>,
+    timed: bool,
+    watch: Watch,
+}
+
+enum Watch {
+    Nothing,
+    Count { read: ReadAllocated, sum: Sum },
+    Time { blocks_ns: Vec<f64> },
+}
+
+#[derive(Clone, Copy, Default)]
+struct Sum {
+    rounds: u64,
+    allocated: Allocated,
+    bytes_written: u64,
+    flushes: u64,
+}
+
+impl<'a> Bench<'a> {
+    /// The databases to copy from.
+    pub fn image(&self) -> &'a Image {
+        self.image
+    }
+
+    /// Where to copy them to.
+    pub fn work(&self) -> &'a Path {
+        self.work
+    }
+
+    /// The storage, which counts.
+    pub fn storage(&self) -> &CountedStorage {
+        &self.storage
+    }
+
+    /// The slowdown that is planted.
+    pub fn plant(&self) -> Option<Plant> {
+        self.plant
+    }
+
+    /// All rounds, in the pieces in which they must be measured.
+    pub fn blocks(&self) -> Vec<Range<u64>> {
+        let Operation { warm_rounds, counted_rounds, timed_rounds, block, .. } = *self.operation;
+        let rounds = if self.timed { timed_rounds } else { counted_rounds };
+        let end = warm_rounds + rounds;
+        let starts = (0..warm_rounds).step_by(block as usize);
+        let warm = starts.map(|start| start..(start + block).min(warm_rounds));
+        let starts = (warm_rounds..end).step_by(block as usize);
+        warm.chain(starts.map(|start| start..(start + block).min(end))).collect()
+    }
+
+    /// Does the rounds of a block; those beyond the warm ones are measured.
+    ///
+    /// # Errors
+    /// What `round` returns.
+    pub fn measure(
+        &mut self,
+        rounds: Range<u64>,
+        round: &mut dyn FnMut(u64) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let (name, plant) = (self.operation.name, self.plant);
+        if rounds.start < self.operation.warm_rounds {
+            // Not by the function below, nor by one that the compiler could find to be the same.
+            return rounds.into_iter().try_for_each(round);
+        }
+        let count = rounds.end - rounds.start;
+        let counters = self.storage.counters();
+        match &mut self.watch {
+            Watch::Nothing => llmdb_gate_measured(name, plant, rounds, round),
+            Watch::Count { read, sum } => {
+                let before = (read(), counters.bytes_written(), flushes(&counters));
+                llmdb_gate_measured(name, plant, rounds, round)?;
+                sum.add(before, read(), &counters, count);
+                Ok(())
+            }
+            Watch::Time { blocks_ns } => {
+                let start = Instant::now();
+                llmdb_gate_measured(name, plant, rounds, round)?;
+                blocks_ns.push(start.elapsed().as_nanos() as f64 / count as f64);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Sum {
+    fn add(&mut self, before: (Allocated, u64, u64), allocated: Allocated, counters: &Counters, rounds: u64) {
+        self.rounds += rounds;
+        self.allocated.calls += allocated.calls - before.0.calls;
+        self.allocated.bytes += allocated.bytes - before.0.bytes;
+        self.bytes_written += counters.bytes_written() - before.1;
+        self.flushes += flushes(counters) - before.2;
+    }
+
+    fn counts(&self) -> Counts {
+        let per_round = |sum: u64| sum as f64 / self.rounds.max(1) as f64;
+        Counts::from([
+            (ALLOCATIONS.to_owned(), per_round(self.allocated.calls)),
+            (BYTES_ALLOCATED.to_owned(), per_round(self.allocated.bytes)),
+            (BYTES_WRITTEN.to_owned(), per_round(self.bytes_written)),
+            (FLUSHES.to_owned(), per_round(self.flushes)),
+        ])
+    }
+}
+
+/// Flushes of files and of folders.
+fn flushes(counters: &Counters) -> u64 {
+    counters.flushes() + counters.folder_flushes()
+}
+
+/// What valgrind counts: it looks at nothing outside a function of this name.
+#[inline(never)]
+fn llmdb_gate_measured(
+    operation: &str,
+    plant: Option<Plant>,
+    rounds: Range<u64>,
+    round: &mut dyn FnMut(u64) -> Result<(), Error>,
+) -> Result<(), Error> {
+    for number in rounds {
+        round(number)?;
+        if Plant::doubles(plant, operation, number) {
+            round(number + Plant::EXTRA_ROUND)?;
+        }
+    }
+    Ok(())
+}
+
+/// Where and how an operation runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// The databases to copy from.
+    pub image: &'a Image,
+    /// An empty folder on the same file system.
+    pub work: &'a Path,
+    /// A slowdown on purpose.
+    pub plant: Option<Plant>,
+}
+
+/// Counts everything of an operation but its instructions.
+///
+/// # Errors
+/// [`Error::WrongAnswer`], [`Error::Io`], the store's errors.
+pub fn count(operation: &'static Operation, place: Place<'_>, read: ReadAllocated) -> Result<Counts, Error> {
+    let watch = run(operation, place, false, Watch::Count { read, sum: Sum::default() })?;
+    let mut counts = match watch {
+        Watch::Count { sum, .. } => sum.counts(),
+        Watch::Nothing | Watch::Time { .. } => Counts::new(),
+    };
+    if let Some(pages) = cold_pages(place.image, place.work, operation, COLD_ROUNDS)? {
+        counts.insert(PAGES.to_owned(), pages);
+    }
+    Ok(counts)
+}
+
+/// Does the rounds that are counted and nothing besides, for valgrind to look on.
+///
+/// # Errors
+/// As [`count`].
+pub fn run_counted(operation: &'static Operation, place: Place<'_>) -> Result<(), Error> {
+    run(operation, place, false, Watch::Nothing).map(|_| ())
+}
+
+/// Nanoseconds of one round: the median of the blocks.
+///
+/// # Errors
+/// As [`count`].
+pub fn time(operation: &'static Operation, place: Place<'_>) -> Result<f64, Error> {
+    Ok(match run(operation, place, true, Watch::Time { blocks_ns: Vec::new() })? {
+        Watch::Time { mut blocks_ns } => super::clock::median(&mut blocks_ns),
+        Watch::Nothing | Watch::Count { .. } => 0.0,
+    })
+}
+
+fn run(operation: &'static Operation, place: Place<'_>, timed: bool, watch: Watch) -> Result<Watch, Error> {
+    let Place { image, work, plant } = place;
+    let storage = CountedStorage::default();
+    let mut bench = Bench { operation, image, work, storage, plant, timed, watch };
+    (operation.run)(&mut bench)?;
+    Ok(bench.watch)
+}

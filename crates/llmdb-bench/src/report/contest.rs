@@ -1,0 +1,90 @@
+//! Engines side by side: results of one workload with the same parameters and the same durability.
+//!
+//! Invariants
+//! 1. Every result of a run is in exactly one contest.
+//! 2. LLMDB's own engines stand first, then the others by name.
+
+use super::words;
+use crate::results::{RunReport, SuiteResult};
+
+/// How the names of our own engines begin.
+pub const OURS: &str = "llmdb";
+
+/// One workload with one set of parameters, on one or more engines.
+#[derive(Clone, Debug)]
+pub struct Contest<'a> {
+    /// The suite.
+    pub suite: &'a str,
+    /// The workload.
+    pub workload: &'a str,
+    /// The parameters: "value 256, threads 1".
+    pub parameters: String,
+    /// One result an engine.
+    pub results: Vec<&'a SuiteResult>,
+}
+
+impl<'a> Contest<'a> {
+    /// "read_latency: value 256, threads 1".
+    pub fn title(&self) -> String {
+        let durability = self.results.first().map_or("", |result| words::durability(result.durable).0);
+        match self.parameters.as_str() {
+            "" => format!("{} ({durability})", self.workload),
+            parameters => format!("{}: {parameters} ({durability})", self.workload),
+        }
+    }
+
+    /// The names of the figures of all engines, in the order of the first that has them.
+    pub fn figure_names(&self) -> Vec<&'a str> {
+        let mut names: Vec<&str> = Vec::new();
+        for figure in self.results.iter().filter(|result| result.error.is_none()).flat_map(|r| &r.figures) {
+            if !names.contains(&figure.name.as_str()) {
+                names.push(&figure.name);
+            }
+        }
+        names
+    }
+
+    /// Our result, if it stands.
+    pub fn ours(&self) -> Option<&'a SuiteResult> {
+        self.results.iter().copied().find(|result| result.engine.starts_with(OURS) && result.error.is_none())
+    }
+
+    /// How one engine's figure stands to ours: "2.10x llmdb"; `None` for ours and where one is missing.
+    pub fn ratio_to_ours(&self, result: &SuiteResult, figure: &str) -> Option<f64> {
+        let ours = self.ours()?;
+        let (its, our) = (result.figure(figure)?.value, ours.figure(figure)?.value);
+        (result.engine != ours.engine && result.error.is_none() && our > 0.0).then_some(its / our)
+    }
+}
+
+/// The contests of a run, in the order in which they ran.
+pub fn contests(report: &RunReport) -> Vec<Contest<'_>> {
+    let mut contests: Vec<(String, Contest<'_>)> = Vec::new();
+    for result in &report.results {
+        let parameters = parameters(result);
+        let durable = result.durable.name();
+        let key = format!("{}/{}/{parameters}/{durable}", result.suite, result.workload);
+        match contests.iter_mut().find(|(its, _)| *its == key) {
+            Some((_, contest)) => contest.results.push(result),
+            None => contests.push((
+                key,
+                Contest {
+                    suite: &result.suite,
+                    workload: &result.workload,
+                    parameters,
+                    results: vec![result],
+                },
+            )),
+        }
+    }
+    let mut contests: Vec<_> = contests.into_iter().map(|(_, contest)| contest).collect();
+    for contest in &mut contests {
+        contest.results.sort_by_key(|result| (!result.engine.starts_with(OURS), result.engine.clone()));
+    }
+    contests
+}
+
+fn parameters(result: &SuiteResult) -> String {
+    let words: Vec<_> = result.parameters.iter().map(|(name, value)| format!("{name} {value}")).collect();
+    words.join(", ")
+}

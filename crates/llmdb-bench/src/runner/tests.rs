@@ -1,0 +1,123 @@
+use super::*;
+use crate::engine::wrong::{Fault, Wrong};
+
+fn tiny(workloads: &[&str]) -> RunOptions {
+    RunOptions {
+        profile: "tiny".to_owned(),
+        workloads: workloads.iter().map(|&name| name.to_owned()).collect(),
+        sizes: Sizes::tiny(),
+        probe: false,
+        ..RunOptions::quick()
+    }
+}
+
+fn run(options: RunOptions) -> RunReport {
+    Run::new(options).unwrap().execute(&mut |_| {}).unwrap()
+}
+
+#[test]
+fn micro_and_ycsb_stand_on_our_engines() {
+    let report = run(tiny(&["micro", "ycsb"]));
+    for result in report.results.iter().filter(|result| !result.is_not_offered()) {
+        assert_eq!(result.error, None, "{}", result.key());
+        assert!(result.verified.is_ok() && result.verified.count > 0, "{}", result.key());
+        assert!(!result.figures.is_empty() && result.latency.is_some(), "{}", result.key());
+        assert!(result.figures.iter().all(|figure| figure.value.is_finite()), "{}", result.key());
+    }
+    let durable = report
+        .results
+        .iter()
+        .filter(|result| result.workload == "write_throughput" && result.error.is_none());
+    assert!(durable.clone().count() > 0);
+    assert!(durable.into_iter().all(|result| result.verified.flushes.is_some_and(|flushes| flushes > 0)));
+    assert!(!report.has_failures() || report.results.iter().all(|r| r.error.is_none() || r.is_not_offered()));
+}
+
+#[test]
+fn keys_of_results_are_unique() {
+    let report = run(tiny(&["micro", "ycsb"]));
+    let mut keys: Vec<_> = report.results.iter().map(SuiteResult::key).collect();
+    let all = keys.len();
+    keys.sort();
+    keys.dedup();
+    assert_eq!(keys.len(), all);
+}
+
+/// Runs a wrong engine; returns how many results failed and how many there were.
+fn failures_of(fault: Fault, workload: &str) -> (usize, usize) {
+    let run = Run::with_engines(tiny(&[workload]), vec![Box::new(Wrong::new(fault))]).unwrap();
+    let report = run.execute(&mut |_| {}).unwrap();
+    let offered: Vec<_> = report.results.iter().filter(|result| !result.is_not_offered()).collect();
+    let failed = offered.iter().filter(|result| result.error.is_some() && result.figures.is_empty());
+    (failed.count(), offered.len())
+}
+
+#[test]
+fn an_engine_that_drops_keys_fails_every_run() {
+    for workload in ["read_latency", "write_throughput", "ycsb_a", "ycsb_c", "ycsb_d", "ycsb_e", "ycsb_f"] {
+        let (failed, offered) = failures_of(Fault::DropsKeys, workload);
+        assert!(offered > 0 && failed == offered, "{workload}: {failed} of {offered}");
+    }
+}
+
+#[test]
+fn an_engine_that_reads_stale_values_fails_every_run() {
+    for workload in ["read_latency", "write_throughput", "ycsb_a", "ycsb_c", "ycsb_d", "ycsb_e", "ycsb_f"] {
+        let (failed, offered) = failures_of(Fault::StaleReads, workload);
+        assert!(offered > 0 && failed == offered, "{workload}: {failed} of {offered}");
+    }
+}
+
+#[test]
+fn an_engine_that_skips_flushes_fails_every_durable_run() {
+    for workload in ["write_throughput", "ycsb_a", "ycsb_d", "ycsb_f"] {
+        let (failed, offered) = failures_of(Fault::SkipsFlushes, workload);
+        assert!(offered > 0 && failed == offered, "{workload}: {failed} of {offered}");
+    }
+}
+
+#[test]
+fn an_interrupted_run_is_partial_and_leaves_no_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = RunOptions { folder: folder.path().to_owned(), ..tiny(&["micro"]) };
+    let run = Run::new(options).unwrap();
+    let stop = run.stop();
+    let report = run
+        .execute(&mut |progress| {
+            if matches!(progress, Progress::Result(_)) {
+                stop.stop();
+            }
+        })
+        .unwrap();
+    assert!(report.partial && !report.results.is_empty());
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn too_little_disk_or_memory_is_said_before_the_work() {
+    let mut options = tiny(&["read_latency"]);
+    options.sizes.database_bytes = vec![1 << 50];
+    let Err(error) = Run::new(options) else { panic!("no disk is that large") };
+    assert_eq!(error.code(), "LLMDB-M04");
+    let mut options = tiny(&["ycsb_c"]);
+    options.sizes.ycsb_records = 1;
+    let mut plans = workload::chosen(&["ycsb_c".to_owned()]).unwrap().remove(0).plans(&options.sizes);
+    plans[0].memory_bytes = u64::MAX / 2;
+    let work = vec![(workload::chosen(&["ycsb_c".to_owned()]).unwrap().remove(0), plans)];
+    let Err(error) = check_room(&options.folder, &work, 1) else { panic!("no memory is that large") };
+    assert_eq!(error.code(), "LLMDB-M05");
+}
+
+#[test]
+fn the_open_loop_keeps_its_rate() {
+    let mut options = tiny(&["ycsb_c"]);
+    options.engines = vec!["llmdb".to_owned()];
+    options.sizes.ycsb_rate = Some(1_000.0);
+    options.sizes.phase_time = Duration::from_millis(400);
+    let report = run(options);
+    let result = &report.results[0];
+    assert_eq!(result.error, None);
+    let rate = result.figure("throughput").unwrap().value;
+    assert!((500.0..=1_100.0).contains(&rate), "{rate}");
+    assert_eq!(result.parameters["loop"], "open, 1000/s");
+}

@@ -1,0 +1,137 @@
+//! Loading a database with numbered records, and checking all of it.
+//!
+//! Invariants
+//! 1. [`check_all`] reads every record there is, and knows a missing, foreign, torn or stale one.
+
+use super::{Bench, Counted};
+use crate::check::{KeyOrder, Ledger, fill_key, fill_value, identity_of};
+use crate::engine::{Engine, Reader};
+use crate::error::{Error, Result};
+use std::ops::Range;
+
+/// Records of one transaction while loading.
+const LOAD_BATCH: u64 = 10_000;
+/// Bytes of one transaction while loading.
+const LOAD_BATCH_BYTES: u64 = 16 << 20;
+/// Records read in one snapshot while checking.
+const CHECK_BATCH: usize = 10_000;
+
+/// What records look like.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Bytes of a key.
+    pub key_size: usize,
+    /// Bytes of a value.
+    pub value_size: usize,
+    /// Where keys lie.
+    pub order: KeyOrder,
+}
+
+impl Shape {
+    /// Bytes of one record.
+    pub fn record_size(&self) -> u64 {
+        (self.key_size + self.value_size) as u64
+    }
+
+    /// How many records make up so many bytes.
+    pub fn records_in(&self, bytes: u64) -> u64 {
+        (bytes / self.record_size()).max(1)
+    }
+
+    /// Room for one key.
+    pub fn key(&self) -> Vec<u8> {
+        vec![0; self.key_size]
+    }
+
+    /// Room for one value.
+    pub fn value(&self) -> Vec<u8> {
+        vec![0; self.value_size]
+    }
+
+    /// Records of a loading transaction.
+    fn batch(&self) -> u64 {
+        (LOAD_BATCH_BYTES / self.record_size()).clamp(1, LOAD_BATCH)
+    }
+}
+
+/// Puts the records of `numbers` at version 0, in large transactions.
+///
+/// # Errors
+/// The engine's own.
+pub fn load(bench: &Bench<'_>, engine: &dyn Engine, shape: Shape, numbers: Range<u64>) -> Result<()> {
+    let (mut key, mut value) = (shape.key(), shape.value());
+    let mut next = numbers.start;
+    while next < numbers.end {
+        bench.stop.check()?;
+        let end = numbers.end.min(next + shape.batch());
+        engine.write(&mut |txn| {
+            for number in next..end {
+                fill_key(&mut key, number, shape.order);
+                fill_value(&mut value, number, 0);
+                txn.put(&key, &value)?;
+            }
+            Ok(())
+        })?;
+        next = end;
+    }
+    engine.settle()
+}
+
+/// Reads the whole database: each record must be one of `ledger`'s numbers at its newest version.
+///
+/// # Errors
+/// [`Error::WrongAnswer`], or the engine's own.
+pub fn check_all(engine: &dyn Engine, shape: Shape, ledger: &Ledger, expected: u64) -> Result<Counted> {
+    let mut right = shape.key();
+    let found = walk(engine, &mut |key, value| {
+        let Some((number, version)) = identity_of(value) else {
+            return Err(Error::WrongAnswer(format!("a record of {} bytes was never written", value.len())));
+        };
+        fill_key(&mut right, number, shape.order);
+        if key != right || number >= ledger.capacity() as u64 {
+            return Err(Error::WrongAnswer(format!("record {number} lies under another key")));
+        }
+        if version != ledger.newest(number) || value.len() != shape.value_size {
+            let newest = ledger.newest(number);
+            return Err(Error::WrongAnswer(format!(
+                "record {number} is at version {version} instead of {newest}"
+            )));
+        }
+        Ok(())
+    })?;
+    Ok(Counted { expected, found })
+}
+
+/// Gives every record to `each`, in order, and returns how many there are.
+///
+/// # Errors
+/// [`Error::WrongAnswer`] if keys do not rise, the engine's own, or that of `each`.
+pub fn walk(engine: &dyn Engine, each: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>) -> Result<u64> {
+    let (mut from, mut total) = (Vec::new(), 0);
+    from.push(0);
+    loop {
+        let mut count = 0;
+        engine.read(&mut |txn: &mut dyn Reader| {
+            let begin = from.clone();
+            let mut last: Vec<u8> = Vec::new();
+            count = txn.scan(&begin, CHECK_BATCH, &mut |key, value| {
+                if !last.is_empty() && key <= last.as_slice() {
+                    return Err(Error::WrongAnswer("a scan's keys do not rise".to_owned()));
+                }
+                last.clear();
+                last.extend_from_slice(key);
+                each(key, value)
+            })?;
+            if count > 0 {
+                // The next key that can be: the last one and a zero behind it.
+                from = last;
+                from.push(0);
+            }
+            Ok(())
+        })?;
+        total += count as u64;
+        if count < CHECK_BATCH {
+            return Ok(total);
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Workloads: what is measured. One file each, and a registry where suites enter theirs.
+//!
+//! ```text
+//! Workload --plans(sizes)--> Plan: parameters, durability, needs, phases
+//!                              └--make()--> Case: set_up, round(phase) ..., check
+//! ```
+//!
+//! Invariants
+//! 1. A case checks every answer it reads while it is measured, and the whole database afterwards.
+//! 2. A case keeps to its folder, which the runner removes.
+//! 3. A round ends soon after its budget, and at once when the run is interrupted.
+//!
+//! A suite is added by a file with its workloads and a line in [`registry`]; the runner, the reports and the
+//! gate know none by name.
+
+mod bench;
+pub mod child;
+mod concurrency;
+pub mod load;
+mod memory;
+mod read_latency;
+mod recovery;
+mod sizes;
+mod write_throughput;
+mod ycsb;
+
+pub use bench::{Around, Bench, Done, Span, Stop};
+pub use sizes::Sizes;
+
+use crate::error::{Error, Result};
+use crate::measure::Measured;
+use crate::results::{Durability, Figure};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Something to measure.
+pub trait Workload: Send + Sync {
+    /// The suite that it belongs to: "micro", "ycsb", "system" or another.
+    fn suite(&self) -> &'static str;
+
+    /// Its name on the command line and in reports.
+    fn name(&self) -> &'static str;
+
+    /// What it does, in a sentence.
+    fn about(&self) -> &'static str;
+
+    /// The sets of parameters that these sizes ask for.
+    fn plans(&self, sizes: &Sizes) -> Vec<Plan>;
+}
+
+/// A workload with parameters; each engine runs a case of its own.
+pub struct Plan {
+    /// What all phases have in common.
+    pub parameters: BTreeMap<String, String>,
+    /// When a commit counts as done in the measured part.
+    pub durability: Durability,
+    /// Bytes of disk that one engine needs at most.
+    pub disk_bytes: u64,
+    /// Bytes of memory that one engine needs at most.
+    pub memory_bytes: u64,
+    /// What is measured one after the other on the same database.
+    pub phases: Vec<Phase>,
+    /// Makes the case of one engine.
+    pub make: Box<dyn Fn() -> Box<dyn Case>>,
+}
+
+/// One measured part of a case.
+#[derive(Clone, Debug, Default)]
+pub struct Phase {
+    /// Its own parameters.
+    pub parameters: BTreeMap<String, String>,
+    /// Whether it is done once, however long it takes, instead of in rounds within the budget.
+    pub once: bool,
+}
+
+impl Phase {
+    /// A phase in rounds with these parameters.
+    pub fn of<const N: usize>(parameters: [(&str, String); N]) -> Self {
+        Self { parameters: named(parameters), once: false }
+    }
+
+    /// A phase that is done once.
+    pub fn once<const N: usize>(parameters: [(&str, String); N]) -> Self {
+        Self { parameters: named(parameters), once: true }
+    }
+}
+
+/// Parameters by name.
+pub fn named<const N: usize>(parameters: [(&str, String); N]) -> BTreeMap<String, String> {
+    parameters.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// A plan being carried out on one engine.
+pub trait Case: Send {
+    /// Makes the database.
+    ///
+    /// # Errors
+    /// The engine's own.
+    fn set_up(&mut self, bench: &Bench<'_>) -> Result<()>;
+
+    /// Measures one round of a phase, for about `budget`.
+    ///
+    /// # Errors
+    /// The engine's own, or [`Error::WrongAnswer`].
+    fn round(&mut self, bench: &Bench<'_>, phase: usize, budget: Duration) -> Result<Measured>;
+
+    /// The figures of a phase from all its rounds. By default throughput, latencies and samples.
+    fn figures(&self, bench: &Bench<'_>, phase: usize, measured: &Measured) -> Vec<Figure> {
+        let _ = (bench, phase);
+        let mut figures = vec![Figure::higher("throughput", measured.per_second(), "1/s")];
+        figures.extend(measured.latency_figures());
+        figures.extend(measured.sample_figures());
+        figures
+    }
+
+    /// Checks the whole database after all phases: what had to be there, and what was.
+    ///
+    /// # Errors
+    /// The engine's own, or [`Error::WrongAnswer`].
+    fn check(&mut self, bench: &Bench<'_>) -> Result<Counted>;
+}
+
+/// Records that had to be there, and that were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// Had to be there.
+    pub expected: u64,
+    /// Were there.
+    pub found: u64,
+}
+
+/// All workloads, in the order of a report.
+pub fn registry() -> Vec<Box<dyn Workload>> {
+    let mut all: Vec<Box<dyn Workload>> =
+        vec![Box::new(read_latency::ReadLatency), Box::new(write_throughput::WriteThroughput)];
+    all.extend(ycsb::workloads());
+    all.push(Box::new(concurrency::Concurrency));
+    all.push(Box::new(memory::Memory));
+    all.push(Box::new(recovery::Recovery));
+    all
+}
+
+/// The workloads of these names; a suite's name stands for all of its workloads. All if there are none.
+///
+/// # Errors
+/// [`Error::UnknownWorkload`], which lists the known ones.
+pub fn chosen(names: &[String]) -> Result<Vec<Box<dyn Workload>>> {
+    let matches =
+        |workload: &dyn Workload, name: &String| name == workload.name() || name == workload.suite();
+    let all = registry();
+    if let Some(name) = names.iter().find(|name| !all.iter().any(|workload| matches(&**workload, name))) {
+        let known: Vec<&str> = all.iter().map(|workload| workload.name()).collect();
+        return Err(Error::UnknownWorkload { name: name.clone(), known: known.join(", ") });
+    }
+    Ok(all
+        .into_iter()
+        .filter(|workload| names.is_empty() || names.iter().any(|name| matches(&**workload, name)))
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_workload_lists_the_known_ones() {
+        let Err(error) = chosen(&["tpcc".to_owned()]) else { panic!("there is no such workload") };
+        assert_eq!(error.code(), "LLMDB-M01");
+        for name in
+            ["read_latency", "write_throughput", "ycsb_a", "ycsb_f", "memory", "concurrency", "recovery"]
+        {
+            assert!(error.to_string().contains(name), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_suite_s_name_stands_for_its_workloads() {
+        assert_eq!(chosen(&["ycsb".to_owned()]).unwrap().len(), 6);
+        assert_eq!(chosen(&[]).unwrap().len(), registry().len());
+    }
+
+    #[test]
+    fn every_workload_plans_something_in_every_profile() {
+        for sizes in [Sizes::tiny(), Sizes::quick(), Sizes::full()] {
+            for workload in registry() {
+                let plans = workload.plans(&sizes);
+                assert!(
+                    !plans.is_empty() && plans.iter().all(|plan| !plan.phases.is_empty()),
+                    "{}",
+                    workload.name()
+                );
+                assert!(plans.iter().all(|plan| plan.disk_bytes > 0));
+            }
+        }
+    }
+}

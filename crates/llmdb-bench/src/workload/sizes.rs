@@ -1,0 +1,143 @@
+//! How much each workload does: the difference between the profiles.
+
+use std::time::Duration;
+
+/// The sizes of a run. All workloads take theirs from here.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sizes {
+    /// Keys and values of `read_latency`'s databases, in bytes together.
+    pub database_bytes: Vec<u64>,
+    /// Value and key sizes of `read_latency`.
+    pub read_shapes: Vec<(usize, usize)>,
+    /// Threads that read; the last one is all cores.
+    pub read_threads: Vec<usize>,
+    /// Cold reads of a round.
+    pub cold_reads: u64,
+    /// Value sizes of `write_throughput`.
+    pub write_values: Vec<usize>,
+    /// Records of one transaction.
+    pub transaction_sizes: Vec<u64>,
+    /// Committing threads.
+    pub write_threads: Vec<usize>,
+    /// Bytes that are there before writing is measured.
+    pub preload_bytes: u64,
+    /// Bytes that one phase may write at most.
+    pub write_bytes_max: u64,
+    /// YCSB's records.
+    pub ycsb_records: u64,
+    /// YCSB's operations at most; the time budget may end a run before.
+    pub ycsb_operations: u64,
+    /// YCSB's threads.
+    pub ycsb_threads: Vec<usize>,
+    /// Open loop: operations per second of all threads; `None` = closed loop.
+    pub ycsb_rate: Option<f64>,
+    /// Records of `concurrency` and `memory`.
+    pub system_records: u64,
+    /// Threads that read beside a writer.
+    pub concurrent_readers: usize,
+    /// Log sizes, as bytes of keys and values committed before the crash.
+    pub recovery_log_bytes: Vec<u64>,
+    /// Database sizes before the crash.
+    pub recovery_database_bytes: Vec<u64>,
+    /// Most seconds for one phase of one engine.
+    pub phase_time: Duration,
+    /// Rounds in which engines take turns.
+    pub rounds: u32,
+    /// When the whole run should be over; phases get shorter to keep to it.
+    pub run_time: Duration,
+    /// Bytes of the storage probe's file, and the time for each of its parts.
+    pub probe: (u64, Duration),
+}
+
+impl Sizes {
+    /// For tests and a first look: all workloads in seconds.
+    pub fn tiny() -> Self {
+        Self {
+            database_bytes: vec![256 << 10],
+            read_shapes: vec![(256, 16)],
+            read_threads: vec![1, 2],
+            cold_reads: 50,
+            write_values: vec![256],
+            transaction_sizes: vec![1, 100],
+            write_threads: vec![1, 2],
+            preload_bytes: 64 << 10,
+            write_bytes_max: 1 << 20,
+            ycsb_records: 1_000,
+            ycsb_operations: 1_000,
+            ycsb_threads: vec![2],
+            ycsb_rate: None,
+            system_records: 1_000,
+            concurrent_readers: 2,
+            recovery_log_bytes: vec![128 << 10],
+            recovery_database_bytes: vec![256 << 10],
+            phase_time: Duration::from_millis(60),
+            rounds: 2,
+            run_time: Duration::from_secs(60),
+            probe: (1 << 20, Duration::from_millis(20)),
+        }
+    }
+
+    /// The core figures, within three minutes on two cores.
+    pub fn quick() -> Self {
+        Self {
+            database_bytes: vec![64 << 20],
+            read_shapes: vec![(256, 16)],
+            read_threads: threads_to_all_cores(&[1]),
+            cold_reads: 500,
+            write_values: vec![256],
+            transaction_sizes: vec![1, 100, 10_000],
+            write_threads: vec![1, 8],
+            preload_bytes: 16 << 20,
+            write_bytes_max: 256 << 20,
+            ycsb_records: 20_000,
+            ycsb_operations: 200_000,
+            ycsb_threads: threads_to_all_cores(&[]),
+            ycsb_rate: None,
+            system_records: 50_000,
+            concurrent_readers: crate::machine::cores().saturating_sub(1).max(1),
+            recovery_log_bytes: vec![4 << 20],
+            recovery_database_bytes: vec![16 << 20],
+            phase_time: Duration::from_secs(2),
+            rounds: 4,
+            run_time: Duration::from_secs(140),
+            probe: (64 << 20, Duration::from_secs(1)),
+        }
+    }
+
+    /// Everything, in about half an hour without peers.
+    pub fn full() -> Self {
+        Self {
+            database_bytes: vec![1 << 30],
+            read_shapes: vec![(64, 8), (256, 16), (1 << 10, 16), (4 << 10, 64), (64 << 10, 64)],
+            read_threads: threads_to_all_cores(&[1]),
+            cold_reads: 5_000,
+            write_values: vec![256, 1 << 10, 4 << 10, 1 << 20],
+            transaction_sizes: vec![1, 100, 10_000],
+            write_threads: vec![1, 8, 32],
+            preload_bytes: 128 << 20,
+            write_bytes_max: 1 << 30,
+            ycsb_records: 1_000_000,
+            ycsb_operations: 5_000_000,
+            ycsb_threads: threads_to_all_cores(&[1]),
+            ycsb_rate: None,
+            system_records: 500_000,
+            concurrent_readers: crate::machine::cores(),
+            recovery_log_bytes: vec![1 << 20, 8 << 20, 15 << 20],
+            recovery_database_bytes: vec![64 << 20, 1 << 30],
+            phase_time: Duration::from_secs(8),
+            rounds: 5,
+            run_time: Duration::from_secs(27 * 60),
+            probe: (256 << 20, Duration::from_secs(3)),
+        }
+    }
+}
+
+/// Some numbers of threads, and that of all cores if it is not among them.
+fn threads_to_all_cores(threads: &[usize]) -> Vec<usize> {
+    let cores = crate::machine::cores();
+    let mut threads = threads.to_vec();
+    if !threads.contains(&cores) {
+        threads.push(cores);
+    }
+    threads
+}

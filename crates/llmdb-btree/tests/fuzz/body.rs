@@ -1,0 +1,147 @@
+//! The bodies of this crate's fuzz targets; the smoke tests run them too.
+
+use llmdb_btree::{Database, Tree};
+use llmdb_pager::PagerOptions;
+use llmdb_pager::sim::{SimDisk, SimOptions};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+const DB: &str = "/f.llmdb";
+const FILE_MAX: usize = 1 << 20;
+/// A damaged tree may lead to one page over and over: a body looks at no more records than this.
+const RECORDS_MAX: usize = 20_000;
+
+fn options(disk: &SimDisk) -> PagerOptions {
+    PagerOptions::new().storage(Arc::new(disk.clone()))
+}
+
+fn disk() -> SimDisk {
+    SimDisk::with_options(SimOptions { file_capacity: 4 * FILE_MAX, ..SimOptions::default() })
+}
+
+fn read_all(tree: &Tree<'_>) -> Vec<Vec<u8>> {
+    let keys: Vec<Vec<u8>> =
+        tree.iter().take(RECORDS_MAX).map_while(Result::ok).map(|(key, _)| key).collect();
+    let mut cursor = tree.cursor();
+    let mut stands = cursor.last();
+    for _ in 0..RECORDS_MAX {
+        if !stands.is_ok_and(|stands| stands) {
+            break;
+        }
+        let _ = cursor.value();
+        stands = cursor.prev();
+    }
+    for key in keys.iter().take(200) {
+        let _ = tree.get(key);
+        let _ = cursor.seek_le(key);
+        let _ = cursor.seek(&key[1..]);
+    }
+    let _ = tree.height();
+    keys
+}
+
+/// Opens any bytes as a file of trees, reads and checks all of it. Answers whether it opened.
+pub(crate) fn file(bytes: &[u8]) -> bool {
+    let disk = disk();
+    disk.write_file(DB, &bytes[..bytes.len().min(FILE_MAX)]);
+    let Ok(db) = Database::open(options(&disk), DB) else { return false };
+    let reader = db.begin_read();
+    for name in reader.tree_names().unwrap_or_default().iter().take(100) {
+        if let Ok(Some(tree)) = reader.tree(name) {
+            read_all(&tree);
+        }
+    }
+    drop(reader);
+    let _ = db.check(&mut |_, _| {});
+    true
+}
+
+/// As [`file`], then changes every tree of it; what commits can be opened again.
+pub(crate) fn edits(bytes: &[u8]) {
+    let disk = disk();
+    disk.write_file(DB, &bytes[..bytes.len().min(FILE_MAX)]);
+    let Ok(db) = Database::open(options(&disk), DB) else { return };
+    let reader = db.begin_read();
+    let names = reader.tree_names().unwrap_or_default();
+    for (round, name) in names.iter().take(20).enumerate() {
+        let keys = reader.tree(name).ok().flatten().map(|tree| read_all(&tree)).unwrap_or_default();
+        let Ok(mut txn) = db.begin_write() else { return };
+        let Ok(Some(tree)) = txn.open_tree(name) else { continue };
+        for (index, key) in keys.iter().take(300).enumerate() {
+            let changed = match index % 4 {
+                0 => txn.remove(tree, key).map(|_| ()),
+                1 => txn.insert(tree, key, &[7; 400]).map(|_| ()),
+                2 => txn.insert(tree, &[key.as_slice(), b"+"].concat(), &[8; 90]).map(|_| ()),
+                _ => txn.insert(tree, &key[..1], &[9; 3000]).map(|_| ()),
+            };
+            let goes_on = matches!(
+                &changed,
+                Ok(()) | Err(llmdb_btree::Error::KeyTooLong { .. } | llmdb_btree::Error::KeyEmpty)
+            );
+            if !goes_on {
+                break;
+            }
+        }
+        if round % 3 == 2 {
+            let _ = txn.drop_tree(name);
+        }
+        let _ = txn.commit();
+    }
+    drop(reader);
+    drop(db);
+    Database::open(options(&disk), DB).expect("it opened before");
+}
+
+/// Changes as the bytes say, in a tree and in a map: both are the same at every commit.
+pub(crate) fn operations(bytes: &[u8]) {
+    let disk = disk();
+    let mut db = Database::create(options(&disk), DB).expect("an empty disk");
+    let mut committed: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let mut model = committed.clone();
+        let mut txn = db.begin_write().expect("nothing failed");
+        let tree = txn.create_tree("t").expect("a good name");
+        let mut keep = true;
+        while let [op, len, salt, behind @ ..] = rest {
+            rest = behind;
+            if *op >= 250 {
+                keep = *op < 254;
+                break;
+            }
+            let (suffix, behind) = rest.split_at((usize::from(*op) % 5).min(rest.len()));
+            rest = behind;
+            let key = [&vec![b'k'; [1, 2, 40, 600][usize::from(*op) / 5 % 4]], suffix].concat();
+            if op % 3 == 0 {
+                assert_eq!(txn.remove(tree, &key).expect("a good key"), model.remove(&key).is_some());
+            } else {
+                let value = vec![*salt; usize::from(*len) * [1, 1, 4, 40][usize::from(*op) / 20 % 4]];
+                txn.insert(tree, &key, &value).expect("a good key");
+                model.insert(key, value);
+            }
+        }
+        if rest.len() < 3 {
+            rest = &[];
+        }
+        let found: BTreeMap<Vec<u8>, Vec<u8>> = txn
+            .tree(tree)
+            .expect("made above")
+            .iter()
+            .map(|record| record.map(|(key, value)| (key, value.to_vec())).expect("no damage"))
+            .collect();
+        assert!(found == model, "the tree is not the map");
+        if keep {
+            txn.commit().expect("there is room");
+            committed = model;
+        } else {
+            drop(txn);
+        }
+    }
+    drop(db);
+    db = Database::open(options(&disk), DB).expect("just closed");
+    let reader = db.begin_read();
+    let count = reader.tree("t").expect("no damage").map_or(0, |tree| tree.len());
+    assert_eq!(count, committed.len() as u64);
+    drop(reader);
+    assert!(db.check(&mut |_, _| {}).expect("a whole file").is_sound());
+}
