@@ -6,8 +6,9 @@
 //!
 //! The rooms, from the lowest up: `failure`, `shell` (running programs), `tree` (the checkout's files),
 //! `rust_text` (code without comments), `readme` (its two commands), then the tasks `tidy`, `fuzz`, `miri`,
-//! `soak`, and `ci`, which runs them.
+//! `soak`, `bench`, and `ci`, which runs the first ones.
 
+mod bench;
 mod ci;
 mod failure;
 mod fuzz;
@@ -34,6 +35,7 @@ Usage: cargo xtask TASK [--help]
   fuzz   the fuzz targets; --smoke for a quick look on stable Rust
   miri   the tests around unsafe code under Miri
   soak   the simulator's long tests
+  bench  figures (quick, full) and the gate that holds a change against its base (ci)
 ";
 
 fn main() -> ExitCode {
@@ -69,6 +71,7 @@ fn help(task: &str) -> Option<String> {
         "fuzz" => fuzz::HELP.to_owned(),
         "miri" => miri::HELP.to_owned(),
         "soak" => soak::HELP.to_owned(),
+        "bench" => bench::HELP.to_owned(),
         "help" | "--help" | "-h" => HELP.to_owned(),
         _ => return None,
     })
@@ -80,6 +83,7 @@ fn run(task: &str, arguments: &[String]) -> Result<String> {
         ("ci", names) => ci::run(&root, names),
         ("fuzz", arguments) => fuzz::run(&root, arguments),
         ("soak", arguments) => soak::run(&root, arguments),
+        ("bench", arguments) => bench::run(&root, arguments),
         ("tidy", []) => tidy::run(&root),
         ("miri", []) => miri::run(&root).map(|outcome| match outcome {
             miri::Outcome::Passed(note) | miri::Outcome::Missing(note) => note,
@@ -115,7 +119,7 @@ mod tests {
 
     #[test]
     fn an_argument_that_no_task_knows_is_named() {
-        for task in ["tidy", "miri", "fuzz", "soak"] {
+        for task in ["tidy", "miri", "fuzz", "soak", "bench"] {
             let error = run(task, &["--bogus".to_owned()]).unwrap_err().to_string();
             assert!(error.contains("`--bogus`") && error.contains("--help"), "{task}: {error}");
         }

@@ -25,6 +25,9 @@ pub const VALUE_SIZE_MIN: usize = HEADER_SIZE;
 /// The shortest key.
 pub const KEY_SIZE_MIN: usize = 8;
 
+/// Bytes of memory that a [`Ledger`] takes for each record.
+pub const LEDGER_ENTRY_SIZE: u64 = 2 * size_of::<AtomicU64>() as u64;
+
 const HEADER_SIZE: usize = 24;
 
 /// In which order numbers become keys.

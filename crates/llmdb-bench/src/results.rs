@@ -37,9 +37,9 @@ pub struct RunReport {
 }
 
 impl RunReport {
-    /// Whether any result is an error.
+    /// Whether any result is an error; what an engine does not offer is none.
     pub fn has_failures(&self) -> bool {
-        self.results.iter().any(|result| result.error.is_some())
+        self.results.iter().any(|result| result.error.is_some() && !result.is_not_offered())
     }
 }
 

@@ -23,9 +23,9 @@ use crate::error::{Error, Result};
 use crate::machine;
 use crate::measure::Measured;
 use crate::probe::{ProbeSize, probe};
-use crate::results::{NOT_OFFERED, Probe, RunReport, SCHEMA, SuiteResult};
+use crate::results::{Probe, RunReport, SCHEMA, SuiteResult};
 use crate::workload::{self, Bench, Case, Plan, Sizes, Stop, Workload};
-use outcome::{Outcome, result_of};
+use outcome::{Outcome, not_offered, relate, result_of};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -175,12 +175,20 @@ impl Run {
         let mut clock = Clock::new(&self);
         let mut done = 1;
         for (workload, plans) in &self.work {
-            for plan in plans {
+            for (at, plan) in plans.iter().enumerate() {
                 if self.stop.is_stopped() {
                     report.partial = true;
                     return Ok(report);
                 }
-                let step = Step { run: &self, workload: &**workload, plan, probe: report.machine.probe };
+                let step = Step {
+                    run: &self,
+                    workload: &**workload,
+                    plan,
+                    probe: report.machine.probe,
+                    is_first_of_its_durability: plans[..at]
+                        .iter()
+                        .all(|other| other.durability != plan.durability),
+                };
                 tell(Progress::Step { done, what: &step.in_words() });
                 for result in step.carry_out(&folder, &mut clock) {
                     tell(Progress::Result(&result));
@@ -256,6 +264,7 @@ struct Step<'a> {
     workload: &'a dyn Workload,
     plan: &'a Plan,
     probe: Option<Probe>,
+    is_first_of_its_durability: bool,
 }
 
 /// A case on one engine, with what it has measured of the current phase.
@@ -294,10 +303,10 @@ impl Step<'_> {
             self.measure(phase, &mut running, clock);
         }
         let mut results: Vec<_> = running.into_iter().flat_map(|running| self.finish(running)).collect();
-        for kind in lacking {
-            let text =
-                format!("{NOT_OFFERED}: {} has no durability {:?}", kind.name(), self.plan.durability.name());
-            results.push(result_of(self.workload, self.plan, None, kind, Outcome::failed(text)));
+        relate(&mut results);
+        // Once for each durability is enough, whatever the parameters.
+        if self.is_first_of_its_durability {
+            results.extend(lacking.into_iter().map(|kind| not_offered(self.workload, self.plan, kind)));
         }
         results
     }
@@ -377,7 +386,7 @@ impl Step<'_> {
         let phases = self.plan.phases.iter().zip(outcomes);
         phases
             .map(|(phase, outcome)| {
-                result_of(self.workload, self.plan, Some(phase), running.kind, outcome.checked(&checked))
+                result_of(self.workload, self.plan, phase, running.kind, outcome.checked(&checked))
             })
             .collect()
     }

@@ -33,7 +33,10 @@ impl Database {
     /// # Errors
     /// As [`PagerOptions::open`].
     pub fn open(options: PagerOptions, path: impl AsRef<Path>) -> Result<Self, Error> {
-        Ok(Self { pager: options.validate(validate).open(path)? })
+        let pager = options.validate(validate).open(path)?;
+        // With no log every commit writes both metas: copies that differ are a crash between the two.
+        pager.heal_metas()?;
+        Ok(Self { pager })
     }
 
     /// The pages below.

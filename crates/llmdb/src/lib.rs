@@ -46,3 +46,7 @@ pub use llmdb_temporal::{
 #[cfg(feature = "wasm")]
 pub use llmdb_wasm as wasm;
 pub use serde_json::json;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -201,7 +201,10 @@ fn compare(arguments: &Compare) -> Result<bool, Error> {
         None => this_program()?,
     };
     println!("making the databases of both builds");
-    let base = Program::prepare(&arguments.base, &arguments.folder.join("base"), &[], None)?;
+    let base = match Program::prepare(&arguments.base, &arguments.folder.join("base"), &[], None) {
+        Err(error @ Error::Protocol { .. }) => return nothing_compared(arguments, &error),
+        other => other?,
+    };
     let new = Program::prepare(&new, &arguments.folder.join("new"), &[], None)?;
     println!("counting {} operations of each build", OPERATIONS.len());
     let (base_counts, new_counts) = (base.counts(with_instructions)?, new.counts(with_instructions)?);
@@ -220,6 +223,16 @@ fn compare(arguments: &Compare) -> Result<bool, Error> {
     );
     tell(arguments, &comparison)?;
     Ok(comparison.passes())
+}
+
+/// A base of another protocol is no regression.
+fn nothing_compared(arguments: &Compare, error: &Error) -> Result<bool, Error> {
+    let text = comment::nothing_compared(&error.to_string());
+    println!("\n{text}");
+    if let Some(path) = &arguments.comment {
+        write(path, &text)?;
+    }
+    Ok(true)
 }
 
 fn tell(arguments: &Compare, comparison: &Comparison) -> Result<(), Error> {

@@ -1,5 +1,6 @@
 //! `llmdb-bench run`.
 
+use super::report::Shown;
 use super::{folder_or_default, io};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -63,6 +64,8 @@ pub(crate) struct RunArguments {
     /// Seconds that one phase of one engine may take.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: Option<u64>,
+    #[command(flatten)]
+    shown: Shown,
 }
 
 /// A number of operations per second.
@@ -77,6 +80,7 @@ fn rate(text: &str) -> std::result::Result<f64, String> {
 
 pub(super) fn run(arguments: RunArguments) -> Result<ExitCode> {
     let json = arguments.json.clone();
+    let shown = arguments.shown.clone();
     let run = Run::new(options(arguments)?)?;
     let stop = run.stop();
     ctrlc::set_handler(move || stop.stop())
@@ -110,12 +114,13 @@ pub(super) fn run(arguments: RunArguments) -> Result<ExitCode> {
     if let Some(path) = &json {
         write(path, &report)?;
     }
-    print(&report, json.is_some());
+    if !shown.show(&report)? {
+        print(&report, json.is_some());
+    }
     if report.partial {
         return Err(Error::Interrupted);
     }
-    let fails = report.results.iter().any(|result| result.error.is_some() && !result.is_not_offered());
-    Ok(if fails { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if report.has_failures() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn options(arguments: RunArguments) -> Result<RunOptions> {
@@ -132,6 +137,7 @@ fn options(arguments: RunArguments) -> Result<RunOptions> {
     let sizes = &mut options.sizes;
     if !arguments.database_gb.is_empty() {
         sizes.database_bytes = arguments.database_gb.iter().map(|gigabytes| gigabytes << 30).collect();
+        sizes.database_records_max = u64::MAX;
         // Loading so much takes as long as it takes.
         sizes.run_time += Duration::from_secs(120) * arguments.database_gb.iter().sum::<u64>() as u32;
     }

@@ -58,6 +58,16 @@ pub enum Error {
         /// What does not fit.
         what: String,
     },
+    /// The other build answers other questions.
+    #[error("{program} speaks protocol {theirs} of the gate, this one {ours}: nothing can be compared")]
+    Protocol {
+        /// The other program.
+        program: PathBuf,
+        /// What it speaks.
+        theirs: u32,
+        /// What this one speaks.
+        ours: u32,
+    },
     /// A file could not be read or written.
     #[error("{doing} {path}: {source}")]
     Io {
@@ -87,6 +97,7 @@ impl Error {
             Self::Program { .. } => "LLMDB-G05",
             Self::Malformed { .. } => "LLMDB-G06",
             Self::Io { .. } => "LLMDB-G07",
+            Self::Protocol { .. } => "LLMDB-G08",
             Self::Store(error) => error.code(),
             Self::Temporal(error) => error.code(),
         }

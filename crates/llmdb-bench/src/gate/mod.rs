@@ -5,10 +5,10 @@
 //! 5 %. Wall clock does, so [`clock`] fails a change only where the confidence interval of the ratio lies wholly
 //! beyond 5 %.
 //!
-//! In reading order: [`error`]; [`counts`] what is compared; [`plant`] slows an operation on purpose; [`operations`] the fixed set; [`image`] the databases that it works
-//! on; [`measure`] runs it; [`valgrind`] counts instructions; [`program`] asks the other build's program;
-//! [`accept`] the regressions that a commit message allows; [`compare`]; [`clock`]; [`comment`] tells people;
-//! [`self_test`] puts the gate itself on trial.
+//! In reading order: [`error`]; [`counts`] what is compared; [`plant`] slows an operation on purpose;
+//! [`operations`] the fixed set; [`image`] the databases that it works on; [`measure`] runs it; [`valgrind`] counts
+//! instructions; [`program`] asks the other build's program; [`accept`] the regressions that a commit message
+//! allows; [`compare`]; [`clock`]; [`comment`] tells people; [`self_test`] puts the gate itself on trial.
 //!
 //! Not here: building the two programs (`cargo xtask bench ci`).
 

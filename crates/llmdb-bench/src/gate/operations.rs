@@ -24,6 +24,9 @@ use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;
 
+/// A round of reading.
+pub type Read = fn(&Tree<'_>, u64) -> Result<(), Error>;
+
 /// An operation of the fixed set.
 pub struct Operation {
     /// Its name in every report.
@@ -41,7 +44,7 @@ pub struct Operation {
     /// Does it, round by round.
     pub run: fn(&mut Bench<'_>) -> Result<(), Error>,
     /// Does one round as the first thing after an open, where the pages of that can be counted.
-    pub cold: Option<fn(&Tree<'_>, u64) -> Result<(), Error>>,
+    pub cold: Option<Read>,
 }
 
 /// The fixed set, in the order of reports.
@@ -191,7 +194,7 @@ fn wrong(operation: &'static str, round: u64, what: impl Into<String>) -> Error 
     Error::WrongAnswer { operation, round, what: what.into() }
 }
 
-fn reads(bench: &mut Bench<'_>, read: fn(&Tree<'_>, u64) -> Result<(), Error>) -> Result<(), Error> {
+fn reads(bench: &mut Bench<'_>, read: Read) -> Result<(), Error> {
     let path = bench.image().copy_plain(bench.work())?;
     let store = options(bench).open(path)?;
     let reader = store.begin_read()?;

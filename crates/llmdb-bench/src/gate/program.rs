@@ -27,7 +27,7 @@ impl Program {
     /// The program at `path`; it makes its databases in `image`. Without `operations` it does all.
     ///
     /// # Errors
-    /// [`Error::Program`]; [`Error::Malformed`] where it speaks another protocol.
+    /// [`Error::Program`]; [`Error::Protocol`] where it answers other questions.
     pub fn prepare(
         path: &Path,
         image: &Path,
@@ -38,8 +38,7 @@ impl Program {
             Self { path: path.to_owned(), image: image.to_owned(), operations: operations.to_vec(), plant };
         let protocol: u32 = program.ask(&["protocol"], &[])?;
         if protocol != PROTOCOL {
-            let what = format!("it speaks protocol {protocol}, this one {PROTOCOL}: nothing can be compared");
-            return Err(Error::Malformed { origin: path.display().to_string(), what });
+            return Err(Error::Protocol { program: path.to_owned(), theirs: protocol, ours: PROTOCOL });
         }
         output(program.command().args(["prepare", "--image"]).arg(image))?;
         Ok(program)

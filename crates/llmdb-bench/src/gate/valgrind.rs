@@ -54,10 +54,10 @@ pub fn instructions(
 
 /// The sum in callgrind's file.
 fn total(text: &str) -> Option<u64> {
-    let sums = text.lines().filter_map(|line| {
+    let mut sums = text.lines().filter_map(|line| {
         line.strip_prefix("totals:").or_else(|| line.strip_prefix("summary:"))?.trim().parse().ok()
     });
-    sums.last()
+    sums.next_back()
 }
 
 #[cfg(test)]

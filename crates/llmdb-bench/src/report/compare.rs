@@ -101,8 +101,8 @@ fn change(key: &str, before: &Figure, now: &Figure) -> Option<Change> {
         Better::Higher => now.value / before.value,
         Better::Lower => before.value / now.value,
     };
-    let notable = improvement > 1.0 + NOTABLE || improvement < 1.0 / (1.0 + NOTABLE);
-    notable.then(|| Change {
+    let usual = 1.0 / (1.0 + NOTABLE)..=1.0 + NOTABLE;
+    (!usual.contains(&improvement)).then(|| Change {
         key: key.to_owned(),
         figure: now.name.clone(),
         unit: now.unit.clone(),

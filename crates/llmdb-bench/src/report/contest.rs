@@ -1,7 +1,7 @@
 //! Engines side by side: results of one workload with the same parameters and the same durability.
 //!
 //! Invariants
-//! 1. Every result of a run is in exactly one contest.
+//! 1. Every result of a run is in exactly one contest, those that engines do not offer aside.
 //! 2. LLMDB's own engines stand first, then the others by name.
 
 use super::words;
@@ -9,6 +9,11 @@ use crate::results::{RunReport, SuiteResult};
 
 /// How the names of our own engines begin.
 pub const OURS: &str = "llmdb";
+
+/// Figures of a contest that are shown first.
+const MAIN_FIGURES: usize = 3;
+/// Figures that matter more than others, by a part of their name, the most important first.
+const MAIN_WORDS: [&str; 8] = ["throughput", "gets", "rows", "user_data", "commits", "p99", "p50", "_ms"];
 
 /// One workload with one set of parameters, on one or more engines.
 #[derive(Clone, Debug)]
@@ -44,6 +49,21 @@ impl<'a> Contest<'a> {
         names
     }
 
+    /// The figures that say most, and those that have a target.
+    pub fn main_figure_names(&self) -> Vec<&'a str> {
+        let weight =
+            |name: &&str| MAIN_WORDS.iter().position(|word| name.contains(word)).unwrap_or(MAIN_WORDS.len());
+        let names = self.figure_names();
+        let mut ordered = names.clone();
+        ordered.sort_by_key(weight);
+        ordered.truncate(MAIN_FIGURES);
+        let has_target = |name: &str| {
+            let mut figures = self.results.iter().filter_map(|result| result.figure(name));
+            figures.any(|figure| figure.target.is_some())
+        };
+        names.into_iter().filter(|name| ordered.contains(name) || has_target(name)).collect()
+    }
+
     /// Our result, if it stands.
     pub fn ours(&self) -> Option<&'a SuiteResult> {
         self.results.iter().copied().find(|result| result.engine.starts_with(OURS) && result.error.is_none())
@@ -57,10 +77,19 @@ impl<'a> Contest<'a> {
     }
 }
 
+/// What engines do not offer, each said once.
+pub fn not_offered(report: &RunReport) -> Vec<&str> {
+    let mut texts: Vec<&str> = Vec::new();
+    for result in report.results.iter().filter(|result| result.is_not_offered()) {
+        texts.extend(result.error.as_deref().filter(|text| !texts.contains(text)));
+    }
+    texts
+}
+
 /// The contests of a run, in the order in which they ran.
 pub fn contests(report: &RunReport) -> Vec<Contest<'_>> {
     let mut contests: Vec<(String, Contest<'_>)> = Vec::new();
-    for result in &report.results {
+    for result in report.results.iter().filter(|result| !result.is_not_offered()) {
         let parameters = parameters(result);
         let durable = result.durable.name();
         let key = format!("{}/{}/{parameters}/{durable}", result.suite, result.workload);

@@ -7,16 +7,12 @@
 //! Not here: the page's form (`page.html`).
 
 use super::compare::Earlier;
-use super::contest::{Contest, OURS, contests};
+use super::contest::{Contest, OURS, contests, not_offered};
 use super::targets::{self, Outcome};
 use super::{latency, plot, words};
 use crate::results::{Durability, Figure, RunReport, SuiteResult};
 use minijinja::{AutoEscape, Environment, Value, context};
 
-/// Figures that are shown as bars for each workload; the others stand in its table.
-const MAIN_FIGURES: usize = 3;
-/// Figures that are worth a bar more than others, by a part of their name, the most important first.
-const MAIN_WORDS: [&str; 8] = ["throughput", "gets", "rows", "user_data", "commits", "p99", "p50", "_ms"];
 /// Changes that are listed at most.
 const CHANGES_MAX: usize = 100;
 
@@ -46,6 +42,7 @@ pub fn render(report: &RunReport, earlier: Option<&Earlier>) -> Result<String, m
         targets => target_values(report),
         contests => contests,
         settings => settings(report),
+        not_offered => not_offered(report).into_iter().map(str::to_owned).collect::<Vec<_>>(),
         earlier => earlier.map(earlier_value),
     })
 }
@@ -91,24 +88,13 @@ fn contest_value(contest: &Contest<'_>, first_of_suite: bool) -> Value {
         durable_word,
         durable_sentence,
         durable_class,
-        main => main_names(contest).into_iter().map(|name| bars(contest, name)).collect::<Vec<_>>(),
+        main => contest.main_figure_names().into_iter().map(|name| bars(contest, name)).collect::<Vec<_>>(),
         errors => errors(contest),
         operation,
         latency_svg => plot::latency(&histograms),
         throughput_svg => plot::throughput(&lines),
         rest => all_figures(contest),
     }
-}
-
-/// The figures that are drawn as bars.
-fn main_names<'a>(contest: &Contest<'a>) -> Vec<&'a str> {
-    let names = contest.figure_names();
-    let weight =
-        |name: &&str| MAIN_WORDS.iter().position(|word| name.contains(word)).unwrap_or(MAIN_WORDS.len());
-    let mut ordered = names.clone();
-    ordered.sort_by_key(weight);
-    ordered.truncate(MAIN_FIGURES);
-    names.into_iter().filter(|name| ordered.contains(name)).collect()
 }
 
 fn bars(contest: &Contest<'_>, name: &str) -> Value {
@@ -145,13 +131,7 @@ fn ratios(contest: &Contest<'_>, result: &SuiteResult, figure: &Figure) -> Strin
 
 fn errors(contest: &Contest<'_>) -> Vec<Value> {
     let failed = contest.results.iter().filter_map(|result| Some((result, result.error.as_deref()?)));
-    failed
-        .map(|(result, text)| {
-            let skipped = result.is_not_offered();
-            let text = if skipped { text.to_owned() } else { format!("FAILED, no figure stands: {text}") };
-            context! { engine => &result.engine, skipped, text }
-        })
-        .collect()
+    failed.map(|(result, text)| context! { engine => &result.engine, text }).collect()
 }
 
 fn all_figures(contest: &Contest<'_>) -> Vec<Value> {

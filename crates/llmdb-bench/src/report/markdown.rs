@@ -1,7 +1,7 @@
 //! A run as a Markdown summary.
 
 use super::compare::Earlier;
-use super::contest::{Contest, contests};
+use super::contest::{Contest, contests, not_offered};
 use super::targets::{self, Outcome};
 use super::words;
 use crate::results::RunReport;
@@ -25,6 +25,9 @@ pub fn render(report: &RunReport, earlier: Option<&Earlier>) -> String {
         contest_table(&mut text, &contest);
     }
     settings(&mut text, report);
+    for skipped in not_offered(report) {
+        let _ = writeln!(text, "- {skipped}");
+    }
     compared(&mut text, earlier);
     text
 }
@@ -70,8 +73,7 @@ fn contest_table(text: &mut String, contest: &Contest<'_>) {
     }
     for result in &contest.results {
         if let Some(error) = &result.error {
-            let word = if result.is_not_offered() { "" } else { "**FAILED**: " };
-            let _ = writeln!(text, "\n{}: {word}{error}", result.engine);
+            let _ = writeln!(text, "\n{}: **FAILED**: {error}", result.engine);
         }
     }
 }

@@ -56,11 +56,14 @@ fn draw_latency(svg: &mut String, lines: &[Line<'_>], low: f64, high: f64) -> Re
     let last = (PERCENTILES.len() - 1) as f64;
     let mut chart = ChartBuilder::on(&area)
         .margin(8)
+        .margin_right(30)
         .x_label_area_size(38)
         .y_label_area_size(76)
         .build_cartesian_2d(0.0..last, (low..high).log_scale())?;
     chart
         .configure_mesh()
+        .max_light_lines(0)
+        .y_labels(6)
         .x_labels(PERCENTILES.len())
         .x_label_formatter(&|at| {
             let percentile = PERCENTILES.get(at.round() as usize).copied().unwrap_or(0.0);
@@ -100,11 +103,14 @@ fn draw_throughput(svg: &mut String, lines: &[Line<'_>], seconds: f64, most: f64
     area.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&area)
         .margin(8)
+        .margin_right(30)
         .x_label_area_size(38)
         .y_label_area_size(76)
         .build_cartesian_2d(0.0..seconds, 0.0..most)?;
     chart
         .configure_mesh()
+        .max_light_lines(0)
+        .y_labels(6)
         .x_label_formatter(&|at| words::plain(*at))
         .y_label_formatter(&|rate| words::amount(*rate, "1/s"))
         .x_desc("seconds")

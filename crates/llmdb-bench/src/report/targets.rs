@@ -47,6 +47,8 @@ struct Promise {
     text: &'static str,
     workload: &'static str,
     figure: &'static str,
+    /// What one thread must reach at least with durable commits, where no figure's own target says it.
+    at_least: Option<f64>,
     otherwise: &'static str,
 }
 
@@ -59,31 +61,42 @@ const PROMISES: &[Promise] = &[
         text: "point read p99 under 60 us, 256 B values",
         workload: "read",
         figure: "get_p99",
+        at_least: None,
         otherwise: NOT_RUN,
     },
     Promise {
         text: "250 MB/s of user data from one writer",
         workload: "write",
         figure: "user_data",
+        at_least: Some(250.0),
         otherwise: NOT_RUN,
     },
     Promise {
         text: "at most 5 MB of memory at startup",
         workload: "memory",
-        figure: "startup",
+        figure: "",
+        at_least: None,
         otherwise: NOT_RUN,
     },
-    Promise { text: "ready within 1 s after a crash", workload: "recovery", figure: "", otherwise: NOT_RUN },
+    Promise {
+        text: "ready within 1 s after a crash",
+        workload: "recovery",
+        figure: "",
+        at_least: None,
+        otherwise: NOT_RUN,
+    },
     Promise {
         text: "8 million pages a second from WebAssembly",
         workload: "wasm",
         figure: "pages",
+        at_least: None,
         otherwise: "there is no suite for WebAssembly yet",
     },
     Promise {
         text: "databases of 128 TB",
         workload: "128",
         figure: "",
+        at_least: None,
         otherwise: "no storage of that size; page numbers of 48 bits allow it",
     },
 ];
@@ -95,7 +108,9 @@ pub fn rows(report: &RunReport) -> Vec<TargetRow> {
         rows.extend(row(result, figure));
     }
     for promise in PROMISES {
-        if !with_targets(report).any(|(result, figure)| covers(promise, result, figure)) {
+        if let Some(row) = promise.at_least.and_then(|bound| best_row(report, promise, bound)) {
+            rows.push(row);
+        } else if !with_targets(report).any(|(result, figure)| covers(promise, result, figure)) {
             rows.push(TargetRow {
                 promise: promise.text.to_owned(),
                 place: String::new(),
@@ -105,6 +120,26 @@ pub fn rows(report: &RunReport) -> Vec<TargetRow> {
         }
     }
     rows
+}
+
+/// The row of a promise that the best of our durable results with one thread keeps or breaks.
+fn best_row(report: &RunReport, promise: &Promise, bound: f64) -> Option<TargetRow> {
+    let one_thread =
+        |result: &&SuiteResult| result.parameters.get("threads").is_none_or(|count| count == "1");
+    let (result, figure) = report
+        .results
+        .iter()
+        .filter(|result| result.engine.starts_with(OURS) && result.error.is_none())
+        .filter(|result| result.durable.is_durable() && result.workload.contains(promise.workload))
+        .filter(one_thread)
+        .filter_map(|result| Some((result, result.figure(promise.figure)?)))
+        .max_by(|a, b| a.1.value.total_cmp(&b.1.value))?;
+    Some(TargetRow {
+        promise: promise.text.to_owned(),
+        place: place(result),
+        measured: words::amount(figure.value, &figure.unit),
+        outcome: if figure.value >= bound { Outcome::Met } else { Outcome::Missed },
+    })
 }
 
 fn with_targets(report: &RunReport) -> impl Iterator<Item = (&SuiteResult, &Figure)> {
@@ -122,12 +157,16 @@ fn covers(promise: &Promise, result: &SuiteResult, figure: &Figure) -> bool {
 fn row(result: &SuiteResult, figure: &Figure) -> Option<TargetRow> {
     let target = figure.target.as_ref()?;
     let outcome = if figure.is_met()? { Outcome::Met } else { Outcome::Missed };
-    let parameters: Vec<_> =
-        result.parameters.iter().map(|(name, value)| format!("{name} {value}")).collect();
     Some(TargetRow {
         promise: format!("{} {}", figure.name, target.text),
-        place: format!("{} on {}: {}", result.workload, result.engine, parameters.join(", ")),
+        place: place(result),
         measured: words::amount(figure.value, &figure.unit),
         outcome,
     })
+}
+
+fn place(result: &SuiteResult) -> String {
+    let parameters: Vec<_> =
+        result.parameters.iter().map(|(name, value)| format!("{name} {value}")).collect();
+    format!("{} on {}: {}", result.workload, result.engine, parameters.join(", "))
 }

@@ -2,7 +2,7 @@
 //!
 //! Not here: colours and progress; what stands here can be piped.
 
-use super::contest::{Contest, contests};
+use super::contest::{Contest, contests, not_offered};
 use super::targets::{self, Outcome};
 use super::{latency, words};
 use crate::results::{Better, RunReport, SuiteResult};
@@ -40,8 +40,11 @@ fn head(report: &RunReport) -> String {
 }
 
 fn figures(text: &mut String, contest: &Contest<'_>) {
+    if contest.figure_names().is_empty() {
+        return;
+    }
     let _ = writeln!(text, "\n{} / {}", contest.suite, contest.title());
-    for name in contest.figure_names() {
+    for name in contest.main_figure_names() {
         let values: Vec<_> = contest
             .results
             .iter()
@@ -134,9 +137,8 @@ pub fn graph(points: &[(f64, f64)]) -> String {
     text
 }
 
-/// The mean of the points that fall into each column.
+/// The mean of the points that fall into each column, or the point that it is a part of.
 fn columns(points: &[(f64, f64)], width: usize) -> Vec<f64> {
-    let width = width.min(points.len()).max(1);
     (0..width)
         .map(|column| {
             let from = column * points.len() / width;
@@ -159,14 +161,23 @@ fn target_table(text: &mut String, report: &RunReport) {
 }
 
 fn failures(text: &mut String, report: &RunReport) {
-    let failed = report.results.iter().filter_map(|result| Some((result, result.error.as_ref()?)));
-    let (skipped, failed): (Vec<_>, Vec<_>) = failed.partition(|(result, _)| result.is_not_offered());
-    for (title, list) in [("not offered", skipped), ("FAILED: no figure of these stands", failed)] {
-        if !list.is_empty() {
-            let _ = writeln!(text, "\n{title}");
-        }
-        for (result, error) in list {
-            let _ = writeln!(text, "  {}: {error}", result.key());
-        }
+    let skipped = not_offered(report);
+    if !skipped.is_empty() {
+        text.push('\n');
+    }
+    for skipped in skipped {
+        let _ = writeln!(text, "{skipped}");
+    }
+    let failed: Vec<_> = report
+        .results
+        .iter()
+        .filter(|result| !result.is_not_offered())
+        .filter_map(|result| Some((result, result.error.as_ref()?)))
+        .collect();
+    if !failed.is_empty() {
+        text.push_str("\nFAILED: no figure of these stands\n");
+    }
+    for (result, error) in failed {
+        let _ = writeln!(text, "  {}: {error}", result.key());
     }
 }

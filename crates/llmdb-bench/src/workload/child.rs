@@ -159,7 +159,7 @@ impl Running {
     ///
     /// # Errors
     /// [`Error::Child`] if it ended otherwise.
-    pub fn next(&mut self) -> Result<Option<Line>> {
+    pub fn next_line(&mut self) -> Result<Option<Line>> {
         let mut line = String::new();
         let read =
             self.lines.read_line(&mut line).map_err(|error| Error::io("reading a child's output", error))?;

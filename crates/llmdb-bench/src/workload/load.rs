@@ -5,7 +5,7 @@
 
 use super::{Bench, Counted};
 use crate::check::{KeyOrder, Ledger, fill_key, fill_value, identity_of};
-use crate::engine::{Engine, Reader};
+use crate::engine::{Engine, Reader, ScanBody};
 use crate::error::{Error, Result};
 use std::ops::Range;
 
@@ -106,7 +106,7 @@ pub fn check_all(engine: &dyn Engine, shape: Shape, ledger: &Ledger, expected: u
 ///
 /// # Errors
 /// [`Error::WrongAnswer`] if keys do not rise, the engine's own, or that of `each`.
-pub fn walk(engine: &dyn Engine, each: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>) -> Result<u64> {
+pub fn walk(engine: &dyn Engine, each: ScanBody<'_>) -> Result<u64> {
     let (mut from, mut total) = (Vec::new(), 0);
     from.push(0);
     loop {

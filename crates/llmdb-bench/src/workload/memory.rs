@@ -80,7 +80,7 @@ impl Case for MemoryCase {
         let mut child = Running::start(bench, &arguments)?;
         let started = child.started;
         let (mut samples, mut recorder) = (Vec::new(), Recorder::new(started));
-        while let Some(line) = child.next()? {
+        while let Some(line) = child.next_line()? {
             bench.stop.check()?;
             if let Line::Memory(sample) = line {
                 let before = samples.last().map_or(0, |before: &Sample| before.gets);

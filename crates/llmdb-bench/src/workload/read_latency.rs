@@ -7,7 +7,7 @@
 use super::bench::{Done, Span};
 use super::load::{self, Shape, check_all};
 use super::{Bench, Case, Counted, Phase, Plan, Sizes, Workload, named};
-use crate::check::{KeyOrder, Ledger, fill_key, identity_of, version_of};
+use crate::check::{KeyOrder, LEDGER_ENTRY_SIZE, Ledger, fill_key, identity_of, version_of};
 use crate::disk;
 use crate::engine::{Engine, Reader};
 use crate::error::{Error, Result};
@@ -98,17 +98,19 @@ fn plan(sizes: &Sizes, bytes: u64, shape: Shape) -> Plan {
         .map(|(read, threads)| Phase::of([("read", read.in_words()), ("threads", threads.to_string())]))
         .collect();
     let cold_reads = sizes.cold_reads;
+    let records = shape.records_in(bytes).min(sizes.database_records_max);
+    let bytes = records * shape.record_size();
     Plan {
         parameters: named([
             ("key", shape.key_size.to_string()),
             ("value", shape.value_size.to_string()),
-            ("database_mb", (bytes >> 20).to_string()),
+            ("records", records.to_string()),
         ]),
         durability: Durability::ReadOnly,
         disk_bytes: bytes * DISK_FACTOR,
-        memory_bytes: 256 << 20,
+        memory_bytes: (256 << 20) + records * LEDGER_ENTRY_SIZE,
         phases,
-        make: Box::new(move || Box::new(ReadCase::new(reads.clone(), shape, bytes, cold_reads))),
+        make: Box::new(move || Box::new(ReadCase::new(reads.clone(), shape, records, cold_reads))),
     }
 }
 
@@ -125,8 +127,8 @@ struct ReadCase {
 }
 
 impl ReadCase {
-    fn new(reads: Vec<(Read, usize)>, shape: Shape, bytes: u64, cold_reads: u64) -> Self {
-        let records = shape.records_in(bytes);
+    fn new(reads: Vec<(Read, usize)>, shape: Shape, records: u64, cold_reads: u64) -> Self {
+        let bytes = records * shape.record_size();
         let ledger = Ledger::new(records as usize);
         Self { reads, shape, bytes, records, cold_reads, ledger, engine: None, rounds: 0 }
     }

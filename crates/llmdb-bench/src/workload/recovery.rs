@@ -16,16 +16,20 @@ use crate::engine::{Engine, OpenOptions};
 use crate::error::{Error, Result};
 use crate::measure::{Measured, Recorder};
 use crate::results::{Durability, Figure};
-use llmdb_pager::sim::SimDisk;
+use llmdb_pager::sim::{SimDisk, SimOptions};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The simulated disk keeps everything in memory: no larger databases there.
-const SIMULATED_BYTES_MAX: u64 = 64 << 20;
+const SIMULATED_BYTES_MAX: u64 = 96 << 20;
+/// A simulated file's room for each byte of the records: for what copy on write leaves behind.
+const SIMULATED_ROOM: u64 = 4;
+/// A simulated file's room for anything else, such as a log that is preallocated.
+const SIMULATED_ROOM_MIN: u64 = 128 << 20;
 /// Crashes of one plan at most: more in the budget only repeat.
-const CRASHES_MAX: u64 = 200;
+const CRASHES_MAX: u64 = 50;
 const FIRST_READ_TARGET_MS: f64 = 1_000.0;
 
 /// The workload.
@@ -79,10 +83,10 @@ fn plan(database: u64, log: u64, crash: Crash) -> Plan {
             ("log_kb", (log >> 10).to_string()),
         ]),
         durability: Durability::Sync,
-        disk_bytes: (database + log * CRASHES_MAX.min(20)) * 4 + (256 << 20),
+        disk_bytes: (database + log * CRASHES_MAX) * 4 + (256 << 20),
         memory_bytes: match crash {
             Crash::Kill => 256 << 20,
-            Crash::PowerCut => 512 << 20,
+            Crash::PowerCut => 1 << 30,
         },
         phases: vec![Phase::default()],
         make: Box::new(move || {
@@ -126,7 +130,7 @@ impl RecoveryCase {
         let mut child = Running::start(bench, &self.arguments(bench, Task::Write, self.acknowledged))?;
         while self.acknowledged < until {
             bench.stop.check()?;
-            match child.next()? {
+            match child.next_line()? {
                 Some(Line::Acknowledged(number)) => self.acknowledged = number,
                 _ => return Err(Error::Child("ended before it was killed".to_owned())),
             }
@@ -138,7 +142,13 @@ impl RecoveryCase {
 
     /// Cuts the power of a simulated disk and writes what it may hold into files.
     fn cut_power(&mut self, bench: &Bench<'_>) -> Result<()> {
-        let disk = SimDisk::new(bench.seed ^ self.rounds);
+        let records = self.preload * SHAPE.record_size() + self.log;
+        let options = SimOptions {
+            seed: bench.seed ^ self.rounds,
+            file_capacity: (records * SIMULATED_ROOM + SIMULATED_ROOM_MIN) as usize,
+            ..SimOptions::default()
+        };
+        let disk = SimDisk::with_options(options);
         let Some(kind) = bench.kind.on_storage(Arc::new(disk.clone())) else {
             let what = "running on the simulated disk".to_owned();
             return Err(Error::NotOffered { engine: bench.kind.name().to_owned(), what });
@@ -176,7 +186,7 @@ impl RecoveryCase {
         let mut recorder = Recorder::new(started);
         let (mut read, mut figures) = (None, Vec::new());
         let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
-        while let Some(line) = child.next()? {
+        while let Some(line) = child.next_line()? {
             let now = Instant::now();
             match line {
                 Line::FirstRead { replayed_commits, replayed_bytes } => {

@@ -7,6 +7,8 @@ use std::time::Duration;
 pub struct Sizes {
     /// Keys and values of `read_latency`'s databases, in bytes together.
     pub database_bytes: Vec<u64>,
+    /// Records of such a database at most, so that small values do not take hours to load.
+    pub database_records_max: u64,
     /// Value and key sizes of `read_latency`.
     pub read_shapes: Vec<(usize, usize)>,
     /// Threads that read; the last one is all cores.
@@ -54,6 +56,7 @@ impl Sizes {
     pub fn tiny() -> Self {
         Self {
             database_bytes: vec![256 << 10],
+            database_records_max: 4_000_000,
             read_shapes: vec![(256, 16)],
             read_threads: vec![1, 2],
             cold_reads: 50,
@@ -81,6 +84,7 @@ impl Sizes {
     pub fn quick() -> Self {
         Self {
             database_bytes: vec![64 << 20],
+            database_records_max: 4_000_000,
             read_shapes: vec![(256, 16)],
             read_threads: threads_to_all_cores(&[1]),
             cold_reads: 500,
@@ -108,6 +112,7 @@ impl Sizes {
     pub fn full() -> Self {
         Self {
             database_bytes: vec![1 << 30],
+            database_records_max: 4_000_000,
             read_shapes: vec![(64, 8), (256, 16), (1 << 10, 16), (4 << 10, 64), (64 << 10, 64)],
             read_threads: threads_to_all_cores(&[1]),
             cold_reads: 5_000,

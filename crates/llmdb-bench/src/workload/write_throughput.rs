@@ -205,7 +205,8 @@ impl Case for WriteCase {
             figures.push(self.commit_latency(bench, figure));
         }
         figures.extend(measured.sample_figures());
-        if let Some(flushes) = measured.flushes {
+        // The device's count is everybody's: good for a check, not for a figure.
+        if let Some(flushes) = measured.flushes.filter(|_| measured.bytes_written.is_some()) {
             let each = flushes as f64 / measured.commits.max(1) as f64;
             figures.push(Figure::lower("flushes_per_commit", each, "1"));
         }

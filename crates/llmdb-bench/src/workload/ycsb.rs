@@ -11,7 +11,7 @@
 
 use super::bench::{Around, Done, Span};
 use super::{Bench, Case, Counted, Phase, Plan, Sizes, Workload, load, named};
-use crate::check::{Ledger, fill_value, identity_of, version_of};
+use crate::check::{LEDGER_ENTRY_SIZE, Ledger, fill_value, identity_of, version_of};
 use crate::engine::{Engine, Writer};
 use crate::error::{Error, Result};
 use crate::measure::{Measured, Recorder};
@@ -92,7 +92,7 @@ fn plan(mix: Mix, sizes: &Sizes, durability: Durability, threads: usize) -> Plan
         ]),
         durability,
         disk_bytes: keyspace * (RECORD_SIZE + KEY_SIZE_MAX) as u64 * DISK_FACTOR,
-        memory_bytes: (256 << 20) + keyspace * 16,
+        memory_bytes: (256 << 20) + (records + operations) * LEDGER_ENTRY_SIZE,
         phases: vec![Phase::default()],
         make: Box::new(move || Box::new(YcsbCase::new(setting))),
     }

@@ -137,10 +137,6 @@ fn action(fields: &mut Fields, name: &str) -> Result<Action, LineError> {
 fn value(fields: &mut Fields) -> Result<Value, LineError> {
     match fields.take("value") {
         None => Err(fields.refuse("value", Fault::FieldMissing, "is missing")),
-        Some(serde_json::Value::Null) => {
-            let message = "null stands for \"nothing in force\" in answers; use the operation delete";
-            Err(fields.refuse("value", Fault::FieldType, message))
-        }
         Some(json) => Ok(Value::Json(json)),
     }
 }
@@ -173,7 +169,6 @@ mod tests {
             (r#"{"op":"put","key":"","value":1}"#, "key", Fault::BadKey),
             (r#"{"op":"put","key":7,"value":1}"#, "key", Fault::FieldType),
             (r#"{"op":"put","key":"k"}"#, "value", Fault::FieldMissing),
-            (r#"{"op":"put","key":"k","value":null}"#, "value", Fault::FieldType),
             (r#"{"op":"delete","key":"k","value":1}"#, "value", Fault::FieldConflict),
             (r#"{"op":"put","key":"k","value":1,"collection":2}"#, "collection", Fault::FieldType),
             (r#"{"op":"put","key":"k","value":1,"valid_from":"soon"}"#, "valid_from", Fault::TimeFormat),
@@ -187,6 +182,12 @@ mod tests {
         ] {
             assert_eq!(refusal(text), (field.into(), fault.code()), "{text}");
         }
+    }
+
+    #[test]
+    fn a_null_is_a_value() {
+        let op = Op::parse(Fields::of(r#"{"op":"put","key":"k","value":null}"#)).unwrap();
+        assert!(matches!(op.action, Action::Put(Value::Json(serde_json::Value::Null))));
     }
 
     #[test]

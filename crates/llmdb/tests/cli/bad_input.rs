@@ -55,7 +55,6 @@ fn a_field_of_the_wrong_type() {
     refused(&line(r#""op":"put","key":"k","value":1,"tx":[]"#), &["`tx`", "an array"]);
     refused(&line(r#""op":"put","key":"k","value":1,"collection":{}"#), &["`collection`", "an object"]);
     refused(br#"{"op":"put","key":"k","value":1,"commit":"9"}"#, &["`commit`", "a string"]);
-    refused(&line(r#""op":"put","key":"k","value":null"#), &["`value`", "use the operation delete"]);
 }
 
 #[test]
@@ -289,7 +288,6 @@ fn bad_arguments() {
         &["get", "DB", "k", "--known-at", "1", "--at-commit", "1"],
         &["get", "DB", "k", "--format", "xml"],
         &["put", "DB", "k", "unquoted"],
-        &["put", "DB", "k", "null"],
         &["put", "DB", "k", "1", "--valid-from", "6", "--valid-to", "5"],
         &["put", "DB", "k", "1", "--collection", ""],
         &["timeline", "DB", "k", "--valid-from", "6", "--valid-to", "5"],

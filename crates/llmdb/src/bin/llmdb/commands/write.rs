@@ -67,9 +67,6 @@ fn value(argument: &str) -> Result<Value, Failure> {
     }
     let refused = |why: String| Err(Failure::Refused(format!("value: {why}")));
     match serde_json::from_str(&text) {
-        Ok(serde_json::Value::Null) => {
-            refused("null stands for \"nothing in force\"; use llmdb delete".into())
-        }
         Ok(json) => Ok(Value::Json(json)),
         Err(error) => refused(format!("not JSON ({error}); text needs quotes of its own, as '\"Oslo\"'")),
     }
