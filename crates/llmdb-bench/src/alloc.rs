@@ -1,8 +1,13 @@
 //! An allocator that counts, for programs that report allocations per operation.
 //!
-//! ```ignore
+//! ```
 //! #[global_allocator]
 //! static ALLOCATOR: llmdb_bench::alloc::Counting = llmdb_bench::alloc::Counting::new();
+//!
+//! let before = ALLOCATOR.allocations();
+//! let text = String::from("counted");
+//! assert!(ALLOCATOR.allocations().count > before.count);
+//! # drop(text);
 //! ```
 //!
 //! Invariants

@@ -1,3 +1,5 @@
+//! Engines do what a workload asks of them, and the wrong ones fail their runs.
+
 use super::*;
 use crate::check::{KeyOrder, fill_key, fill_value};
 

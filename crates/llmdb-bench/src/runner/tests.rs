@@ -1,3 +1,5 @@
+//! What the runner refuses, checks and reports.
+
 use super::*;
 use crate::engine::wrong::{Fault, Wrong};
 

@@ -1,3 +1,5 @@
+//! The generators draw what YCSB draws.
+
 use super::*;
 use serde_json::Value;
 
