@@ -25,12 +25,10 @@ pub mod check;
 pub mod disk;
 pub mod engine;
 mod error;
-/// The gate: counted costs and paired runs against a base commit.
 pub mod gate;
 pub mod machine;
 pub mod measure;
 pub mod probe;
-/// Reports of runs: terminal, HTML, Markdown, and comparisons.
 pub mod report;
 pub mod results;
 pub mod rng;

@@ -2,7 +2,7 @@
 //!
 //! Invariants
 //! 1. What a watch sees lies between its `start` and its `stop`, and is divided by the rounds in between.
-//! 2. All measured work happens inside [`llmdb_gate_measured`], which valgrind knows by its name.
+//! 2. All measured work happens inside `llmdb_gate_measured`, which valgrind knows by its name.
 //!
 //! Not here: the operations, the order of builds (`clock`).
 

@@ -182,9 +182,11 @@ impl Case for WriteCase {
         })?;
         around.end(engine, bench.folder, &mut measured);
         disk::sync_all(bench.folder)?;
-        if let Some((before, after)) = device.zip(disk::device_counts(bench.folder)) {
+        // Without a commit, as when there is no more room, there is nothing to hold the bytes against.
+        let after = disk::device_counts(bench.folder).filter(|_| measured.user_bytes > 0);
+        if let Some((before, after)) = device.zip(after) {
             let written = (after.bytes_written - before.bytes_written) as f64;
-            let amplification = written / measured.user_bytes.max(1) as f64;
+            let amplification = written / measured.user_bytes as f64;
             measured.push(Figure::lower("write_amplification", amplification, "x"));
         }
         Ok(measured)
