@@ -72,7 +72,9 @@ impl Engine for Open {
     }
 
     fn settle(&self) -> Result<()> {
-        self.database.persist(PersistMode::SyncAll).map_err(said)
+        self.database.persist(PersistMode::SyncAll).map_err(said)?;
+        // Its checkpoint: else the next open would read the journal into memory and never be cold.
+        self.keyspace.inner().rotate_memtable_and_wait().map_err(said)
     }
 }
 
