@@ -1,7 +1,7 @@
 //! `cargo xtask fuzz`: the fuzz targets of each crate, in earnest or as a quick look on stable Rust.
 //!
 //! Invariants
-//! 1. A crate with a `fuzz/` folder has `tests/fuzz_smoke.rs`: it drives the same targets with seeded input and
+//! 1. A crate with a `fuzz/` folder has a `fuzz_smoke.rs` among its tests: it drives the same targets with seeded input and
 //!    without nightly, so the targets cannot rot between real runs.
 //! 2. A target lives in `crates/NAME/fuzz/fuzz_targets/TARGET.rs`.
 //!
@@ -21,7 +21,7 @@ Usage: cargo xtask fuzz [--list] [--smoke] [--seconds N] [TARGET]
 
   TARGET       only this target (with --smoke: only the crate that has it)
   --list       prints each crate and target, runs nothing
-  --smoke      runs each crate's tests/fuzz_smoke.rs on the stable toolchain; no nightly, no cargo-fuzz
+  --smoke      runs each crate's fuzz_smoke tests on the stable toolchain; no nightly, no cargo-fuzz
   --seconds N  time for each target, 60 unless told (not with --smoke)
 
 Without --smoke it needs a nightly toolchain and cargo-fuzz. A crash is kept under
@@ -102,8 +102,11 @@ fn targets(tree: &Tree) -> Result<Vec<Target>> {
         else {
             continue;
         };
-        let test = format!("crates/{package}/tests/fuzz_smoke.rs");
-        if !tree.has(&test) {
+        let of_crate = format!("crates/{package}/");
+        let fuzz = format!("crates/{package}/fuzz/");
+        let is_smoke_test = |path: &str| path.starts_with(&of_crate) && !path.starts_with(&fuzz);
+        if !tree.ending("/fuzz_smoke.rs").any(|path| is_smoke_test(path)) {
+            let test = format!("crates/{package}/tests/fuzz_smoke.rs");
             return Err(Failed::new(format!("{package} has a fuzz/ folder but no {test}: write that test")));
         }
         let folder = format!("crates/{package}/fuzz/fuzz_targets/");
@@ -128,17 +131,30 @@ fn chosen(targets: Vec<Target>, wanted: Option<&str>) -> Result<Vec<Target>> {
 
 fn smoke(root: &Path, targets: &[Target], only_these: bool) -> Result<String> {
     // The whole workspace at once, as the tests are built: other features would compile everything anew.
-    let mut arguments = vec!["test", "--locked", "--test", "fuzz_smoke"];
+    let mut packages = Vec::new();
     if only_these {
-        targets.iter().for_each(|target| arguments.extend(["-p", target.package.as_str()]));
+        targets.iter().for_each(|target| packages.extend(["-p", target.package.as_str()]));
     } else {
-        arguments.push("--workspace");
+        packages.push("--workspace");
     }
-    let totals = shell::run_tests(&mut shell::cargo(root, arguments))?;
-    if totals.passed == 0 {
+    let has_program =
+        |target: &Target| root.join("crates").join(&target.package).join("tests/fuzz_smoke.rs").exists();
+    // Test programs of that name, then modules of that name in other test programs.
+    let mut runs = vec![&["--lib", "--tests", "fuzz_smoke"][..]];
+    if targets.iter().any(has_program) {
+        runs.push(&["--test", "fuzz_smoke"]);
+    }
+    let (mut notes, mut passed) = (Vec::new(), 0);
+    for which in runs {
+        let arguments = ["test", "--locked"].iter().chain(&packages).chain(which).copied();
+        let totals = shell::run_tests(&mut shell::cargo(root, arguments))?;
+        passed += totals.passed;
+        notes.push(totals.to_string());
+    }
+    if passed == 0 {
         return Err(Failed::new("the smoke tests hold no test: nothing was tried"));
     }
-    Ok(totals.to_string())
+    Ok(notes.join("; "))
 }
 
 fn in_earnest(root: &Path, targets: &[Target], seconds: u64) -> Result<String> {

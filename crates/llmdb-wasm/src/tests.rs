@@ -2,5 +2,5 @@
 
 mod document;
 mod fuel;
-mod smoke;
+mod fuzz_smoke;
 mod vectors;
