@@ -105,7 +105,7 @@ fn targets(tree: &Tree) -> Result<Vec<Target>> {
         let of_crate = format!("crates/{package}/");
         let fuzz = format!("crates/{package}/fuzz/");
         let is_smoke_test = |path: &str| path.starts_with(&of_crate) && !path.starts_with(&fuzz);
-        if !tree.ending("/fuzz_smoke.rs").any(|path| is_smoke_test(path)) {
+        if !tree.ending("/fuzz_smoke.rs").any(is_smoke_test) {
             let test = format!("crates/{package}/tests/fuzz_smoke.rs");
             return Err(Failed::new(format!("{package} has a fuzz/ folder but no {test}: write that test")));
         }
