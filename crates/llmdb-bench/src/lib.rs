@@ -20,7 +20,6 @@
 //!
 //! What it is not: part of the product. Nothing depends on it but `cargo xtask bench`.
 
-pub mod alloc;
 pub mod check;
 pub mod disk;
 pub mod engine;

@@ -121,7 +121,7 @@ fn is_unfinished(options: &StoreOptions, state: &LogState) -> Result<bool, Error
 }
 
 fn checkpoint_of(pager: &Pager) -> Result<u64, Error> {
-    Ok(pager.stat()?.checkpoint)
+    Ok(pager.begin_write()?.durable_checkpoint())
 }
 
 fn recover(options: &StoreOptions, pager: &Pager, state: &mut LogState) -> Result<Recovery, Error> {
