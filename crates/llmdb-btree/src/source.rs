@@ -5,7 +5,7 @@ use crate::node::branch::Branch;
 use crate::node::leaf::Leaf;
 use crate::node::{BRANCH, LEAF};
 use crate::value::{LargeRef, Stored};
-use llmdb_pager::{Error as PagerError, Page, PageSource, Ref, Snapshot, WriteTxn};
+use llmdb_pager::{Error as PagerError, Kind, Page, PageSource, Ref, Snapshot, WriteTxn};
 
 /// A borrowed page source.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +27,7 @@ impl<'t> Source<'t> {
     ///
     /// # Errors
     /// [`PagerError::Damaged`].
+    #[inline]
     pub fn page(self, at: Ref) -> Result<Page<'t>, PagerError> {
         match self {
             Self::Snapshot(snapshot) => snapshot.page(at),
@@ -35,6 +36,7 @@ impl<'t> Source<'t> {
     }
 
     /// The top page's reference.
+    #[inline]
     pub(crate) fn root(self) -> Ref {
         match self {
             Self::Snapshot(snapshot) => snapshot.root(),
@@ -42,6 +44,7 @@ impl<'t> Source<'t> {
         }
     }
 
+    #[inline]
     pub(crate) fn page_size(self) -> usize {
         match self {
             Self::Snapshot(snapshot) => snapshot.page_size(),
@@ -55,27 +58,26 @@ impl<'t> Source<'t> {
         let page = self.page(at)?;
         let level = page.level();
         if above.is_some_and(|above| above != level + 1) {
-            let expected = u64::from(above.unwrap_or(0)).wrapping_sub(1);
-            return Err(PagerError::damaged(
-                at.number(),
-                "levels of a tree do not fall",
-                expected,
-                u64::from(level),
-            ));
+            return Err(wrong_level(at, above.unwrap_or(0).wrapping_sub(1), level));
         }
         match page.kind() {
             LEAF => Ok((Node::Leaf(Leaf::new(page)), level)),
             BRANCH => Ok((Node::Branch(Branch::new(page)), level)),
-            other => Err(PagerError::damaged(
-                at.number(),
-                "not a page of a tree",
-                u64::from(LEAF.0),
-                u64::from(other.0),
-            )),
+            other => Err(wrong_kind(at, other)),
+        }
+    }
+
+    /// The leaf that holds `key`, below the root `at`.
+    #[inline]
+    pub(crate) fn leaf_of(self, at: Ref, key: &[u8]) -> Result<Leaf<'t>, PagerError> {
+        match self {
+            Self::Snapshot(snapshot) => leaf_of(snapshot, at, key),
+            Self::Write(txn) => leaf_of(txn, at, key),
         }
     }
 
     /// A value's bytes, wherever they stand.
+    #[inline]
     pub(crate) fn value(self, stored: Stored<'t>) -> Result<&'t [u8], Error> {
         match stored {
             Stored::Inline(bytes) => Ok(bytes),
@@ -90,4 +92,37 @@ impl<'t> Source<'t> {
             Self::Write(txn) => txn.extent(large.start, large.len, &intact)?,
         })
     }
+}
+
+/// The leaf that holds `key`, below the root `at`.
+#[inline]
+fn leaf_of<'t, S: PageSource>(source: &'t S, mut at: Ref, key: &[u8]) -> Result<Leaf<'t>, PagerError> {
+    let mut page = source.page(at)?;
+    let mut level = page.level();
+    while level > 0 {
+        if page.kind() != BRANCH {
+            return Err(wrong_kind(at, page.kind()));
+        }
+        let branch = Branch::new(page);
+        at = branch.child(branch.search(key));
+        page = source.page(at)?;
+        level -= 1;
+        if page.level() != level {
+            return Err(wrong_level(at, level, page.level()));
+        }
+    }
+    if page.kind() != LEAF {
+        return Err(wrong_kind(at, page.kind()));
+    }
+    Ok(Leaf::new(page))
+}
+
+#[cold]
+pub(crate) fn wrong_level(at: Ref, expected: u8, found: u8) -> PagerError {
+    PagerError::damaged(at.number(), "levels of a tree do not fall", u64::from(expected), u64::from(found))
+}
+
+#[cold]
+pub(crate) fn wrong_kind(at: Ref, found: Kind) -> PagerError {
+    PagerError::damaged(at.number(), "not a page of a tree", u64::from(LEAF.0), u64::from(found.0))
 }

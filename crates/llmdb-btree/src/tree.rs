@@ -2,8 +2,7 @@
 
 use crate::cursor::{Cursor, Range};
 use crate::error::Error;
-use crate::node::leaf::Leaf;
-use crate::source::{Node, Source};
+use crate::source::Source;
 use crate::value::Stored;
 use llmdb_pager::Ref;
 use std::ops::Bound;
@@ -54,6 +53,7 @@ impl<'t> Tree<'t> {
     ///
     /// # Errors
     /// A damaged page.
+    #[inline]
     pub fn get(&self, key: &[u8]) -> Result<Option<&'t [u8]>, Error> {
         match self.get_stored(key)? {
             Some(stored) => self.source.value(stored).map(Some),
@@ -65,25 +65,13 @@ impl<'t> Tree<'t> {
     ///
     /// # Errors
     /// A damaged page.
+    #[inline]
     pub fn get_stored(&self, key: &[u8]) -> Result<Option<Stored<'t>>, Error> {
-        let Some(leaf) = self.leaf_of(key)? else { return Ok(None) };
-        Ok(leaf.search(key).ok().map(|index| leaf.value(index)))
-    }
-
-    fn leaf_of(&self, key: &[u8]) -> Result<Option<Leaf<'t>>, Error> {
         if self.root.root.is_null() {
             return Ok(None);
         }
-        let (mut at, mut above) = (self.root.root, None);
-        loop {
-            match self.source.node(at, above)? {
-                (Node::Leaf(leaf), _) => return Ok(Some(leaf)),
-                (Node::Branch(branch), level) => {
-                    at = branch.child(branch.search(key));
-                    above = Some(level);
-                }
-            }
-        }
+        let leaf = self.source.leaf_of(self.root.root, key)?;
+        Ok(leaf.search(key).ok().map(|index| leaf.value(index)))
     }
 
     /// A cursor that stands nowhere yet.

@@ -214,7 +214,7 @@ impl Check<'_> {
         }
         let snapshot = self.pager.snapshot();
         self.report.extent_bytes += extent.len;
-        self.pager.core.verified.remove(extent.run.start);
+        self.pager.core.verified_extents.remove(extent.run.start);
         match snapshot.extent(extent.run.start, extent.len, &*extent.intact) {
             Ok(_) => Ok(()),
             Err(error @ Error::Damaged { .. }) => {

@@ -258,7 +258,7 @@ fn write_pages(core: &Core, images: Images, report: &mut CheckpointReport) -> Re
             flush(&mut buffer, start, report)?;
             start = number;
         }
-        core.verified.remove(number);
+        core.forget_checked(number);
         buffer.extend_from_slice(&bytes);
         report.pages_written += 1;
     }

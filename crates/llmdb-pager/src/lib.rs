@@ -33,6 +33,7 @@ pub mod page;
 mod page_number;
 mod pager;
 mod raw;
+mod readers;
 pub mod sim;
 mod snapshot;
 mod space;

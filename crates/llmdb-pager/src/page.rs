@@ -90,36 +90,43 @@ impl Ref {
     }
 
     /// The word as stored.
+    #[inline]
     pub fn word(self) -> u64 {
         self.0
     }
 
     /// A reference from a stored word.
+    #[inline]
     pub fn from_word(word: u64) -> Self {
         Self(word)
     }
 
     /// Whether it refers to nothing.
+    #[inline]
     pub fn is_null(self) -> bool {
         self.0 == 0
     }
 
     /// Whether the page is dirty in memory.
+    #[inline]
     pub fn is_dirty(self) -> bool {
         self.0 & FRAME_BIT != 0
     }
 
     /// The frame's index, for a dirty page.
+    #[inline]
     pub(crate) fn frame_index(self) -> Option<u32> {
         self.is_dirty().then_some(self.0 as u32)
     }
 
     /// The page's number; meaningless for a dirty page.
+    #[inline]
     pub fn number(self) -> PageNumber {
         PageNumber(self.0 & (PAGE_NUMBER_END - 1))
     }
 
     /// Whether a page born at `birth` is the one meant.
+    #[inline]
     pub(crate) fn fits_birth(self, birth: u64) -> bool {
         self.0 >> 48 & TAG_MASK == birth & TAG_MASK
     }
@@ -154,37 +161,44 @@ pub struct Page<'a>(&'a [u8]);
 
 impl<'a> Page<'a> {
     /// A view of a whole page's bytes.
+    #[inline]
     pub fn new(bytes: &'a [u8]) -> Self {
         debug_assert!(bytes.len() >= PAGE_SIZE_MIN);
         Self(bytes)
     }
 
     /// All bytes of the page.
+    #[inline]
     pub fn bytes(self) -> &'a [u8] {
         self.0
     }
 
     /// What the page is for.
+    #[inline]
     pub fn kind(self) -> Kind {
         Kind(self.0[KIND])
     }
 
     /// Its height above the pages that refer to none of their own kind.
+    #[inline]
     pub fn level(self) -> u8 {
         self.0[LEVEL]
     }
 
     /// The commit that last changed it.
+    #[inline]
     pub fn birth(self) -> u64 {
         read_u64(self.0, BIRTH.start)
     }
 
     /// The page number that the page says it has; meaningless while it is dirty.
+    #[inline]
     pub fn number(self) -> PageNumber {
         PageNumber(read_u64(self.0, NUMBER.start) & (PAGE_NUMBER_END - 1))
     }
 
     /// How many references it holds.
+    #[inline]
     pub fn ref_count(self) -> usize {
         usize::from(read_u16(self.0, REF_COUNT.start))
     }
@@ -193,6 +207,7 @@ impl<'a> Page<'a> {
     ///
     /// # Panics
     /// Where `index` is past the page's end; [`Page::ref_count`] bounds it.
+    #[inline]
     pub fn reference(self, index: usize) -> Ref {
         Ref::from_word(read_u64(self.0, HEADER_SIZE + index * REF_SIZE))
     }
@@ -263,6 +278,7 @@ fn checksum(bytes: &[u8], identity: u64, number: PageNumber) -> u64 {
 ///
 /// # Panics
 /// Where the bytes end first.
+#[inline]
 pub fn read_u64(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }
@@ -271,6 +287,7 @@ pub fn read_u64(bytes: &[u8], at: usize) -> u64 {
 ///
 /// # Panics
 /// Where the bytes end first.
+#[inline]
 pub fn read_u32(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
 }
@@ -279,6 +296,7 @@ pub fn read_u32(bytes: &[u8], at: usize) -> u32 {
 ///
 /// # Panics
 /// Where the bytes end first.
+#[inline]
 pub fn read_u16(bytes: &[u8], at: usize) -> u16 {
     u16::from_le_bytes([bytes[at], bytes[at + 1]])
 }

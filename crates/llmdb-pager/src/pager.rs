@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::mapping::map_file;
 use crate::meta::{META_OFFSETS, Metas, OWNER_AREA_SIZE, first_meta, first_page, read_metas};
 use crate::page::{PAGE_SIZE_DEFAULT, check_page_size};
+use crate::readers::{self, Owner as _};
 use crate::snapshot::{Core, Snapshot, State, Validate};
 use crate::space::Space;
 use crate::storage::{DiskStorage, File, Lock, LockError, OpenMode, Storage, write_all_at};
@@ -186,14 +187,16 @@ impl PagerOptions {
             meta.identity,
             meta.seed(),
             self.validate,
-            state.clone(),
+            state,
             lock,
         );
         let space = Space::new(meta.page_size, meta.page_count, meta.space_root);
         let owner_area = meta.owner_area;
-        let slot = WriterSlot::new(Writer::new(space, meta, slot, file_len, state, key));
+        let slot = WriterSlot::new(Writer::new(space, meta, slot, file_len, key));
+        let core = Arc::new(core);
         Ok(Pager {
-            core: Arc::new(core),
+            _handles: Arc::new(Handles(core.clone())),
+            core,
             slot: Arc::new(slot),
             owner_area,
             damaged_metas: Arc::new(damaged.map(AtomicBool::new)),
@@ -212,15 +215,26 @@ impl std::fmt::Debug for PagerOptions {
 pub struct Pager {
     pub(crate) core: Arc<Core>,
     slot: Arc<WriterSlot>,
+    _handles: Arc<Handles>,
     owner_area: [u8; OWNER_AREA_SIZE],
     /// Copies of the meta that were not whole at open.
     damaged_metas: Arc<[AtomicBool; 2]>,
 }
 
+/// Shared by all handles of an open file: when the last goes, no snapshot can begin any more.
+struct Handles(Arc<Core>);
+
+impl Drop for Handles {
+    fn drop(&mut self) {
+        readers::close(&self.0);
+    }
+}
+
 impl Pager {
     /// Begins to read: what is committed now, unchanged for as long as it is held.
+    #[inline]
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot::new(self.core.clone())
+        Snapshot::new(&self.core)
     }
 
     /// Begins to write, after the writer before has finished.
@@ -297,7 +311,8 @@ impl Pager {
             dirty_bytes: writer.frames_in_use() * core.page_size as u64,
             checkpoint: writer.meta.checkpoint,
             checkpoint_commit: writer.meta.commit,
-            oldest_snapshot: writer.oldest_open(),
+            oldest_snapshot: core.readers().open_numbers()[0],
+            open_snapshots: core.readers().open_count() as u64,
             map_memory: writer.space.memory(),
         })
     }
@@ -331,6 +346,8 @@ pub struct PagerStat {
     pub checkpoint_commit: u64,
     /// The commit that the oldest open snapshot sees.
     pub oldest_snapshot: u64,
+    /// How many snapshots are open.
+    pub open_snapshots: u64,
     /// Bytes of memory of the loaded part of the allocation map.
     pub map_memory: u64,
 }

@@ -52,6 +52,7 @@ impl Tag {
     }
 
     /// Whether the snapshot numbered `commit` sees the frame.
+    #[inline]
     pub(crate) fn is_seen_by(&self, commit: u64) -> bool {
         self.born.load(Ordering::Acquire) <= commit && commit < self.retired.load(Ordering::Acquire)
     }
@@ -116,16 +117,19 @@ impl FramePool {
         table[slab % FAN].get_or_init(|| Slab::new(self.page_size));
     }
 
+    #[inline]
     fn slab(&self, index: u32) -> Option<&Slab> {
         let slab = index as usize / SLAB_FRAMES;
         self.tables.get(slab / FAN)?.get()?[slab % FAN].get()
     }
 
     /// A frame's tag; `None` where there was never such a frame.
+    #[inline]
     pub(crate) fn tag(&self, index: u32) -> Option<&Tag> {
         Some(&self.slab(index)?.tags[index as usize % SLAB_FRAMES])
     }
 
+    #[inline]
     fn address(&self, index: u32) -> Option<*mut u8> {
         let slab = self.slab(index)?;
         // SAFETY: the remainder is below SLAB_FRAMES, so this stays inside the slab's allocation.
@@ -134,6 +138,7 @@ impl FramePool {
 
     /// A frame as the open snapshot numbered `commit` sees it; `None` where it does not. The caller holds
     /// that snapshot open for as long as it borrows the pool.
+    #[inline]
     pub(crate) fn seen_by(&self, commit: u64, index: u32) -> Option<&[u8]> {
         if !self.tag(index)?.is_seen_by(commit) {
             return None;

@@ -11,11 +11,12 @@
 use crate::error::Error;
 use crate::page::{Page, PageNumber, Ref, verify};
 use crate::raw::{FramePool, WriterKey};
+use crate::readers::{Numbered, Owner, Pinned, Readers};
 use crate::storage::{File, Lock, Map};
 use crate::verified::Verified;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock};
 
 /// Checks the structure of a page whose checksum is right; run once a page, at its first use. The answer
 /// names the broken rule.
@@ -40,10 +41,17 @@ pub(crate) struct Core {
     /// `identity` as the word that seeds checksums.
     pub(crate) seed: u64,
     pub(crate) pool: FramePool,
+    /// Pages that were checked as pages.
     pub(crate) verified: Verified,
+    /// First pages of extents that were checked as extents: a file may refer to a place as both.
+    pub(crate) verified_extents: Verified,
     pub(crate) validate: Validate,
     pub(crate) poison: OnceLock<String>,
-    current: RwLock<Arc<State>>,
+    readers: Readers<State>,
+    /// Page numbers below this are the metas'.
+    first_page: u64,
+    /// The page size as a power of two.
+    page_shift: u32,
     /// Held for as long as anything may look at the file.
     _lock: Box<dyn Lock>,
 }
@@ -69,20 +77,21 @@ impl Core {
             seed,
             pool,
             verified: Verified::new(),
+            verified_extents: Verified::new(),
             validate,
             poison: OnceLock::new(),
-            current: RwLock::new(first),
+            readers: Readers::new(first),
+            first_page: crate::meta::first_page(page_size),
+            page_shift: page_size.trailing_zeros(),
             _lock: lock,
         };
         (core, key)
     }
 
-    pub(crate) fn current(&self) -> Arc<State> {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(crate) fn publish(&self, state: Arc<State>) {
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = state;
+    /// A place in the file is written anew: what was known of it is not so any more.
+    pub(crate) fn forget_checked(&self, page: PageNumber) {
+        self.verified.remove(page);
+        self.verified_extents.remove(page);
     }
 
     /// The error of a database whose writing failed once.
@@ -104,7 +113,23 @@ impl Core {
     }
 
     /// A page of the file, checked at its first use.
+    #[inline]
     pub(crate) fn file_page<'a>(&self, state: &'a State, at: Ref) -> Result<Page<'a>, Error> {
+        let number = at.number();
+        if self.verified.contains(number)
+            && number.0 < state.page_count
+            && let Some(bytes) = state.map.reachable_bytes(number.0 << self.page_shift, self.page_size)
+            && at.fits_birth(Page::new(bytes).birth())
+        {
+            return Ok(Page::new(bytes));
+        }
+        self.unseen_file_page(state, at)
+    }
+
+    /// A page that was not looked at before, or is wrong.
+    #[cold]
+    #[inline(never)]
+    fn unseen_file_page<'a>(&self, state: &'a State, at: Ref) -> Result<Page<'a>, Error> {
         let number = at.number();
         let bytes = self.file_bytes(state, number, self.page_size as u64)?;
         let page = Page::new(bytes);
@@ -137,9 +162,8 @@ impl Core {
 
     /// `len` bytes of the file from the start of page `number`.
     fn file_bytes<'a>(&self, state: &'a State, number: PageNumber, len: u64) -> Result<&'a [u8], Error> {
-        let page_size = self.page_size as u64;
-        let pages = len.div_ceil(page_size);
-        let inside = number.0 >= crate::meta::first_page(self.page_size)
+        let pages = len.div_ceil(self.page_size as u64);
+        let inside = number.0 >= self.first_page
             && number.0.checked_add(pages).is_some_and(|end| end <= state.page_count);
         if !inside {
             return Err(Error::damaged(
@@ -149,7 +173,7 @@ impl Core {
                 number.0.saturating_add(pages),
             ));
         }
-        let bytes = state.map.reachable_bytes(number.0 * page_size, len as usize);
+        let bytes = state.map.reachable_bytes(number.0 << self.page_shift, len as usize);
         bytes.ok_or_else(|| Error::damaged(number, "the file's map ends before it", state.map.len(), len))
     }
 
@@ -162,7 +186,7 @@ impl Core {
         intact: &dyn Fn(&[u8]) -> bool,
     ) -> Result<&'a [u8], Error> {
         let bytes = self.file_bytes(state, start, len)?;
-        if !self.verified.contains(start) {
+        if !self.verified_extents.contains(start) {
             if !intact(bytes) {
                 return Err(Error::damaged(
                     start,
@@ -171,9 +195,24 @@ impl Core {
                     "another",
                 ));
             }
-            self.verified.insert(start);
+            self.verified_extents.insert(start);
         }
         Ok(bytes)
+    }
+}
+
+impl Numbered for State {
+    fn number(&self) -> u64 {
+        self.commit
+    }
+}
+
+impl Owner for Core {
+    type State = State;
+
+    #[inline]
+    fn readers(&self) -> &Readers<State> {
+        &self.readers
     }
 }
 
@@ -207,54 +246,64 @@ pub trait PageSource {
     fn page_size(&self) -> usize;
 }
 
-/// An open snapshot. Cheap to clone; what it sees is kept until the last clone is dropped.
+/// An open snapshot. Cheap to clone; what it sees is kept until the last clone is dropped. Beginning,
+/// cloning and ending take no lock and share no counter with other readers.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    core: Arc<Core>,
-    state: Arc<State>,
+    held: Pinned<Core>,
 }
 
 impl Snapshot {
-    pub(crate) fn new(core: Arc<Core>) -> Self {
-        let state = core.current();
-        Self { core, state }
+    #[inline]
+    pub(crate) fn new(core: &Arc<Core>) -> Self {
+        Self { held: Pinned::newest(core) }
     }
 
     /// The number of the newest commit that it sees; 0 = none.
+    #[inline]
     pub fn commit(&self) -> u64 {
-        self.state.commit
+        self.held.state().commit
     }
 
     /// That commit's time in microseconds since 1970; `i64::MIN` where there is none.
     pub fn time(&self) -> i64 {
-        self.state.time
-    }
-}
-
-impl PageSource for Snapshot {
-    fn root(&self) -> Ref {
-        self.state.root
+        self.held.state().time
     }
 
-    fn page(&self, at: Ref) -> Result<Page<'_>, Error> {
-        let Some(index) = at.frame_index() else {
-            return self.core.file_page(&self.state, at);
-        };
-        self.core.pool.seen_by(self.state.commit, index).map(Page::new).ok_or_else(|| {
+    #[inline]
+    fn frame(&self, index: u32) -> Result<Page<'_>, Error> {
+        let commit = self.commit();
+        self.held.owner().pool.seen_by(commit, index).map(Page::new).ok_or_else(|| {
             Error::damaged(
                 PageNumber(0),
                 "a reference to a frame of another snapshot",
-                self.state.commit,
+                commit,
                 u64::from(index),
             )
         })
     }
+}
 
-    fn extent(&self, start: PageNumber, len: u64, intact: &dyn Fn(&[u8]) -> bool) -> Result<&[u8], Error> {
-        self.core.extent(&self.state, start, len, intact)
+impl PageSource for Snapshot {
+    #[inline]
+    fn root(&self) -> Ref {
+        self.held.state().root
     }
 
+    #[inline]
+    fn page(&self, at: Ref) -> Result<Page<'_>, Error> {
+        match at.frame_index() {
+            None => self.held.owner().file_page(self.held.state(), at),
+            Some(index) => self.frame(index),
+        }
+    }
+
+    fn extent(&self, start: PageNumber, len: u64, intact: &dyn Fn(&[u8]) -> bool) -> Result<&[u8], Error> {
+        self.held.owner().extent(self.held.state(), start, len, intact)
+    }
+
+    #[inline]
     fn page_size(&self) -> usize {
-        self.core.page_size
+        self.held.owner().page_size
     }
 }

@@ -29,6 +29,7 @@ impl Verified {
         Self { tables: Box::new([const { OnceLock::new() }; TABLES as usize]) }
     }
 
+    #[inline]
     pub(crate) fn contains(&self, page: PageNumber) -> bool {
         let (table, chunk, word, bit) = place(page);
         self.tables
@@ -56,6 +57,7 @@ impl Verified {
     }
 }
 
+#[inline]
 fn place(page: PageNumber) -> (usize, usize, usize, u64) {
     let chunk = page.0 / PAGES_PER_CHUNK;
     let bit = page.0 % PAGES_PER_CHUNK;

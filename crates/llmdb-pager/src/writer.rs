@@ -15,6 +15,7 @@ use crate::mapping::map_for;
 use crate::meta::Meta;
 use crate::page::{Kind, Page, PageNumber, Ref, set_birth, write_header};
 use crate::raw::{FRAMES_MAX, WriterKey};
+use crate::readers::Owner as _;
 use crate::snapshot::{Core, PageSource, State};
 use crate::space::{Run, Space};
 use crate::storage::write_all_at;
@@ -36,8 +37,6 @@ pub(crate) struct Writer {
     pub(crate) file_len: u64,
     /// Runs not needed by the newest state any more.
     pub(crate) retired_runs: Vec<RetiredRun>,
-    /// Published states that a snapshot may still hold, oldest first; the newest is the current one.
-    pub(crate) states: Vec<Arc<State>>,
     frame_count: u32,
     free_frames: Vec<u32>,
     retired_frames: Vec<RetiredFrame>,
@@ -64,14 +63,7 @@ struct RetiredFrame {
 }
 
 impl Writer {
-    pub(crate) fn new(
-        space: Space,
-        meta: Meta,
-        slot: usize,
-        file_len: u64,
-        first: Arc<State>,
-        key: WriterKey,
-    ) -> Self {
+    pub(crate) fn new(space: Space, meta: Meta, slot: usize, file_len: u64, key: WriterKey) -> Self {
         let len_is_known = file_len == meta.file_len;
         Self {
             space,
@@ -79,7 +71,6 @@ impl Writer {
             slot,
             file_len,
             retired_runs: Vec::new(),
-            states: vec![first],
             frame_count: 0,
             free_frames: Vec::new(),
             retired_frames: Vec::new(),
@@ -92,23 +83,6 @@ impl Writer {
     /// How many frames hold dirty pages, or wait for readers.
     pub(crate) fn frames_in_use(&self) -> u64 {
         u64::from(self.frame_count) - self.free_frames.len() as u64
-    }
-
-    /// The oldest snapshot's commit number that may be open.
-    pub(crate) fn oldest_open(&mut self) -> u64 {
-        self.forget_closed_states();
-        self.states[0].commit
-    }
-
-    fn forget_closed_states(&mut self) {
-        let newest = self.states.len() - 1;
-        let mut index = 0;
-        // `get_mut` is `Some` only when no snapshot holds the state any more, and orders our later writes
-        // behind the last reader's last look.
-        self.states.retain_mut(|state| {
-            index += 1;
-            index > newest || Arc::get_mut(state).is_none()
-        });
     }
 
     fn take_frame(&mut self, core: &Core) -> Result<u32, Error> {
@@ -145,8 +119,7 @@ impl Writer {
 
     /// Takes back what no open snapshot and no durable checkpoint needs.
     pub(crate) fn reclaim(&mut self, core: &Core) -> Result<(), Error> {
-        self.forget_closed_states();
-        let open: Vec<u64> = self.states.iter().map(|state| state.commit).collect();
+        let open = core.readers().open_numbers();
         let is_seen = |born: u64, retired: u64| {
             let first = open.partition_point(|commit| *commit < born);
             open.get(first).is_some_and(|commit| *commit < retired)
@@ -174,7 +147,9 @@ impl Writer {
     }
 
     fn reclaim_if_worth(&mut self, core: &Core) -> Result<(), Error> {
-        if self.retired_frames.len() + self.retired_runs.len() > 2 * self.kept + 64 {
+        // A look at the table costs a cache line a slot: many readers make it rarer, not dearer.
+        let worth = 2 * self.kept + 64 + core.readers().slot_count() / 4;
+        if self.retired_frames.len() + self.retired_runs.len() > worth {
             self.reclaim(core)?;
         }
         Ok(())
@@ -308,7 +283,7 @@ pub struct WriteTxn {
 impl WriteTxn {
     pub(crate) fn begin(core: Arc<Core>, slot: Arc<WriterSlot>) -> Result<Self, Error> {
         let writer = slot.take();
-        let base = core.current();
+        let base = core.readers().newest();
         let view = State {
             commit: base.commit,
             time: base.time,
@@ -478,7 +453,7 @@ impl WriteTxn {
         let count = (bytes.len() as u64).div_ceil(core.page_size as u64).max(1);
         let run = self.writer().allocate(&core, count)?;
         self.new_runs.push(run);
-        core.verified.remove(run.start);
+        core.forget_checked(run.start);
         write_all_at(&*core.file, bytes, run.start.0 * core.page_size as u64)
             .map_err(|e| core.poison(Error::io(core.doing("writing a value to"), e)))?;
         self.extents_unsynced = true;
@@ -607,8 +582,7 @@ impl WriteTxn {
             page_count: self.view.page_count,
             map: self.view.map.clone(),
         });
-        self.writer().states.push(state.clone());
-        core.publish(state);
+        core.readers().publish(state);
     }
 
     /// For a checkpoint of what is committed already: this transaction is that commit.

@@ -21,7 +21,7 @@
 //!
 //! A branch is built anew when its separators change; only its children are changed in place.
 
-use super::search::{count_below, count_up_to, head_of, partition};
+use super::search::{self, count_below, count_up_to, head_of, partition};
 use llmdb_pager::page::{
     HEADER_SIZE, REF_SIZE, read_u16, read_u32, set_ref_count, set_reference, write_header,
 };
@@ -34,27 +34,31 @@ const HEAD_SIZE: usize = 4;
 const OFFSET_SIZE: usize = 2;
 const LEN_SIZE: usize = 2;
 /// Heads are searched in blocks of this many; the first of each stands in the summary.
-const BLOCK: usize = 16;
+const BLOCK: usize = search::GROUP;
 
 /// A read view of a branch.
 #[derive(Clone, Copy)]
 pub(crate) struct Branch<'a>(Page<'a>);
 
 impl<'a> Branch<'a> {
+    #[inline]
     pub(crate) fn new(page: Page<'a>) -> Self {
         debug_assert!(page.kind() == super::BRANCH);
         Self(page)
     }
 
     /// How many separators it has: one less than children.
+    #[inline]
     pub(crate) fn separators(self) -> usize {
         usize::from(read_u16(self.0.bytes(), COUNT))
     }
 
+    #[inline]
     pub(crate) fn children(self) -> usize {
         self.0.ref_count()
     }
 
+    #[inline]
     pub(crate) fn child(self, index: usize) -> Ref {
         self.0.reference(index)
     }
@@ -64,14 +68,17 @@ impl<'a> Branch<'a> {
         &bytes[bytes.len() - usize::from(read_u16(bytes, PREFIX_LEN))..]
     }
 
+    #[inline]
     fn has_tails(self) -> bool {
         read_u16(self.0.bytes(), TAILS) != 0
     }
 
+    #[inline]
     fn heads_start(self) -> usize {
         HEADER_SIZE + self.0.ref_count() * REF_SIZE
     }
 
+    #[inline]
     fn head(self, index: usize) -> u32 {
         read_u32(self.0.bytes(), self.heads_start() + index * HEAD_SIZE)
     }
@@ -100,32 +107,35 @@ impl<'a> Branch<'a> {
     }
 
     /// The child that holds `key`.
+    #[inline]
     pub(crate) fn search(self, key: &[u8]) -> usize {
         let Some(suffix) = key.get(usize::from(read_u16(self.0.bytes(), PREFIX_LEN))..) else {
             // Only a damaged tree routes such a key here.
             return 0;
         };
         let (count, head) = (self.separators(), head_of(suffix));
+        let end = self.count(count, head, count_up_to);
         if !self.has_tails() {
-            return self.count(head, count_up_to).min(count);
+            return end;
         }
-        let first = self.count(head, count_below).min(count);
-        let end = self.count(head, count_up_to).min(count);
+        self.search_tails(suffix, self.count(count, head, count_below), end)
+    }
+
+    /// The child that holds a key whose head the separators `first..end` share.
+    fn search_tails(self, suffix: &[u8], first: usize, end: usize) -> usize {
         partition(first..end, |index| self.tail(index) <= suffix)
     }
 
-    /// How many heads are below (or up to) `head`, by way of the summary.
-    fn count(self, head: u32, count_in: impl Fn(&[u8], u32) -> usize) -> usize {
+    /// How many of the heads are below (or up to) `head`, by way of the summary.
+    #[inline]
+    fn count(self, count: usize, head: u32, count_in: fn(&[u8], usize, usize, u32) -> usize) -> usize {
         let start = self.heads_start();
-        let padded = self.separators().next_multiple_of(BLOCK);
-        let summary = start + padded * HEAD_SIZE;
+        let blocks = count.div_ceil(BLOCK);
         let bytes = self.0.bytes();
-        let blocks = count_in(&bytes[summary..summary + padded / BLOCK * HEAD_SIZE], head);
-        if blocks == 0 {
-            return 0;
-        }
-        let block = start + (blocks - 1) * BLOCK * HEAD_SIZE;
-        (blocks - 1) * BLOCK + count_in(&bytes[block..block + BLOCK * HEAD_SIZE], head)
+        // The block before the first one whose first head is too great holds the answer.
+        let block = count_in(bytes, start + blocks * BLOCK * HEAD_SIZE, blocks, head).saturating_sub(1);
+        let before = block * BLOCK;
+        before + count_in(bytes, start + before * HEAD_SIZE, (count - before).min(BLOCK), head)
     }
 }
 

@@ -23,7 +23,6 @@ use super::search::{count_below, count_up_to, head_of, partition};
 use crate::value::{LARGE_REF_SIZE, LargeRef, Stored};
 use llmdb_pager::Page;
 use llmdb_pager::page::{HEADER_SIZE, read_u16, write_header};
-use std::cmp::Ordering;
 
 const COUNT: usize = 26;
 const PREFIX_LEN: usize = 28;
@@ -66,35 +65,42 @@ pub(crate) fn page_use(prefix_len: usize, count: usize, cells: usize) -> usize {
 pub(crate) struct Leaf<'a>(&'a [u8]);
 
 impl<'a> Leaf<'a> {
+    #[inline]
     pub(crate) fn new(page: Page<'a>) -> Self {
         debug_assert!(page.kind() == super::LEAF);
         Self(page.bytes())
     }
 
+    #[inline]
     pub(crate) fn len(self) -> usize {
         usize::from(read_u16(self.0, COUNT))
     }
 
+    #[inline]
     pub(crate) fn prefix(self) -> &'a [u8] {
         &self.0[HEADER_SIZE..HEADER_SIZE + usize::from(read_u16(self.0, PREFIX_LEN))]
     }
 
+    #[inline]
     fn heads_start(self) -> usize {
         heads_start(usize::from(read_u16(self.0, PREFIX_LEN)))
     }
 
+    #[inline]
     fn cell(self, index: usize) -> usize {
         let offsets = self.heads_start() + heads_size(self.len());
         usize::from(read_u16(self.0, offsets + index * OFFSET_SIZE))
     }
 
     /// A key, behind the prefix.
+    #[inline]
     pub(crate) fn suffix(self, index: usize) -> &'a [u8] {
         let cell = self.cell(index);
         let len = usize::from(read_u16(self.0, cell));
         &self.0[cell + CELL_HEADER_SIZE..cell + CELL_HEADER_SIZE + len]
     }
 
+    #[inline]
     pub(crate) fn value(self, index: usize) -> Stored<'a> {
         let cell = self.cell(index);
         let value = cell + CELL_HEADER_SIZE + usize::from(read_u16(self.0, cell));
@@ -108,33 +114,33 @@ impl<'a> Leaf<'a> {
     }
 
     /// Where `key` is (`Ok`) or belongs (`Err`).
+    #[inline]
     pub(crate) fn search(self, key: &[u8]) -> Result<usize, usize> {
-        let prefix = self.prefix();
-        let Some(suffix) = key.get(prefix.len()..) else {
+        let prefix_len = usize::from(read_u16(self.0, PREFIX_LEN));
+        let Some(suffix) = key.get(prefix_len..) else {
             // Only a damaged tree routes such a key here; it is not among the leaf's.
             return Err(0);
         };
-        let count = self.len();
-        let start = self.heads_start();
-        let heads = &self.0[start..start + heads_size(count)];
-        let head = head_of(suffix);
-        let first = count_below(heads, head);
-        let end = if first < count && self.head(first) == head {
-            count_up_to(&heads[first * HEAD_SIZE..], head).saturating_add(first).min(count)
-        } else {
+        let (count, start, head) = (self.len(), heads_start(prefix_len), head_of(suffix));
+        let first = count_below(self.0, start, count, head);
+        if first == count || self.head(first) != head {
             return Err(first);
-        };
-        if end == first + 1 {
-            return match self.suffix(first).cmp(suffix) {
-                Ordering::Less => Err(end),
-                Ordering::Equal => Ok(first),
-                Ordering::Greater => Err(first),
-            };
         }
+        if self.suffix(first) == suffix {
+            return Ok(first);
+        }
+        self.search_equal_heads(suffix, first)
+    }
+
+    /// As [`Leaf::search`] behind the prefix, where `first` is the first record with the same head, and
+    /// another one.
+    fn search_equal_heads(self, suffix: &[u8], first: usize) -> Result<usize, usize> {
+        let end = count_up_to(self.0, self.heads_start(), self.len(), head_of(suffix));
         let at = partition(first..end, |index| self.suffix(index) < suffix);
         if at < end && self.suffix(at) == suffix { Ok(at) } else { Err(at) }
     }
 
+    #[inline]
     fn head(self, index: usize) -> u32 {
         llmdb_pager::page::read_u32(self.0, self.heads_start() + index * HEAD_SIZE)
     }

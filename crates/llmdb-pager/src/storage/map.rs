@@ -48,6 +48,7 @@ impl Map {
     /// # Safety
     /// The range must lie inside the file (a shorter file is a SIGBUS), and no one may write it while the
     /// borrow lives.
+    #[inline]
     pub unsafe fn bytes(&self, offset: u64, len: usize) -> Option<&[u8]> {
         let start = usize::try_from(offset).ok()?;
         if start.checked_add(len)? > self.len {
@@ -64,6 +65,7 @@ impl Map {
     /// Safe inside this crate by its invariants: the caller has checked the range against a page count that
     /// the file holds (`meta` at open, `writer` as it grows), the file is never cut while mapped, and a page
     /// that can be reached is not written (`snapshot`, invariant 2).
+    #[inline]
     pub(crate) fn reachable_bytes(&self, offset: u64, len: usize) -> Option<&[u8]> {
         // SAFETY: as said above; the callers are `snapshot` alone.
         unsafe { self.bytes(offset, len) }
