@@ -11,6 +11,7 @@ use crate::validate::validate;
 use crate::value::{LargeRef, Stored};
 use llmdb_pager::{Error as PagerError, PageSource as _, Pager, PagerOptions, Snapshot};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::Path;
 
 /// Named trees in one file, without a log: every commit is a checkpoint.
@@ -120,6 +121,7 @@ pub struct WriteTxn {
     pager: llmdb_pager::WriteTxn,
     /// Trees that this transaction opened or changed; `None` = dropped. Written back at the end.
     roots: BTreeMap<TreeId, Option<TreeRoot>>,
+    finger: edit::Finger,
     changed: bool,
     failed: bool,
 }
@@ -127,11 +129,12 @@ pub struct WriteTxn {
 impl WriteTxn {
     /// Changes trees in `pager`.
     pub fn new(pager: llmdb_pager::WriteTxn) -> Self {
-        Self { pager, roots: BTreeMap::new(), changed: false, failed: false }
+        Self { pager, roots: BTreeMap::new(), finger: edit::Finger::default(), changed: false, failed: false }
     }
 
     /// The pager's transaction.
     pub fn pager(&mut self) -> &mut llmdb_pager::WriteTxn {
+        self.finger.lift();
         &mut self.pager
     }
 
@@ -168,10 +171,10 @@ impl WriteTxn {
     pub fn enter_tree(&mut self, name: &str, tree: TreeId) -> Result<(), Error> {
         check_name(name)?;
         self.guard(|txn| {
-            let mut names = txn.root_of(TreeId::NAMES)?.unwrap_or(TreeRoot::EMPTY);
             let record = forest::name_record(tree, FORM_TREE);
-            edit::insert(&mut txn.pager, &mut names, name.as_bytes(), &Stored::Inline(&record))?;
-            txn.roots.insert(TreeId::NAMES, Some(names));
+            txn.edit(TreeId::NAMES, |pager, names, finger| {
+                edit::insert(pager, names, finger, name.as_bytes(), &Stored::Inline(&record))
+            })?;
             txn.roots.insert(tree, Some(TreeRoot::EMPTY));
             Ok(())
         })
@@ -195,9 +198,10 @@ impl WriteTxn {
         self.guard(|txn| {
             let root = txn.root_of(tree)?.unwrap_or(TreeRoot::EMPTY);
             crate::drop::free_pages(&mut txn.pager, root.root)?;
-            let mut names = txn.root_of(TreeId::NAMES)?.unwrap_or(TreeRoot::EMPTY);
-            edit::remove(&mut txn.pager, &mut names, name.as_bytes())?;
-            txn.roots.insert(TreeId::NAMES, Some(names));
+            txn.finger.lift();
+            txn.edit(TreeId::NAMES, |pager, names, finger| {
+                edit::remove(pager, names, finger, name.as_bytes())
+            })?;
             txn.roots.insert(tree, None);
             Ok(())
         })?;
@@ -266,9 +270,8 @@ impl WriteTxn {
 
     fn insert_stored(&mut self, tree: TreeId, key: &[u8], value: &Stored<'_>) -> Result<(), Error> {
         self.guard(|txn| {
-            let mut root = txn.root_of(tree)?.unwrap_or(TreeRoot::EMPTY);
-            let replaced = edit::insert(&mut txn.pager, &mut root, key, value)?;
-            txn.roots.insert(tree, Some(root));
+            let replaced =
+                txn.edit(tree, |pager, root, finger| edit::insert(pager, root, finger, key, value))?;
             txn.free_large(replaced);
             Ok(())
         })
@@ -282,16 +285,32 @@ impl WriteTxn {
     pub fn remove(&mut self, tree: TreeId, key: &[u8]) -> Result<bool, Error> {
         self.check_key(key)?;
         self.guard(|txn| {
-            let Some(mut root) = txn.root_of(tree)? else { return Ok(false) };
-            let removed = match edit::remove(&mut txn.pager, &mut root, key)? {
-                edit::Removed::Nothing => return Ok(false),
-                edit::Removed::Inline => None,
-                edit::Removed::Large(large) => Some(large),
-            };
-            txn.roots.insert(tree, Some(root));
+            if !txn.roots.contains_key(&tree) && txn.root_of(tree)?.is_none() {
+                return Ok(false);
+            }
+            let removed =
+                match txn.edit(tree, |pager, root, finger| edit::remove(pager, root, finger, key))? {
+                    edit::Removed::Nothing => return Ok(false),
+                    edit::Removed::Inline => None,
+                    edit::Removed::Large(large) => Some(large),
+                };
             txn.free_large(removed);
             Ok(true)
         })
+    }
+
+    /// Changes a tree where it begins, which is remembered; one that is not there begins empty.
+    fn edit<T>(
+        &mut self,
+        tree: TreeId,
+        change: impl FnOnce(&mut llmdb_pager::WriteTxn, &mut TreeRoot, &mut edit::Finger) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let root = match self.roots.entry(tree) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(forest::root_of(Source::Write(&self.pager), tree)?),
+        };
+        self.finger.turn_to(tree);
+        change(&mut self.pager, root.get_or_insert(TreeRoot::EMPTY), &mut self.finger)
     }
 
     fn free_large(&mut self, large: Option<LargeRef>) {
@@ -329,7 +348,7 @@ impl WriteTxn {
     pub fn finish(mut self) -> Result<llmdb_pager::WriteTxn, Error> {
         self.check_failed()?;
         for (tree, root) in std::mem::take(&mut self.roots) {
-            if self.changed {
+            if self.changed && forest::root_of(Source::Write(&self.pager), tree)? != root {
                 forest::set_root(&mut self.pager, tree, root)?;
             }
         }

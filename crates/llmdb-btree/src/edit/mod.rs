@@ -5,9 +5,13 @@
 //!    failure leaves a whole tree.
 //! 2. A record that is not there costs no copy.
 
+mod children;
+mod finger;
 mod insert;
 mod path;
 mod remove;
+mod spread;
 
+pub(crate) use finger::Finger;
 pub(crate) use insert::insert;
 pub(crate) use remove::{Removed, remove};

@@ -8,25 +8,27 @@ use crate::source::{Node, Source};
 use llmdb_pager::page::set_reference;
 use llmdb_pager::{Error as PagerError, PageSource as _, Ref, WriteTxn};
 
-/// The branches above a leaf, root first, and which child was taken.
-pub(super) struct Path {
-    pub(super) steps: Vec<(Ref, usize)>,
-    pub(super) leaf: Ref,
-}
+/// A branch on the way down, and which child was taken.
+pub(super) type Step = (Ref, usize);
 
-/// Copies the path to `key`'s leaf. Answers it and the tree's new root.
-pub(super) fn own_path(txn: &mut WriteTxn, root: Ref, key: &[u8]) -> Result<(Path, Ref), Error> {
-    let old = root;
-    let root = txn.make_mut(root)?;
-    let mut steps = Vec::new();
+/// Copies the path to `key`'s leaf, into `steps`, root first; `root` follows. Answers the leaf.
+pub(super) fn own_path(
+    txn: &mut WriteTxn,
+    root: &mut Ref,
+    key: &[u8],
+    steps: &mut Vec<Step>,
+) -> Result<Ref, Error> {
+    steps.clear();
+    let old = *root;
+    *root = txn.make_mut(old)?;
     // Dirty pages were built here; a page of the file may have been made to harm.
-    let (mut at, mut above, mut is_from_file) = (root, None, !old.is_dirty());
+    let (mut at, mut above, mut is_from_file) = (*root, None, !old.is_dirty());
     loop {
         if is_from_file {
-            check_place(txn, at, &steps)?;
+            check_place(txn, at, steps)?;
         }
         let (index, child, level) = match Source::Write(txn).node(at, above)? {
-            (Node::Leaf(_), _) => return Ok((Path { steps, leaf: at }, root)),
+            (Node::Leaf(_), _) => return Ok(at),
             (Node::Branch(branch), level) => {
                 let index = branch.search(key);
                 (index, branch.child(index), level)
@@ -46,7 +48,7 @@ pub(super) type Fence = Option<Vec<u8>>;
 
 /// The separators around the place that `steps` lead to: keys there are at least the first and below the
 /// second; open ends are `None`.
-pub(super) fn fences(txn: &WriteTxn, steps: &[(Ref, usize)]) -> Result<(Fence, Fence), Error> {
+pub(super) fn fences(txn: &WriteTxn, steps: &[Step]) -> Result<(Fence, Fence), Error> {
     let (mut low, mut high) = (None, None);
     for (at, index) in steps.iter().rev() {
         let branch = Branch::new(txn.page(*at)?);
@@ -62,7 +64,7 @@ pub(super) fn fences(txn: &WriteTxn, steps: &[(Ref, usize)]) -> Result<(Fence, F
 
 /// Checks that a page's prefix and keys fit the fences around its place: what changes it relies on that,
 /// and a file may have been made to harm.
-pub(super) fn check_place(txn: &WriteTxn, at: Ref, steps: &[(Ref, usize)]) -> Result<(), Error> {
+pub(super) fn check_place(txn: &WriteTxn, at: Ref, steps: &[Step]) -> Result<(), Error> {
     let (low, high) = fences(txn, steps)?;
     let page = txn.page(at)?;
     let (prefix, ends) = if page.kind() == BRANCH {

@@ -19,7 +19,7 @@
 //! is its head without the zeros at its end: it has at most four bytes behind the prefix and does not end
 //! in a zero, so it is the least key with that head and equal heads need no further look.
 //!
-//! A branch is built anew when its separators change; only its children are changed in place.
+//! Children, and separators without tails, are changed in place; else a branch is built anew.
 
 use super::search::{self, count_below, count_up_to, head_of, partition};
 use llmdb_pager::page::{
@@ -162,6 +162,11 @@ impl Separators {
         }
     }
 
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
     /// All of them, in order.
     pub(crate) fn slices(&self) -> Vec<&[u8]> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
@@ -243,6 +248,73 @@ fn validate_fill(branch: Branch<'_>, count: usize) -> Result<(), &'static str> {
     Ok(())
 }
 
+/// Enters a child behind child `index` and `separator` (whole) before it, in place. Whether that could be
+/// done: only where no separator has or needs a tail.
+pub(crate) fn insert_child(bytes: &mut [u8], index: usize, separator: &[u8], child: Ref) -> bool {
+    let branch = Branch(Page::new(bytes));
+    let (count, heads, prefix_len) = (branch.separators(), branch.heads_start(), branch.prefix().len());
+    let suffix = &separator[prefix_len..];
+    if branch.has_tails() || !is_short(suffix) {
+        return false;
+    }
+    let moved = heads + REF_SIZE;
+    if offsets_start(moved, count + 1) + prefix_len > bytes.len() {
+        return false;
+    }
+    bytes.copy_within(heads + index * HEAD_SIZE..heads + count * HEAD_SIZE, moved + (index + 1) * HEAD_SIZE);
+    bytes.copy_within(heads..heads + index * HEAD_SIZE, moved);
+    let place = HEADER_SIZE + (index + 1) * REF_SIZE;
+    bytes.copy_within(place..heads, place + REF_SIZE);
+    set_reference(bytes, index + 1, child);
+    set_ref_count(bytes, count + 2);
+    put_u16(bytes, COUNT, count + 1);
+    put_head(bytes, moved + index * HEAD_SIZE, head_of(suffix));
+    fill_heads(bytes, moved, count + 1);
+    true
+}
+
+/// Takes out child `index + 1` and the separator before it, in place. Whether that could be done: only where
+/// no separator has a tail.
+pub(crate) fn remove_child(bytes: &mut [u8], index: usize) -> bool {
+    let branch = Branch(Page::new(bytes));
+    let (count, heads) = (branch.separators(), branch.heads_start());
+    if branch.has_tails() {
+        return false;
+    }
+    let moved = heads - REF_SIZE;
+    let place = HEADER_SIZE + (index + 1) * REF_SIZE;
+    bytes.copy_within(place + REF_SIZE..heads, place);
+    bytes.copy_within(heads..heads + index * HEAD_SIZE, moved);
+    bytes.copy_within(heads + (index + 1) * HEAD_SIZE..heads + count * HEAD_SIZE, moved + index * HEAD_SIZE);
+    set_ref_count(bytes, count);
+    put_u16(bytes, COUNT, count - 1);
+    fill_heads(bytes, moved, count - 1);
+    true
+}
+
+/// Sets a separator (whole) in place. Whether that could be done: only where none has or needs a tail.
+pub(crate) fn set_separator(bytes: &mut [u8], index: usize, separator: &[u8]) -> bool {
+    let branch = Branch(Page::new(bytes));
+    let (count, heads) = (branch.separators(), branch.heads_start());
+    let suffix = &separator[branch.prefix().len()..];
+    if branch.has_tails() || !is_short(suffix) {
+        return false;
+    }
+    put_head(bytes, heads + index * HEAD_SIZE, head_of(suffix));
+    fill_heads(bytes, heads, count);
+    true
+}
+
+/// Writes what follows from the heads: the filling behind them, and the summary.
+fn fill_heads(bytes: &mut [u8], heads: usize, count: usize) {
+    let padded = count.next_multiple_of(BLOCK);
+    bytes[heads + count * HEAD_SIZE..heads + padded * HEAD_SIZE].fill(0xff);
+    for block in 0..padded / BLOCK {
+        let first = heads + block * BLOCK * HEAD_SIZE;
+        bytes.copy_within(first..first + HEAD_SIZE, heads + (padded + block) * HEAD_SIZE);
+    }
+}
+
 /// Bytes that a branch of these separators (behind a prefix of `prefix_len`) would take.
 pub(crate) fn page_use<'a>(prefix_len: usize, suffixes: impl Iterator<Item = &'a [u8]>) -> usize {
     let (mut count, mut tails, mut has_tails) = (0, 0, false);
@@ -274,15 +346,10 @@ pub(crate) fn build(bytes: &mut [u8], level: u8, prefix: &[u8], separators: &[&[
     bytes[end - prefix.len()..].copy_from_slice(prefix);
     let suffixes = separators.iter().map(|separator| &separator[prefix.len()..]);
     let heads = HEADER_SIZE + children.len() * REF_SIZE;
-    let padded = count.next_multiple_of(BLOCK);
-    bytes[heads..heads + padded * HEAD_SIZE].fill(0xff);
     for (index, suffix) in suffixes.clone().enumerate() {
         put_head(bytes, heads + index * HEAD_SIZE, head_of(suffix));
     }
-    for block in 0..padded / BLOCK {
-        let first = read_u32(bytes, heads + block * BLOCK * HEAD_SIZE);
-        put_head(bytes, heads + (padded + block) * HEAD_SIZE, first);
-    }
+    fill_heads(bytes, heads, count);
     if suffixes.clone().all(is_short) {
         return;
     }
