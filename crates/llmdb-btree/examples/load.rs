@@ -38,8 +38,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut txn = db.begin_write()?;
     let tree = txn.create_tree("load")?;
     let started = Instant::now();
-    for n in 0..count {
-        txn.insert(tree, &key(&order, n), &[n as u8; VALUE_SIZE])?;
+    if order == "bulk" {
+        txn.bulk_load(tree, (0..count).map(|n| (key(&order, n), [n as u8; VALUE_SIZE])))?;
+    } else {
+        for n in 0..count {
+            txn.insert(tree, &key(&order, n), &[n as u8; VALUE_SIZE])?;
+        }
     }
     let seconds = started.elapsed().as_secs_f64();
     report(&txn, &order, count, seconds);

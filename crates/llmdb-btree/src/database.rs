@@ -4,7 +4,7 @@
 use crate::edit;
 use crate::error::Error;
 use crate::forest::{self, NAME_SIZE_MAX, TreeId};
-use crate::limits::{VALUE_SIZE_MAX, is_inline, key_size_max};
+use crate::limits::{VALUE_SIZE_MAX, key_size_max};
 use crate::source::Source;
 use crate::tree::{FORM_TREE, Tree, TreeRoot};
 use crate::validate::validate;
@@ -118,7 +118,7 @@ fn number_of(source: Source<'_>, names: Option<TreeRoot>, name: &str) -> Result<
 /// A transaction that changes trees. Dropping it rolls back.
 #[derive(Debug)]
 pub struct WriteTxn {
-    pager: llmdb_pager::WriteTxn,
+    pub(crate) pager: llmdb_pager::WriteTxn,
     /// Trees that this transaction opened or changed; `None` = dropped. Written back at the end.
     roots: BTreeMap<TreeId, Option<TreeRoot>>,
     finger: edit::Finger,
@@ -209,7 +209,7 @@ impl WriteTxn {
     }
 
     /// Where a tree begins in this transaction.
-    fn root_of(&self, tree: TreeId) -> Result<Option<TreeRoot>, Error> {
+    pub(crate) fn root_of(&self, tree: TreeId) -> Result<Option<TreeRoot>, Error> {
         match self.roots.get(&tree) {
             Some(root) => Ok(*root),
             None => forest::root_of(Source::Write(&self.pager), tree),
@@ -239,18 +239,11 @@ impl WriteTxn {
     /// on unchanged; others end it.
     pub fn insert(&mut self, tree: TreeId, key: &[u8], value: &[u8]) -> Result<Option<LargeRef>, Error> {
         self.check_key(key)?;
-        if value.len() as u64 > VALUE_SIZE_MAX {
-            return Err(Error::ValueTooLong { len: value.len() as u64, max: VALUE_SIZE_MAX });
-        }
+        check_value_len(value.len() as u64)?;
         self.check_failed()?;
-        if is_inline(self.pager.page_size(), key.len(), value.len() as u64) {
-            self.insert_stored(tree, key, &Stored::Inline(value))?;
-            return Ok(None);
-        }
-        let run = self.pager.write_extent(value)?;
-        let large = LargeRef::of(value, run.start, self.pager.commit());
-        self.insert_stored(tree, key, &Stored::Large(large))?;
-        Ok(Some(large))
+        let stored = self.store(key, value)?;
+        self.insert_stored(tree, key, &stored)?;
+        Ok(if let Stored::Large(large) = stored { Some(large) } else { None })
     }
 
     /// Inserts or replaces a record whose large value stands in the file already (recovery).
@@ -268,7 +261,12 @@ impl WriteTxn {
         self.insert_stored(tree, key, &Stored::Large(large))
     }
 
-    fn insert_stored(&mut self, tree: TreeId, key: &[u8], value: &Stored<'_>) -> Result<(), Error> {
+    pub(crate) fn insert_stored(
+        &mut self,
+        tree: TreeId,
+        key: &[u8],
+        value: &Stored<'_>,
+    ) -> Result<(), Error> {
         self.guard(|txn| {
             let replaced =
                 txn.edit(tree, |pager, root, finger| edit::insert(pager, root, finger, key, value))?;
@@ -285,7 +283,7 @@ impl WriteTxn {
     pub fn remove(&mut self, tree: TreeId, key: &[u8]) -> Result<bool, Error> {
         self.check_key(key)?;
         self.guard(|txn| {
-            if !txn.roots.contains_key(&tree) && txn.root_of(tree)?.is_none() {
+            if !txn.has_tree(tree)? {
                 return Ok(false);
             }
             let removed =
@@ -299,8 +297,16 @@ impl WriteTxn {
         })
     }
 
+    /// Whether there is such a tree.
+    pub(crate) fn has_tree(&self, tree: TreeId) -> Result<bool, Error> {
+        match self.roots.get(&tree) {
+            Some(root) => Ok(root.is_some()),
+            None => Ok(self.root_of(tree)?.is_some()),
+        }
+    }
+
     /// Changes a tree where it begins, which is remembered; one that is not there begins empty.
-    fn edit<T>(
+    pub(crate) fn edit<T>(
         &mut self,
         tree: TreeId,
         change: impl FnOnce(&mut llmdb_pager::WriteTxn, &mut TreeRoot, &mut edit::Finger) -> Result<T, Error>,
@@ -313,14 +319,14 @@ impl WriteTxn {
         change(&mut self.pager, root.get_or_insert(TreeRoot::EMPTY), &mut self.finger)
     }
 
-    fn free_large(&mut self, large: Option<LargeRef>) {
+    pub(crate) fn free_large(&mut self, large: Option<LargeRef>) {
         if let Some(large) = large {
             let run = large.run(self.pager.page_size());
             self.pager.free_extent(run, large.born);
         }
     }
 
-    fn check_key(&self, key: &[u8]) -> Result<(), Error> {
+    pub(crate) fn check_key(&self, key: &[u8]) -> Result<(), Error> {
         match key.len() {
             0 => Err(Error::KeyEmpty),
             len if len > self.max_key_size() => Err(Error::KeyTooLong { len, max: self.max_key_size() }),
@@ -328,12 +334,15 @@ impl WriteTxn {
         }
     }
 
-    fn check_failed(&self) -> Result<(), Error> {
+    pub(crate) fn check_failed(&self) -> Result<(), Error> {
         if self.failed { Err(Error::Failed) } else { Ok(()) }
     }
 
     /// Runs a change; one that fails ends the transaction, whose trees may be half changed.
-    fn guard<T>(&mut self, change: impl FnOnce(&mut Self) -> Result<T, Error>) -> Result<T, Error> {
+    pub(crate) fn guard<T>(
+        &mut self,
+        change: impl FnOnce(&mut Self) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         self.check_failed()?;
         self.changed = true;
         let result = change(self);
@@ -365,6 +374,13 @@ impl WriteTxn {
         pager.commit_with_checkpoint([0; 64])?;
         Ok(commit)
     }
+}
+
+pub(crate) fn check_value_len(len: u64) -> Result<(), Error> {
+    if len > VALUE_SIZE_MAX {
+        return Err(Error::ValueTooLong { len, max: VALUE_SIZE_MAX });
+    }
+    Ok(())
 }
 
 fn check_name(name: &str) -> Result<(), Error> {

@@ -25,6 +25,17 @@ pub enum Error {
         /// The limit in bytes.
         max: u64,
     },
+    /// Records of a bulk load that do not come in order.
+    #[error(
+        "key \"{}\" does not come behind \"{}\", the one before it; a bulk load needs keys that rise",
+        .key.escape_ascii(), .last.escape_ascii()
+    )]
+    KeyOrder {
+        /// The key out of order.
+        key: Vec<u8>,
+        /// The key before it.
+        last: Vec<u8>,
+    },
     /// A tree name that is empty or too long.
     #[error("a tree's name must have 1 to {max} bytes, not {len}")]
     TreeName {
@@ -58,6 +69,7 @@ impl Error {
             Self::ValueTooLong { .. } => "LLMDB-B03",
             Self::TreeName { .. } => "LLMDB-B04",
             Self::TreeForm { .. } => "LLMDB-B05",
+            Self::KeyOrder { .. } => "LLMDB-B07",
             Self::Failed => "LLMDB-B06",
             Self::Pager(error) => error.code(),
         }

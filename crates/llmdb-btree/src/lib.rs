@@ -41,6 +41,7 @@ mod source;
 mod tree;
 mod validate;
 mod value;
+mod write;
 
 pub use check::check;
 pub use cursor::{Cursor, Entry, Range};
@@ -53,3 +54,4 @@ pub use source::Source;
 pub use tree::{FORM_TREE, Tree, TreeRoot};
 pub use validate::validate;
 pub use value::{LARGE_REF_SIZE, LargeRef, Stored};
+pub use write::bulk::BulkOptions;

@@ -1,10 +1,10 @@
 //! Trees against a `BTreeMap`: random histories with snapshots, rollbacks and reopening.
 
-use llmdb_btree::{Database, Error, ReadTxn, Tree};
+use llmdb_btree::{BulkOptions, Database, Error, ReadTxn, Tree};
 use llmdb_pager::PagerOptions;
 use llmdb_pager::sim::{SimDisk, SimOptions};
 use proptest::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -14,6 +14,12 @@ type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 enum Op {
     Insert(Vec<u8>, usize),
     Remove(Vec<u8>),
+    RemoveRange(Bound<Vec<u8>>, Bound<Vec<u8>>),
+    RemovePrefix(Vec<u8>),
+    /// Records from this key on upward: how many, how long their values are.
+    InsertRun(Vec<u8>, u16, usize),
+    /// Records behind the last one.
+    BulkLoad(u16, usize, usize),
     Commit,
     RollBack,
     Reopen,
@@ -30,10 +36,22 @@ fn key() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+fn bound() -> impl Strategy<Value = Bound<Vec<u8>>> {
+    prop_oneof![
+        3 => key().prop_map(Bound::Included),
+        3 => key().prop_map(Bound::Excluded),
+        1 => Just(Bound::Unbounded),
+    ]
+}
+
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         60 => (key(), prop_oneof![8 => 0usize..300, 2 => 900usize..1200, 1 => 3000usize..9000]).prop_map(|(k, n)| Op::Insert(k, n)),
         30 => key().prop_map(Op::Remove),
+        2 => (bound(), bound()).prop_map(|(low, high)| Op::RemoveRange(low, high)),
+        1 => key().prop_map(|mut key| { key.truncate(2); Op::RemovePrefix(key) }),
+        3 => (key(), 1u16..120, 0usize..200).prop_map(|(key, count, len)| Op::InsertRun(key, count, len)),
+        2 => (1u16..150, 0usize..1500, 50usize..101).prop_map(|(count, len, fill)| Op::BulkLoad(count, len, fill)),
         6 => Just(Op::Commit),
         1 => Just(Op::RollBack),
         1 => Just(Op::Reopen),
@@ -82,6 +100,25 @@ fn seeks_agree(tree: &Tree<'_>, model: &Model, probe: &[u8]) {
     assert_eq!(tree.get(probe).unwrap(), model.get(probe).map(Vec::as_slice));
 }
 
+fn as_slice(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
+    bound.as_ref().map(Vec::as_slice)
+}
+
+fn keys_between(model: &Model, low: &Bound<Vec<u8>>, high: &Bound<Vec<u8>>) -> BTreeSet<Vec<u8>> {
+    // The map panics at bounds that are crossed; a tree has nothing between them.
+    let above = |key: &[u8]| match low {
+        Bound::Included(low) => key >= low.as_slice(),
+        Bound::Excluded(low) => key > low.as_slice(),
+        Bound::Unbounded => true,
+    };
+    let below = |key: &[u8]| match high {
+        Bound::Included(high) => key <= high.as_slice(),
+        Bound::Excluded(high) => key < high.as_slice(),
+        Bound::Unbounded => true,
+    };
+    model.keys().filter(|key| above(key) && below(key)).cloned().collect()
+}
+
 fn run(ops: Vec<Op>, page_size: usize) {
     let disk = Arc::new(SimDisk::new(7));
     let options = || PagerOptions::new().storage(disk.clone()).page_size(page_size);
@@ -104,6 +141,42 @@ fn run(ops: Vec<Op>, page_size: usize) {
                 Op::Remove(key) => {
                     assert_eq!(txn.remove(tree, &key).unwrap(), model.remove(&key).is_some());
                     seeks_agree(&txn.tree(tree).unwrap(), &model, &key);
+                }
+                Op::RemoveRange(low, high) => {
+                    let gone = keys_between(&model, &low, &high);
+                    let count = txn.remove_range(tree, as_slice(&low), as_slice(&high)).unwrap();
+                    assert_eq!(count, gone.len() as u64);
+                    model.retain(|key, _| !gone.contains(key));
+                    same(Some(txn.tree(tree).unwrap()), &model);
+                }
+                Op::RemovePrefix(prefix) => {
+                    let before = model.len();
+                    model.retain(|key, _| !key.starts_with(&prefix));
+                    let count = txn.remove_prefix(tree, &prefix).unwrap();
+                    assert_eq!(count, (before - model.len()) as u64);
+                }
+                Op::InsertRun(start, count, len) => {
+                    for n in 0..count {
+                        let mut key = [start.as_slice(), &n.to_be_bytes()].concat();
+                        key.drain(..key.len().saturating_sub(1280));
+                        let value = value(&key, len);
+                        txn.insert(tree, &key, &value).unwrap();
+                        model.insert(key, value);
+                    }
+                }
+                Op::BulkLoad(count, len, fill) => {
+                    let last = model.last_key_value().map_or(&b""[..], |(key, _)| key);
+                    let start = [&last[..last.len().min(1270)], b"\xff\xff"].concat();
+                    let start = if start.as_slice() > last { start } else { continue };
+                    let record = |n: u16| {
+                        let key = [start.as_slice(), &n.to_be_bytes()].concat();
+                        let value = value(&key, len / usize::from(n % 7 + 1));
+                        (key, value)
+                    };
+                    let options = BulkOptions::new().fill_percent(fill);
+                    let done = txn.bulk_load_with(tree, options, (0..count).map(record)).unwrap();
+                    assert_eq!(done, u64::from(count));
+                    model.extend((0..count).map(record));
                 }
                 other => {
                     end = other;

@@ -6,9 +6,11 @@
 //!    tree's present shape; whatever changes the shape lifts the finger.
 //! 2. `fences` are those of the leaf, or not looked at yet.
 
+use super::bulk::Builder;
 use super::path::{Fence, Step, fences, own_path};
 use crate::error::Error;
 use crate::forest::TreeId;
+use crate::tree::TreeRoot;
 use llmdb_pager::{Ref, WriteTxn};
 
 /// From this many neighbouring inserts on they count as a run.
@@ -90,6 +92,17 @@ impl Finger {
         self.lift();
         self.leaf = leaf;
         self.last = index;
+    }
+
+    /// Closes a bulk load's open edge.
+    pub(crate) fn finish(
+        &mut self,
+        txn: &mut WriteTxn,
+        tree: &mut TreeRoot,
+        builder: Builder,
+    ) -> Result<(), Error> {
+        self.lift();
+        builder.finish(txn, tree, &mut self.steps)
     }
 
     /// Ends the run: the leaf's records were spread.

@@ -21,7 +21,7 @@ use llmdb_pager::{Error as PagerError, PageSource as _, WriteTxn};
 
 /// A sibling takes records over when this part of a page is free in it. Less, and the next inserts would
 /// soon shift again; more, and leaves stay emptier.
-const SHIFT_ROOM: usize = 6;
+const SHIFT_ROOM: usize = 8;
 
 /// Inserts or replaces a record. Answers the large value that it replaced.
 pub(crate) fn insert(

@@ -66,6 +66,16 @@ pub(super) fn fences(txn: &WriteTxn, steps: &[Step]) -> Result<(Fence, Fence), E
 /// and a file may have been made to harm.
 pub(super) fn check_place(txn: &WriteTxn, at: Ref, steps: &[Step]) -> Result<(), Error> {
     let (low, high) = fences(txn, steps)?;
+    check_between(txn, at, low.as_deref(), high.as_deref())
+}
+
+/// As [`check_place`], for fences that are known.
+pub(super) fn check_between(
+    txn: &WriteTxn,
+    at: Ref,
+    low: Option<&[u8]>,
+    high: Option<&[u8]>,
+) -> Result<(), Error> {
     let page = txn.page(at)?;
     let (prefix, ends) = if page.kind() == BRANCH {
         let branch = Branch::new(page);
@@ -77,9 +87,9 @@ pub(super) fn check_place(txn: &WriteTxn, at: Ref, steps: &[Step]) -> Result<(),
         (leaf.prefix(), (leaf.len() > 0).then(|| (key(0), key(leaf.len() - 1))))
     };
     let fits = ends.is_none_or(|(first, last)| {
-        low.as_ref().is_none_or(|low| *low <= first) && high.as_ref().is_none_or(|high| last < *high)
+        low.is_none_or(|low| low <= first.as_slice()) && high.is_none_or(|high| last.as_slice() < high)
     });
-    if prefix == shared_prefix(low.as_deref(), high.as_deref()) && fits {
+    if prefix == shared_prefix(low, high) && fits {
         return Ok(());
     }
     Err(PagerError::damaged(

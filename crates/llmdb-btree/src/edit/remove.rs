@@ -57,12 +57,11 @@ pub(crate) fn remove(
         Stored::Large(large) => Removed::Large(large),
     };
     leaf::remove(txn.page_mut(finger.leaf), index);
-    tree.len -= 1;
+    tree.len = tree.len.saturating_sub(1);
     let page = Leaf::new(txn.page(finger.leaf)?);
     if page.used() < low_mark(txn.page_size()) {
         finger.lift();
-        let is_changed = fill_leaf(txn, tree, &mut finger.steps, finger.leaf)?;
-        if is_changed {
+        if fill_leaf(txn, tree, &mut finger.steps, finger.leaf)? == Filled::Joined {
             fill_branches(txn, tree, &mut finger.steps)?;
         }
         lower(txn, tree)?;
@@ -70,8 +69,24 @@ pub(crate) fn remove(
     Ok(removed)
 }
 
-/// Joins a leaf that is too empty with a sibling, or shares with one. Whether it has one leaf less then.
-fn fill_leaf(txn: &mut WriteTxn, tree: &mut TreeRoot, steps: &mut [Step], at: Ref) -> Result<bool, Error> {
+/// What was done for a page that is too empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Filled {
+    /// It and a sibling became one page.
+    Joined,
+    /// A sibling gave something.
+    Shared,
+    /// Nothing could be done.
+    Not,
+}
+
+/// Joins a leaf that is too empty with a sibling, or shares with one.
+pub(super) fn fill_leaf(
+    txn: &mut WriteTxn,
+    tree: &mut TreeRoot,
+    steps: &mut [Step],
+    at: Ref,
+) -> Result<Filled, Error> {
     let page_size = txn.page_size();
     let used = Leaf::new(txn.page(at)?).used();
     let found = siblings(txn, steps)?.into_iter().flatten();
@@ -90,7 +105,7 @@ fn fill_leaf(txn: &mut WriteTxn, tree: &mut TreeRoot, steps: &mut [Step], at: Re
         if leaf::records_use(group.prefix_len(), &records) <= room
             && group.write(txn, tree, steps, &records, &[])?.is_some()
         {
-            return Ok(true);
+            return Ok(Filled::Joined);
         }
     }
     // The fullest sibling gives, if it has an eighth of a page more.
@@ -101,10 +116,12 @@ fn fill_leaf(txn: &mut WriteTxn, tree: &mut TreeRoot, steps: &mut [Step], at: Re
         let records = group.records();
         if records.len() >= 2 {
             let cuts = even_cuts(&records, group.prefix_len(), 2);
-            group.write(txn, tree, steps, &records, &cuts)?;
+            if group.write(txn, tree, steps, &records, &cuts)?.is_some() {
+                return Ok(Filled::Shared);
+            }
         }
     }
-    Ok(false)
+    Ok(Filled::Not)
 }
 
 /// Joins branches from the leaf's parent upward for as long as they are too empty.
@@ -117,11 +134,18 @@ pub(super) fn fill_branches(
         if steps.is_empty() || branch_use(txn.page(at)?) >= low_mark(txn.page_size()) {
             return Ok(());
         }
-        if !fill_branch(txn, tree, steps)? {
+        if fill_branch(txn, tree, steps)? != Filled::Joined {
             return Ok(());
         }
     }
     Ok(())
+}
+
+/// Whether a page is so empty that it asks its neighbours.
+pub(super) fn is_low(txn: &WriteTxn, at: Ref) -> Result<bool, Error> {
+    let page = txn.page(at)?;
+    let used = if page.kind() == BRANCH { branch_use(page) } else { Leaf::new(page).used() };
+    Ok(used < low_mark(txn.page_size()))
 }
 
 /// Bytes that a branch takes.
@@ -131,29 +155,25 @@ fn branch_use(page: Page<'_>) -> usize {
     branch::page_use(branch.prefix().len(), suffixes.iter().map(|suffix| suffix.bytes()))
 }
 
-/// Joins the branch that `steps` lead to with a neighbour, or shares with it. Whether the parent has one
-/// child less then.
+/// Joins the branch that `steps` lead to with a neighbour, or shares with it.
 pub(super) fn fill_branch(
     txn: &mut WriteTxn,
     tree: &mut TreeRoot,
     steps: &mut [Step],
-) -> Result<bool, Error> {
-    let Some((parent, index)) = steps.last().copied() else { return Ok(false) };
+) -> Result<Filled, Error> {
+    let Some((parent, index)) = steps.last().copied() else { return Ok(Filled::Not) };
     let children = txn.page(parent)?.ref_count();
-    for left in [index, index.wrapping_sub(1)] {
-        if left.wrapping_add(1) < children && left < children {
-            let joined = branch_pair(txn, tree, steps, left, false)?;
-            if joined {
-                return Ok(true);
+    for share in [false, true] {
+        for left in [index, index.wrapping_sub(1)] {
+            if left.wrapping_add(1) < children
+                && left < children
+                && branch_pair(txn, tree, steps, left, share)?
+            {
+                return Ok(if share { Filled::Shared } else { Filled::Joined });
             }
         }
     }
-    for left in [index, index.wrapping_sub(1)] {
-        if left.wrapping_add(1) < children && left < children && branch_pair(txn, tree, steps, left, true)? {
-            return Ok(false);
-        }
-    }
-    Ok(false)
+    Ok(Filled::Not)
 }
 
 /// Joins children `left` and `left + 1` of a branch, which are branches, or makes them equally full if

@@ -144,6 +144,8 @@ impl<'a> Branch<'a> {
 pub(crate) struct Separators {
     bytes: Vec<u8>,
     ends: Vec<usize>,
+    longest: usize,
+    ends_in_zero: bool,
 }
 
 impl Separators {
@@ -151,6 +153,9 @@ impl Separators {
         for part in parts {
             self.bytes.extend_from_slice(part);
         }
+        let start = self.ends.last().copied().unwrap_or(0);
+        self.longest = self.longest.max(self.bytes.len() - start);
+        self.ends_in_zero |= self.bytes.last() == Some(&0);
         self.ends.push(self.bytes.len());
     }
 
@@ -165,6 +170,17 @@ impl Separators {
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.ends.len()
+    }
+
+    /// Bytes that a branch of these separators and one more would take, behind a prefix that all share.
+    pub(crate) fn use_with(&self, more: &[u8], prefix_len: usize) -> usize {
+        let count = self.ends.len() + 1;
+        let longest = self.longest.max(more.len()) - prefix_len;
+        let has_tails = longest > HEAD_SIZE || self.ends_in_zero || more.last() == Some(&0);
+        let tails = self.bytes.len() + more.len() + count * (LEN_SIZE + OFFSET_SIZE) - count * prefix_len;
+        offsets_start(HEADER_SIZE + (count + 1) * REF_SIZE, count)
+            + if has_tails { tails } else { 0 }
+            + prefix_len
     }
 
     /// All of them, in order.

@@ -29,7 +29,7 @@ const PREFIX_LEN: usize = 28;
 const HEAP_SIZE: usize = 30;
 const HEAD_SIZE: usize = 4;
 const OFFSET_SIZE: usize = 2;
-const CELL_HEADER_SIZE: usize = 4;
+pub(crate) const CELL_HEADER_SIZE: usize = 4;
 /// Heads are filled up to a multiple of this, for vector instructions.
 const HEAD_GROUP: usize = 8;
 const LARGE: u16 = u16::MAX;
@@ -61,9 +61,9 @@ pub(crate) struct Record<'a> {
     pub(crate) front: &'a [u8],
     pub(crate) back: &'a [u8],
     /// The value's length as a cell says it; [`LARGE`] for a reference.
-    tag: u16,
+    pub(crate) tag: u16,
     /// The value as a cell holds it.
-    value: &'a [u8],
+    pub(crate) value: &'a [u8],
 }
 
 impl<'a> Record<'a> {

@@ -1,0 +1,4 @@
+//! What a write transaction offers besides single records.
+
+pub(crate) mod bulk;
+mod range;
