@@ -55,3 +55,4 @@ pub use tree::{FORM_TREE, Tree, TreeRoot};
 pub use validate::validate;
 pub use value::{LARGE_REF_SIZE, LargeRef, Stored};
 pub use write::bulk::BulkOptions;
+pub use write::cursor::CursorMut;

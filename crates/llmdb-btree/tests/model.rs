@@ -1,6 +1,6 @@
 //! Trees against a `BTreeMap`: random histories with snapshots, rollbacks and reopening.
 
-use llmdb_btree::{BulkOptions, Database, Error, ReadTxn, Tree};
+use llmdb_btree::{BulkOptions, Database, Error, ReadTxn, Tree, TreeId, WriteTxn};
 use llmdb_pager::PagerOptions;
 use llmdb_pager::sim::{SimDisk, SimOptions};
 use proptest::prelude::*;
@@ -20,6 +20,8 @@ enum Op {
     InsertRun(Vec<u8>, u16, usize),
     /// Records behind the last one.
     BulkLoad(u16, usize, usize),
+    /// A walk with a cursor: from this key, forward or back, and what to do with each record.
+    Walk(Vec<u8>, bool, Vec<Step>),
     Commit,
     RollBack,
     Reopen,
@@ -33,6 +35,24 @@ fn key() -> impl Strategy<Value = Vec<u8>> {
         4 => (0u32..400).prop_map(|n| n.to_be_bytes().to_vec()),
         4 => (0u32..200).prop_map(|n| [&[b'x'; 900][..], &n.to_be_bytes()].concat()),
         1 => (0u8..6).prop_map(|n| vec![n; 1280]),
+    ]
+}
+
+/// What a cursor does with the record that it stands on.
+#[derive(Clone, Debug)]
+enum Step {
+    Pass,
+    Turn,
+    Remove,
+    Replace(usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => Just(Step::Pass),
+        1 => Just(Step::Turn),
+        6 => Just(Step::Remove),
+        2 => prop_oneof![0usize..300, 3000usize..9000].prop_map(Step::Replace),
     ]
 }
 
@@ -52,6 +72,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => key().prop_map(|mut key| { key.truncate(2); Op::RemovePrefix(key) }),
         3 => (key(), 1u16..120, 0usize..200).prop_map(|(key, count, len)| Op::InsertRun(key, count, len)),
         2 => (1u16..150, 0usize..1500, 50usize..101).prop_map(|(count, len, fill)| Op::BulkLoad(count, len, fill)),
+        3 => (key(), any::<bool>(), prop::collection::vec(step(), 1..90))
+            .prop_map(|(key, forward, steps)| Op::Walk(key, forward, steps)),
         6 => Just(Op::Commit),
         1 => Just(Op::RollBack),
         1 => Just(Op::Reopen),
@@ -98,6 +120,44 @@ fn seeks_agree(tree: &Tree<'_>, model: &Model, probe: &[u8]) {
         at_most.map(|(key, _)| key.clone())
     );
     assert_eq!(tree.get(probe).unwrap(), model.get(probe).map(Vec::as_slice));
+}
+
+/// Walks with a cursor over the tree and by keys over the model.
+fn walk(txn: &mut WriteTxn, tree: TreeId, model: &mut Model, from: &[u8], mut forward: bool, steps: &[Step]) {
+    let mut cursor = txn.cursor_mut(tree);
+    let mut place = model.range(from.to_vec()..).next().map(|(key, _)| key.clone());
+    assert_eq!(cursor.seek(from).unwrap(), place.is_some());
+    for step in steps {
+        let Some(key) = place else {
+            assert_eq!(cursor.key(), b"");
+            return;
+        };
+        assert_eq!(cursor.key(), key);
+        assert_eq!(cursor.value().unwrap(), model[&key]);
+        match step {
+            Step::Pass => {}
+            Step::Turn => forward = !forward,
+            Step::Remove => {
+                assert!(cursor.remove().unwrap());
+                assert!(!cursor.remove().unwrap());
+                model.remove(&key);
+            }
+            Step::Replace(len) => {
+                let value = value(&key, *len);
+                cursor.replace(&value).unwrap();
+                assert_eq!((cursor.key(), cursor.value().unwrap()), (key.as_slice(), value.as_slice()));
+                model.insert(key.clone(), value);
+            }
+        }
+        place = if forward {
+            let behind = (Bound::Excluded(key), Bound::Unbounded);
+            model.range(behind).next().map(|(key, _)| key.clone())
+        } else {
+            model.range(..key).next_back().map(|(key, _)| key.clone())
+        };
+        let stands = if forward { cursor.next() } else { cursor.prev() };
+        assert_eq!(stands.unwrap(), place.is_some());
+    }
 }
 
 fn as_slice(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
@@ -177,6 +237,10 @@ fn run(ops: Vec<Op>, page_size: usize) {
                     let done = txn.bulk_load_with(tree, options, (0..count).map(record)).unwrap();
                     assert_eq!(done, u64::from(count));
                     model.extend((0..count).map(record));
+                }
+                Op::Walk(from, forward, steps) => {
+                    walk(&mut txn, tree, &mut model, &from, forward, &steps);
+                    same(Some(txn.tree(tree).unwrap()), &model);
                 }
                 other => {
                     end = other;

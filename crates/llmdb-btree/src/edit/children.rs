@@ -90,7 +90,10 @@ fn change_in_place(bytes: &mut [u8], change: &Change<'_>) -> bool {
     let done = match (change.old, children) {
         (1, [_]) => true,
         (1, [_, second]) => branch::insert_child(bytes, first, &separators[0], *second),
-        (2, [_]) => branch::remove_child(bytes, first),
+        (2, [_]) => {
+            branch::remove_child(bytes, first);
+            true
+        }
         (2, [_, _]) => branch::set_separator(bytes, first, &separators[0]),
         (2, [_, _, third]) => {
             branch::set_separator(bytes, first, &separators[0])

@@ -19,7 +19,8 @@
 //! is its head without the zeros at its end: it has at most four bytes behind the prefix and does not end
 //! in a zero, so it is the least key with that head and equal heads need no further look.
 //!
-//! Children, and separators without tails, are changed in place; else a branch is built anew.
+//! Children and separators are changed in place where there is room; else a branch is built anew, which
+//! closes the holes.
 
 use super::search::{self, count_below, count_up_to, head_of, partition};
 use llmdb_pager::page::{
@@ -89,6 +90,19 @@ impl<'a> Branch<'a> {
         let at = usize::from(read_u16(bytes, offsets + index * OFFSET_SIZE));
         let len = usize::from(read_u16(bytes, at));
         &bytes[at + LEN_SIZE..at + LEN_SIZE + len]
+    }
+
+    /// Where the separators' tails begin, holes among them counted; the prefix where there is none.
+    fn heap_start(self) -> usize {
+        let bytes = self.0.bytes();
+        let end = bytes.len() - usize::from(read_u16(bytes, PREFIX_LEN));
+        if !self.has_tails() {
+            return end;
+        }
+        let offsets = offsets_start(self.heads_start(), self.separators());
+        let offsets = &bytes[offsets..offsets + self.separators() * OFFSET_SIZE];
+        let starts = offsets.as_chunks::<OFFSET_SIZE>().0.iter();
+        starts.map(|at| u16::from_le_bytes(*at)).min().map_or(end, |lowest| end.min(usize::from(lowest)))
     }
 
     /// A separator, behind the prefix.
@@ -265,17 +279,27 @@ fn validate_fill(branch: Branch<'_>, count: usize) -> Result<(), &'static str> {
 }
 
 /// Enters a child behind child `index` and `separator` (whole) before it, in place. Whether that could be
-/// done: only where no separator has or needs a tail.
+/// done: not where there is no room between arrays and separators, or where this is the first tail.
 pub(crate) fn insert_child(bytes: &mut [u8], index: usize, separator: &[u8], child: Ref) -> bool {
     let branch = Branch(Page::new(bytes));
-    let (count, heads, prefix_len) = (branch.separators(), branch.heads_start(), branch.prefix().len());
-    let suffix = &separator[prefix_len..];
-    if branch.has_tails() || !is_short(suffix) {
+    let (count, heads, has_tails) = (branch.separators(), branch.heads_start(), branch.has_tails());
+    let suffix = &separator[branch.prefix().len()..];
+    let (moved, offsets) = (heads + REF_SIZE, offsets_start(heads, count));
+    let moved_offsets = offsets_start(moved, count + 1);
+    let heap = branch.heap_start();
+    let needed = if has_tails { LEN_SIZE + suffix.len() + (count + 1) * OFFSET_SIZE } else { 0 };
+    if !(has_tails || is_short(suffix)) || moved_offsets + needed > heap {
         return false;
     }
-    let moved = heads + REF_SIZE;
-    if offsets_start(moved, count + 1) + prefix_len > bytes.len() {
-        return false;
+    if has_tails {
+        let at = heap - LEN_SIZE - suffix.len();
+        put_tail(bytes, at, suffix);
+        bytes.copy_within(
+            offsets + index * OFFSET_SIZE..offsets + count * OFFSET_SIZE,
+            moved_offsets + (index + 1) * OFFSET_SIZE,
+        );
+        bytes.copy_within(offsets..offsets + index * OFFSET_SIZE, moved_offsets);
+        put_u16(bytes, moved_offsets + index * OFFSET_SIZE, at);
     }
     bytes.copy_within(heads + index * HEAD_SIZE..heads + count * HEAD_SIZE, moved + (index + 1) * HEAD_SIZE);
     bytes.copy_within(heads..heads + index * HEAD_SIZE, moved);
@@ -289,15 +313,11 @@ pub(crate) fn insert_child(bytes: &mut [u8], index: usize, separator: &[u8], chi
     true
 }
 
-/// Takes out child `index + 1` and the separator before it, in place. Whether that could be done: only where
-/// no separator has a tail.
-pub(crate) fn remove_child(bytes: &mut [u8], index: usize) -> bool {
+/// Takes out child `index + 1` and the separator before it, in place. A tail leaves a hole.
+pub(crate) fn remove_child(bytes: &mut [u8], index: usize) {
     let branch = Branch(Page::new(bytes));
-    let (count, heads) = (branch.separators(), branch.heads_start());
-    if branch.has_tails() {
-        return false;
-    }
-    let moved = heads - REF_SIZE;
+    let (count, heads, has_tails) = (branch.separators(), branch.heads_start(), branch.has_tails());
+    let (moved, offsets) = (heads - REF_SIZE, offsets_start(heads, count));
     let place = HEADER_SIZE + (index + 1) * REF_SIZE;
     bytes.copy_within(place + REF_SIZE..heads, place);
     bytes.copy_within(heads..heads + index * HEAD_SIZE, moved);
@@ -305,20 +325,44 @@ pub(crate) fn remove_child(bytes: &mut [u8], index: usize) -> bool {
     set_ref_count(bytes, count);
     put_u16(bytes, COUNT, count - 1);
     fill_heads(bytes, moved, count - 1);
-    true
+    if has_tails {
+        let moved_offsets = offsets_start(moved, count - 1);
+        bytes.copy_within(offsets..offsets + index * OFFSET_SIZE, moved_offsets);
+        bytes.copy_within(
+            offsets + (index + 1) * OFFSET_SIZE..offsets + count * OFFSET_SIZE,
+            moved_offsets + index * OFFSET_SIZE,
+        );
+    }
 }
 
-/// Sets a separator (whole) in place. Whether that could be done: only where none has or needs a tail.
+/// Sets a separator (whole) in place. Whether that could be done: as [`insert_child`].
 pub(crate) fn set_separator(bytes: &mut [u8], index: usize, separator: &[u8]) -> bool {
     let branch = Branch(Page::new(bytes));
-    let (count, heads) = (branch.separators(), branch.heads_start());
+    let (count, heads, has_tails) = (branch.separators(), branch.heads_start(), branch.has_tails());
     let suffix = &separator[branch.prefix().len()..];
-    if branch.has_tails() || !is_short(suffix) {
+    if has_tails {
+        let offsets = offsets_start(heads, count);
+        let mut at = usize::from(read_u16(bytes, offsets + index * OFFSET_SIZE));
+        if branch.tail(index).len() < suffix.len() {
+            let heap = branch.heap_start();
+            if offsets + count * OFFSET_SIZE + LEN_SIZE + suffix.len() > heap {
+                return false;
+            }
+            at = heap - LEN_SIZE - suffix.len();
+        }
+        put_tail(bytes, at, suffix);
+        put_u16(bytes, offsets + index * OFFSET_SIZE, at);
+    } else if !is_short(suffix) {
         return false;
     }
     put_head(bytes, heads + index * HEAD_SIZE, head_of(suffix));
     fill_heads(bytes, heads, count);
     true
+}
+
+fn put_tail(bytes: &mut [u8], at: usize, suffix: &[u8]) {
+    put_u16(bytes, at, suffix.len());
+    bytes[at + LEN_SIZE..at + LEN_SIZE + suffix.len()].copy_from_slice(suffix);
 }
 
 /// Writes what follows from the heads: the filling behind them, and the summary.
@@ -351,7 +395,6 @@ pub(crate) fn page_use<'a>(prefix_len: usize, suffixes: impl Iterator<Item = &'a
 pub(crate) fn build(bytes: &mut [u8], level: u8, prefix: &[u8], separators: &[&[u8]], children: &[Ref]) {
     assert_eq!(children.len(), separators.len() + 1);
     write_header(bytes, super::BRANCH, level);
-    bytes[HEADER_SIZE..].fill(0);
     set_ref_count(bytes, children.len());
     for (index, child) in children.iter().enumerate() {
         set_reference(bytes, index, *child);
@@ -366,19 +409,20 @@ pub(crate) fn build(bytes: &mut [u8], level: u8, prefix: &[u8], separators: &[&[
         put_head(bytes, heads + index * HEAD_SIZE, head_of(suffix));
     }
     fill_heads(bytes, heads, count);
+    let offsets = offsets_start(heads, count);
+    let mut heap = end - prefix.len();
     if suffixes.clone().all(is_short) {
+        bytes[offsets..heap].fill(0);
         return;
     }
     put_u16(bytes, TAILS, 1);
-    let offsets = offsets_start(heads, count);
-    let mut heap = end - prefix.len();
     for (index, suffix) in suffixes.enumerate() {
         heap -= LEN_SIZE + suffix.len();
         assert!(heap >= offsets + count * OFFSET_SIZE, "a branch's separators were measured before");
-        put_u16(bytes, heap, suffix.len());
-        bytes[heap + LEN_SIZE..heap + LEN_SIZE + suffix.len()].copy_from_slice(suffix);
+        put_tail(bytes, heap, suffix);
         put_u16(bytes, offsets + index * OFFSET_SIZE, heap);
     }
+    bytes[offsets + count * OFFSET_SIZE..heap].fill(0);
 }
 
 fn put_head(bytes: &mut [u8], at: usize, head: u32) {
@@ -406,6 +450,51 @@ mod tests {
         ) {
             check(&separators, &keys, b"")?;
             check(&separators, &keys, b"same")?;
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+
+        #[test]
+        fn changes_in_place_are_those_of_a_list(
+            ops in prop::collection::vec((0u8..3, any::<prop::sample::Index>(), prop::collection::vec(0u8..4, 1..60)), 1..150),
+            long in any::<bool>(),
+        ) {
+            let prefix = b"pre";
+            let mut bytes = vec![0; 4096];
+            let mut list: Vec<Vec<u8>> = vec![[&prefix[..], if long { b"zzzzzz" } else { b"zz" }].concat()];
+            let mut children = vec![Ref::page(PageNumber(1), 0), Ref::page(PageNumber(2), 0)];
+            let slices: Vec<&[u8]> = list.iter().map(Vec::as_slice).collect();
+            build(&mut bytes, 1, prefix, &slices, &children);
+            for (number, (op, index, suffix)) in ops.into_iter().enumerate() {
+                let separator = [&prefix[..], &suffix].concat();
+                let Err(place) = list.binary_search(&separator) else { continue };
+                let child = Ref::page(PageNumber(number as u64 + 3), 0);
+                match op {
+                    0 if insert_child(&mut bytes, place, &separator, child) => {
+                        list.insert(place, separator);
+                        children.insert(place + 1, child);
+                    }
+                    1 if list.len() > 1 => {
+                        let place = index.index(list.len());
+                        remove_child(&mut bytes, place);
+                        list.remove(place);
+                        children.remove(place + 1);
+                    }
+                    2 if place < list.len() && set_separator(&mut bytes, place, &separator) => {
+                        list[place] = separator;
+                    }
+                    _ => {}
+                }
+                let page = Page::new(&bytes);
+                validate(page).map_err(TestCaseError::fail)?;
+                prop_assert_eq!(page.references().collect::<Vec<_>>(), children.clone());
+                for (index, separator) in list.iter().enumerate() {
+                    prop_assert_eq!(&Branch(page).separator(index), separator);
+                    prop_assert_eq!(Branch(page).search(separator), index + 1);
+                }
+            }
         }
     }
 
