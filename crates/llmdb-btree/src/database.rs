@@ -122,6 +122,8 @@ pub struct WriteTxn {
     /// Trees that this transaction opened or changed; `None` = dropped. Written back at the end.
     roots: BTreeMap<TreeId, Option<TreeRoot>>,
     finger: edit::Finger,
+    /// No tree below this number is free, but for those that this transaction dropped.
+    next_number: TreeId,
     changed: bool,
     failed: bool,
 }
@@ -129,7 +131,14 @@ pub struct WriteTxn {
 impl WriteTxn {
     /// Changes trees in `pager`.
     pub fn new(pager: llmdb_pager::WriteTxn) -> Self {
-        Self { pager, roots: BTreeMap::new(), finger: edit::Finger::default(), changed: false, failed: false }
+        Self {
+            pager,
+            roots: BTreeMap::new(),
+            finger: edit::Finger::default(),
+            next_number: TreeId(1),
+            changed: false,
+            failed: false,
+        }
     }
 
     /// The pager's transaction.
@@ -156,11 +165,12 @@ impl WriteTxn {
         if let Some(tree) = self.open_tree(name)? {
             return Ok(tree);
         }
-        let mut tree = forest::free_number(Source::Write(&self.pager))?;
+        let mut tree = forest::free_number(Source::Write(&self.pager), self.next_number)?;
         while self.roots.get(&tree).is_some_and(Option::is_some) {
-            tree.0 += 1;
+            tree = forest::free_number(Source::Write(&self.pager), TreeId(tree.0 + 1))?;
         }
         self.enter_tree(name, tree)?;
+        self.next_number = TreeId(tree.0 + 1);
         Ok(tree)
     }
 

@@ -27,6 +27,7 @@
 mod check;
 mod checkpoint;
 mod error;
+mod extent;
 mod mapping;
 pub mod meta;
 pub mod page;

@@ -177,6 +177,16 @@ impl Core {
         bytes.ok_or_else(|| Error::damaged(number, "the file's map ends before it", state.map.len(), len))
     }
 
+    /// An extent of the file as it stands there, and whether it was found intact before.
+    pub(crate) fn extent_unverified<'a>(
+        &self,
+        state: &'a State,
+        start: PageNumber,
+        len: u64,
+    ) -> Result<(&'a [u8], bool), Error> {
+        Ok((self.file_bytes(state, start, len)?, self.verified.contains(start)))
+    }
+
     /// An extent of the file; `intact` is asked at its first use.
     pub(crate) fn extent<'a>(
         &self,
@@ -242,6 +252,13 @@ pub trait PageSource {
     /// [`Error::Damaged`] where it leaves the file or `intact` says no.
     fn extent(&self, start: PageNumber, len: u64, intact: &dyn Fn(&[u8]) -> bool) -> Result<&[u8], Error>;
 
+    /// As [`PageSource::extent`], but nothing is asked: for one who checks while reading. The second answer is
+    /// whether it was found intact before.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] where it leaves the file.
+    fn extent_unverified(&self, start: PageNumber, len: u64) -> Result<(&[u8], bool), Error>;
+
     /// Bytes of a page.
     fn page_size(&self) -> usize;
 }
@@ -300,6 +317,10 @@ impl PageSource for Snapshot {
 
     fn extent(&self, start: PageNumber, len: u64, intact: &dyn Fn(&[u8]) -> bool) -> Result<&[u8], Error> {
         self.held.owner().extent(self.held.state(), start, len, intact)
+    }
+
+    fn extent_unverified(&self, start: PageNumber, len: u64) -> Result<(&[u8], bool), Error> {
+        self.held.owner().extent_unverified(self.held.state(), start, len)
     }
 
     #[inline]

@@ -95,6 +95,13 @@ fn change_in_place(bytes: &mut [u8], change: &Change<'_>) -> bool {
             true
         }
         (2, [_, _]) => branch::set_separator(bytes, first, &separators[0]),
+        (3, [_, _]) => {
+            let set = branch::set_separator(bytes, first, &separators[0]);
+            if set {
+                branch::remove_child(bytes, first + 1);
+            }
+            set
+        }
         (2, [_, _, third]) => {
             branch::set_separator(bytes, first, &separators[0])
                 && branch::insert_child(bytes, first + 1, &separators[1], *third)

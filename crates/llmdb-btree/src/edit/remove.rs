@@ -1,7 +1,8 @@
 //! Removing, and filling up what has become too empty.
 //!
-//! A page less than nine twentieths full joins a neighbour under the same parent where both fit into nine
-//! tenths of a page, or takes records over from one that has clearly more.
+//! A page less than half full joins a neighbour under the same parent where both fit into nine tenths of a
+//! page; a leaf and both its neighbours become two where they fit into that; else the page takes over from a
+//! neighbour that has clearly more.
 //!
 //! Invariants
 //! 1. No page's range ever widens but by being built anew: its prefix would no longer be one of all keys
@@ -18,7 +19,7 @@ use crate::node::{BRANCH, shared_prefix};
 use crate::source::{Node, Source};
 use crate::tree::{Tree, TreeRoot};
 use crate::value::{LargeRef, Stored};
-use llmdb_pager::{Error as PagerError, Page, PageSource as _, Ref, WriteTxn};
+use llmdb_pager::{Error as PagerError, PageSource as _, Ref, WriteTxn};
 
 /// What a removal took out.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +31,7 @@ pub(crate) enum Removed {
 
 /// Below this many bytes in use a page asks its neighbours.
 fn low_mark(page_size: usize) -> usize {
-    page_size * 9 / 20
+    page_size / 2
 }
 
 /// Two pages join where this many bytes hold both.
@@ -72,7 +73,7 @@ pub(crate) fn remove(
 /// What was done for a page that is too empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Filled {
-    /// It and a sibling became one page.
+    /// There is one page less.
     Joined,
     /// A sibling gave something.
     Shared,
@@ -108,6 +109,19 @@ pub(super) fn fill_leaf(
             return Ok(Filled::Joined);
         }
     }
+    // Three become two.
+    if let [first, second] = &found[..]
+        && used + first.used + second.used <= 2 * room
+    {
+        let mut group = Group::alone(txn, steps, at)?;
+        group.add(txn, steps, first)?;
+        group.add(txn, steps, second)?;
+        let records = group.records();
+        let cuts = even_cuts(&records, group.prefix_len(), 2);
+        if records.len() >= 2 && group.write(txn, tree, steps, &records, &cuts)?.is_some() {
+            return Ok(Filled::Joined);
+        }
+    }
     // The fullest sibling gives, if it has an eighth of a page more.
     let fullest = found.iter().max_by_key(|sibling| sibling.used);
     if let Some(sibling) = fullest.filter(|sibling| sibling.used >= used + page_size / 8) {
@@ -131,7 +145,7 @@ pub(super) fn fill_branches(
     steps: &mut Vec<Step>,
 ) -> Result<(), Error> {
     while let Some((at, _)) = steps.pop() {
-        if steps.is_empty() || branch_use(txn.page(at)?) >= low_mark(txn.page_size()) {
+        if steps.is_empty() || branch::used(Branch::new(txn.page(at)?)) >= low_mark(txn.page_size()) {
             return Ok(());
         }
         if fill_branch(txn, tree, steps)? != Filled::Joined {
@@ -144,15 +158,8 @@ pub(super) fn fill_branches(
 /// Whether a page is so empty that it asks its neighbours.
 pub(super) fn is_low(txn: &WriteTxn, at: Ref) -> Result<bool, Error> {
     let page = txn.page(at)?;
-    let used = if page.kind() == BRANCH { branch_use(page) } else { Leaf::new(page).used() };
+    let used = if page.kind() == BRANCH { branch::used(Branch::new(page)) } else { Leaf::new(page).used() };
     Ok(used < low_mark(txn.page_size()))
-}
-
-/// Bytes that a branch takes.
-fn branch_use(page: Page<'_>) -> usize {
-    let branch = Branch::new(page);
-    let suffixes: Vec<_> = (0..branch.separators()).map(|index| branch.suffix(index)).collect();
-    branch::page_use(branch.prefix().len(), suffixes.iter().map(|suffix| suffix.bytes()))
 }
 
 /// Joins the branch that `steps` lead to with a neighbour, or shares with it.

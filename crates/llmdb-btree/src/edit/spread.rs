@@ -15,7 +15,7 @@ use crate::tree::TreeRoot;
 use llmdb_pager::{Error as PagerError, Page, PageNumber, PageSource as _, Ref, WriteTxn};
 
 /// Copies of neighbouring leaves under one parent, for records to be borrowed from while the leaves change:
-/// one leaf, and a sibling of it or none.
+/// one leaf, and the siblings beside it that were added.
 pub(super) struct Group {
     /// The first one's place among the parent's children.
     pub(super) first: usize,

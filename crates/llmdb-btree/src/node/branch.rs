@@ -388,6 +388,15 @@ pub(crate) fn page_use<'a>(prefix_len: usize, suffixes: impl Iterator<Item = &'a
         + prefix_len
 }
 
+/// Bytes that a branch takes, holes not counted.
+pub(crate) fn used(branch: Branch<'_>) -> usize {
+    let count = branch.separators();
+    let tails = (0..count).map(|index| branch.suffix(index).bytes().len() + LEN_SIZE + OFFSET_SIZE);
+    offsets_start(branch.heads_start(), count)
+        + if branch.has_tails() { tails.sum() } else { 0 }
+        + branch.prefix().len()
+}
+
 /// Builds a branch. `separators` are whole; each begins with `prefix`.
 ///
 /// # Panics

@@ -3,3 +3,4 @@
 pub(crate) mod bulk;
 pub(crate) mod cursor;
 mod range;
+mod stream;
