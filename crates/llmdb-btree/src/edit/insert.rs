@@ -11,7 +11,7 @@
 
 use super::finger::{Finger, Run};
 use super::path::Step;
-use super::spread::{Group, Sibling, even_cuts, sibling, siblings};
+use super::spread::{Group, Sibling, even_cuts, sibling, sibling_places};
 use crate::error::Error;
 use crate::node::LEAF;
 use crate::node::leaf::{self, Leaf, Record};
@@ -162,15 +162,23 @@ fn share(
     record: Record<'_>,
 ) -> Result<bool, Error> {
     let limit = txn.page_size() - txn.page_size() / SHIFT_ROOM - record.cost(group.prefix_len());
-    let has_room = |sibling: &Sibling| sibling.used <= limit;
-    // One that is the transaction's own already costs no copy.
-    let found = siblings(txn, steps)?.into_iter().flatten();
-    let best = found.min_by_key(|sibling| (!has_room(sibling), !txn.is_mine(sibling.at), sibling.used));
+    // The first one with room is it; one that is the transaction's own already costs no copy.
+    let mut best: Option<Sibling> = None;
+    for place in sibling_places(txn, steps)?.into_iter().flatten() {
+        let found = sibling(txn, steps, place)?;
+        if let Some(found) = found.filter(|found| best.is_none() || found.used <= limit) {
+            best = Some(found);
+        }
+        if best.as_ref().is_some_and(|best| best.used <= limit) {
+            break;
+        }
+    }
     let Some(sibling) = best else { return Ok(false) };
+    let has_room = Leaf::new(txn.page(sibling.at)?).used() <= limit;
     group.add(txn, steps, &sibling)?;
     let records = group.records_with(index, record);
     let prefix_len = group.prefix_len();
-    for parts in if has_room(&sibling) { 2..=3 } else { 3..=3 } {
+    for parts in if has_room { 2..=3 } else { 3..=3 } {
         if records.len() >= parts {
             let cuts = even_cuts(&records, prefix_len, parts);
             if group.write(txn, tree, steps, &records, &cuts)?.is_some() {

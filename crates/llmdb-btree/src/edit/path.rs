@@ -49,17 +49,26 @@ pub(super) type Fence = Option<Vec<u8>>;
 /// The separators around the place that `steps` lead to: keys there are at least the first and below the
 /// second; open ends are `None`.
 pub(super) fn fences(txn: &WriteTxn, steps: &[Step]) -> Result<(Fence, Fence), Error> {
-    let (mut low, mut high) = (None, None);
+    Ok((low_fence(txn, steps)?, high_fence(txn, steps)?))
+}
+
+/// The first of [`fences`].
+pub(super) fn low_fence(txn: &WriteTxn, steps: &[Step]) -> Result<Fence, Error> {
+    match steps.iter().rev().find(|(_, index)| *index > 0) {
+        Some((at, index)) => Ok(Some(Branch::new(txn.page(*at)?).separator(index - 1))),
+        None => Ok(None),
+    }
+}
+
+/// The second of [`fences`].
+pub(super) fn high_fence(txn: &WriteTxn, steps: &[Step]) -> Result<Fence, Error> {
     for (at, index) in steps.iter().rev() {
         let branch = Branch::new(txn.page(*at)?);
-        if low.is_none() && *index > 0 {
-            low = Some(branch.separator(index - 1));
-        }
-        if high.is_none() && *index < branch.separators() {
-            high = Some(branch.separator(*index));
+        if *index < branch.separators() {
+            return Ok(Some(branch.separator(*index)));
         }
     }
-    Ok((low, high))
+    Ok(None)
 }
 
 /// Checks that a page's prefix and keys fit the fences around its place: what changes it relies on that,

@@ -6,7 +6,7 @@
 //!    each leaf is built anew with the prefix that its new fences share.
 
 use super::children::{Change, replace_children};
-use super::path::{Fence, Step, check_place, fences};
+use super::path::{Fence, Step, check_place, fences, high_fence, low_fence};
 use crate::error::Error;
 use crate::node::leaf::{self, Leaf, Record};
 use crate::node::{LEAF, separator, shared_prefix};
@@ -24,8 +24,8 @@ pub(super) struct Group {
     main: usize,
     pub(super) low: Fence,
     pub(super) high: Fence,
-    /// The first page's place and the fences before the sibling came.
-    alone: (usize, Fence, Fence),
+    /// The fence between the leaf and the sibling that came last.
+    inner: Fence,
 }
 
 impl Group {
@@ -34,20 +34,21 @@ impl Group {
         let (low, high) = fences(txn, steps)?;
         let first = steps.last().map_or(0, |(_, index)| *index);
         let pages = vec![(at, txn.page(at)?.bytes().to_vec())];
-        Ok(Self { first, pages, main: 0, alone: (first, low.clone(), high.clone()), low, high })
+        Ok(Self { first, pages, main: 0, low, high, inner: None })
     }
 
     /// Takes a sibling in that [`sibling`] looked at.
     pub(super) fn add(&mut self, txn: &WriteTxn, steps: &mut [Step], sibling: &Sibling) -> Result<(), Error> {
         let bytes = txn.page(sibling.at)?.bytes().to_vec();
-        let (low, high) = at_index(steps, sibling.index, |steps| fences(txn, steps))?;
         if sibling.index > self.first {
+            let high = at_index(steps, sibling.index, |steps| high_fence(txn, steps))?;
             self.pages.push((sibling.at, bytes));
-            self.high = high;
+            self.inner = std::mem::replace(&mut self.high, high);
         } else {
+            let low = at_index(steps, sibling.index, |steps| low_fence(txn, steps))?;
             self.pages.insert(0, (sibling.at, bytes));
             self.main = 1;
-            self.low = low;
+            self.inner = std::mem::replace(&mut self.low, low);
             self.first = sibling.index;
         }
         Ok(())
@@ -55,9 +56,15 @@ impl Group {
 
     /// Lets the sibling go, if there is one.
     pub(super) fn drop_sibling(&mut self) {
-        if self.pages.len() == 2 {
-            self.pages.remove(1 - self.main);
-            (self.first, self.low, self.high) = self.alone.clone();
+        if self.pages.len() < 2 {
+            return;
+        }
+        self.pages.remove(1 - self.main);
+        if self.main == 0 {
+            self.high = self.inner.take();
+        } else {
+            self.low = self.inner.take();
+            self.first += 1;
             self.main = 0;
         }
     }
@@ -175,7 +182,7 @@ pub(super) fn even_cuts(records: &[Record<'_>], prefix_len: usize, parts: usize)
 pub(super) struct Sibling {
     pub(super) index: usize,
     pub(super) at: Ref,
-    /// Bytes in use.
+    /// Bytes in use; from [`sibling`] alone, holes count too.
     pub(super) used: usize,
 }
 
@@ -190,11 +197,22 @@ pub(super) fn sibling(txn: &WriteTxn, steps: &mut [Step], index: usize) -> Resul
     let Node::Leaf(leaf) = Source::Write(txn).node(at, Some(page.level()))?.0 else {
         return Err(PagerError::damaged(at.number(), "a branch where its sibling is a leaf", 0, 1).into());
     };
-    let used = leaf.used();
+    let used = leaf.used_at_most();
     if !at.is_dirty() {
         at_index(steps, index, |steps| check_place(txn, at, steps))?;
     }
     Ok(Some(Sibling { index, at, used }))
+}
+
+/// Where the neighbours of the leaf stand that `steps` lead to; the transaction's own first, else the one on
+/// the right. None is looked at.
+pub(super) fn sibling_places(txn: &WriteTxn, steps: &[Step]) -> Result<[Option<usize>; 2], Error> {
+    let Some((parent, index)) = steps.last().copied() else { return Ok([None, None]) };
+    let page = txn.page(parent)?;
+    let right = Some(index + 1).filter(|right| *right < page.ref_count());
+    let left = index.checked_sub(1);
+    let is_mine = |place: Option<usize>| place.is_some_and(|place| txn.is_mine(page.reference(place)));
+    Ok(if is_mine(left) && !is_mine(right) { [left, right] } else { [right, left] })
 }
 
 /// Both neighbours of the leaf that `steps` lead to; the one on the right first.
@@ -202,7 +220,11 @@ pub(super) fn siblings(txn: &WriteTxn, steps: &mut [Step]) -> Result<[Option<Sib
     let Some((_, index)) = steps.last().copied() else { return Ok([None, None]) };
     let right = sibling(txn, steps, index + 1)?;
     let left = if index > 0 { sibling(txn, steps, index - 1)? } else { None };
-    Ok([right, left])
+    let mut found = [right, left];
+    for sibling in found.iter_mut().flatten() {
+        sibling.used = Leaf::new(txn.page(sibling.at)?).used();
+    }
+    Ok(found)
 }
 
 /// Looks along `steps` as if the last one had taken child `index`.
