@@ -38,6 +38,7 @@ mod forest;
 mod limits;
 mod node;
 mod source;
+mod sync;
 mod tree;
 mod validate;
 mod value;
