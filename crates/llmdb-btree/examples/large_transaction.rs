@@ -72,7 +72,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let stat = db.pager().stat()?;
     println!(
         "{:.2} bytes in use and {:.2} in the file for each user byte",
-        (stat.page_count - stat.free_pages) as f64 * stat.page_size as f64 / (count * RECORD_SIZE as u64) as f64,
+        (stat.page_count - stat.free_pages) as f64 * stat.page_size as f64
+            / (count * RECORD_SIZE as u64) as f64,
         stat.file_bytes as f64 / (count * RECORD_SIZE as u64) as f64
     );
     Ok(())

@@ -24,6 +24,7 @@
 //!
 //! What it is not: it knows no keys and no trees (`llmdb-btree`), and no log (`llmdb-wal`).
 
+mod atomic;
 mod check;
 mod checkpoint;
 mod error;
@@ -41,6 +42,7 @@ mod snapshot;
 mod space;
 mod spill;
 pub mod storage;
+mod tag;
 mod verified;
 mod writer;
 

@@ -10,9 +10,9 @@
 //! Not here: which frame is whose (`writer`).
 #![expect(unsafe_code, reason = "frames are written and read by different threads at different times")]
 
+use crate::tag::Tag;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Frames are made this many at a time.
 pub(crate) const SLAB_FRAMES: usize = 64;
@@ -34,50 +34,6 @@ struct Slab {
     address: *mut u8,
     layout: Layout,
     tags: [Tag; SLAB_FRAMES],
-}
-
-/// In which snapshots a frame is: those numbered `born..retired`.
-#[derive(Debug)]
-pub(crate) struct Tag {
-    born: AtomicU64,
-    retired: AtomicU64,
-}
-
-/// The birth of a frame that no snapshot can see yet.
-const UNPUBLISHED: u64 = u64::MAX;
-
-impl Tag {
-    fn new() -> Self {
-        Self { born: AtomicU64::new(UNPUBLISHED), retired: AtomicU64::new(u64::MAX) }
-    }
-
-    /// Whether the snapshot numbered `commit` sees the frame.
-    #[inline]
-    pub(crate) fn is_seen_by(&self, commit: u64) -> bool {
-        self.born.load(Ordering::Acquire) <= commit && commit < self.retired.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn is_published(&self) -> bool {
-        self.born.load(Ordering::Relaxed) != UNPUBLISHED
-    }
-
-    pub(crate) fn born(&self) -> u64 {
-        self.born.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn publish(&self, commit: u64) {
-        self.born.store(commit, Ordering::Release);
-    }
-
-    pub(crate) fn retire(&self, commit: u64) {
-        self.retired.store(commit, Ordering::Release);
-    }
-
-    /// The frame is the writer's again. Invisible first, so that no reader sees half a change.
-    pub(crate) fn reset(&self) {
-        self.born.store(UNPUBLISHED, Ordering::Release);
-        self.retired.store(u64::MAX, Ordering::Release);
-    }
 }
 
 // SAFETY: a slab is plain memory; who may touch which frame when is `bytes` and `bytes_mut`'s contract.
