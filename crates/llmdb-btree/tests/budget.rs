@@ -281,3 +281,34 @@ fn a_power_cut_at_any_operation_leaves_the_last_durable_state() {
     }
     assert!(cuts > 60, "{cuts} cuts");
 }
+
+#[test]
+fn memory_goes_back_when_dirty_pages_are_in_the_file() {
+    const COUNT: u32 = 60_000;
+    let folder = tempfile::tempdir().unwrap();
+    let db = Database::create(PagerOptions::new(), folder.path().join("t.llmdb")).unwrap();
+    for round in 0..3 {
+        let mut txn = db.begin_write().unwrap();
+        let tree = txn.create_tree("t").unwrap();
+        fill(&mut txn, tree, 0..COUNT, round);
+        txn.commit_unsynced().unwrap();
+        let full = db.pager().stat().unwrap();
+        assert!(full.frame_memory > u64::from(COUNT) * 256, "{full:?}");
+        let reader = db.begin_read();
+        db.sync().unwrap();
+        let held = db.pager().stat().unwrap();
+        assert_eq!(held.frame_memory, full.frame_memory, "the snapshot reads from memory still");
+        let tree = reader.tree("t").unwrap().unwrap();
+        assert!((0..COUNT).all(|n| tree.get(&key(n)).unwrap() == Some(&value(n, round)[..])));
+        drop(reader);
+        let mut txn = db.begin_write().unwrap();
+        let tree = txn.open_tree("t").unwrap().unwrap();
+        fill(&mut txn, tree, 0..1, round);
+        txn.commit().unwrap();
+        // What the checkpoint put into the file retires with the commit after it.
+        db.begin_write().unwrap().commit().unwrap();
+        let stat = db.pager().stat().unwrap();
+        assert!(stat.frame_memory <= full.frame_memory / 4 + (1 << 18), "{stat:?}");
+        holds(&db, 0..COUNT, round);
+    }
+}

@@ -148,6 +148,7 @@ impl WriteTxn {
         let writer = self.writer();
         writer.meta = meta;
         writer.unsynced.clear();
+        writer.trim(&core);
         Ok(report)
     }
 

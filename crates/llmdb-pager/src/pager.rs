@@ -328,6 +328,7 @@ impl Pager {
             retired_pages: waiting,
             file_bytes: writer.file_len,
             dirty_bytes: writer.frames_in_use() * core.page_size as u64,
+            frame_memory: writer.frame_memory(core.page_size),
             checkpoint: writer.meta.checkpoint,
             checkpoint_commit: writer.meta.commit,
             oldest_snapshot: core.readers().open_numbers()[0],
@@ -359,6 +360,8 @@ pub struct PagerStat {
     pub file_bytes: u64,
     /// Bytes of dirty pages in memory.
     pub dirty_bytes: u64,
+    /// Bytes of memory held for dirty pages, in use or not.
+    pub frame_memory: u64,
     /// The number of the durable checkpoint.
     pub checkpoint: u64,
     /// The newest commit in it.

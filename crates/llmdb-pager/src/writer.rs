@@ -17,7 +17,7 @@ use crate::mapping::map_for;
 use crate::meta::Meta;
 use crate::page::{Kind, Page, PageNumber, Ref, set_birth, write_header};
 use crate::page_set::PageSet;
-use crate::raw::{FRAMES_MAX, WriterKey};
+use crate::raw::{FRAMES_MAX, SLAB_FRAMES, WriterKey};
 use crate::readers::Owner as _;
 use crate::snapshot::{Core, PageSource, State};
 use crate::space::{Run, Space};
@@ -30,6 +30,9 @@ const GROWTH_MAX: u64 = 64 << 20;
 
 /// A budget of fewer frames than this is not kept: one change of a tree needs some at once.
 const BUDGET_FRAMES_MIN: usize = 32;
+
+/// Memory for fewer free frames than this is kept for the next transactions.
+const KEPT_FRAMES_MIN: usize = 1024;
 
 const WRITER_HERE: &str = "a transaction has the writer until it is dropped";
 const OWN_FRAME: &str = "the transaction's own frames are not published";
@@ -46,6 +49,10 @@ pub(crate) struct Writer {
     frame_count: u32,
     free_frames: Vec<u32>,
     retired_frames: Vec<RetiredFrame>,
+    /// How many frames have memory.
+    resident: usize,
+    /// How many frames were free when memory was given back last, or the fewest since.
+    free_at_trim: usize,
     /// How many entries the last look for reusable frames and runs left behind.
     kept: usize,
     /// How many frames dirty pages may take.
@@ -88,6 +95,8 @@ impl Writer {
             frame_count: 0,
             free_frames: Vec::new(),
             retired_frames: Vec::new(),
+            resident: 0,
+            free_at_trim: 0,
             kept: 0,
             budget: BUDGET_FRAMES_MIN,
             unsynced: PageSet::default(),
@@ -113,19 +122,54 @@ impl Writer {
         u64::from(self.frame_count) - self.free_frames.len() as u64
     }
 
+    /// Bytes of memory that frames take, in use or not.
+    pub(crate) fn frame_memory(&self, page_size: usize) -> u64 {
+        (self.resident * page_size) as u64
+    }
+
     fn take_frame(&mut self, core: &Core) -> Result<u32, Error> {
-        if let Some(index) = self.free_frames.pop() {
-            return Ok(index);
-        }
-        if self.frame_count as usize >= FRAMES_MAX {
+        let index = self.free_frames.last().copied().unwrap_or(self.frame_count);
+        if index as usize >= FRAMES_MAX {
             return Err(Error::DiskFull { wanted: core.page_size as u64 });
         }
-        let index = self.frame_count;
-        core.pool.ensure(index);
-        self.frame_count += 1;
-        self.homes.push(Ref::NULL);
-        self.touched.push(0);
+        let is_new = core.pool.ensure(&mut self.key, index);
+        if is_new.map_err(|e| Error::io(core.doing("taking memory for a changed page of"), e))? {
+            self.resident += SLAB_FRAMES;
+        }
+        self.free_at_trim = self.free_at_trim.min(self.free_frames.len().saturating_sub(1));
+        if self.free_frames.pop().is_none() {
+            self.frame_count += 1;
+            self.homes.push(Ref::NULL);
+            self.touched.push(0);
+        }
         Ok(index)
+    }
+
+    /// Gives memory back where most frames are free, after a checkpoint for one: a quarter of it is kept for
+    /// the next transactions.
+    pub(crate) fn trim(&mut self, core: &Core) {
+        let used = self.frame_count as usize - self.free_frames.len();
+        let kept = (self.resident / 4).max(KEPT_FRAMES_MIN);
+        // A look that left free frames beside pinned ones is not worth another before many more are free.
+        let fresh = self.free_frames.len().saturating_sub(self.free_at_trim);
+        if self.resident <= kept || used > self.resident / 4 || fresh < KEPT_FRAMES_MIN {
+            return;
+        }
+        // The lowest are taken first, so that the highest slabs fall free.
+        self.free_frames.sort_unstable_by_key(|index| std::cmp::Reverse(*index));
+        let slabs = (self.frame_count as usize).div_ceil(SLAB_FRAMES);
+        let mut free = vec![0; slabs];
+        self.free_frames.iter().for_each(|index| free[*index as usize / SLAB_FRAMES] += 1);
+        for number in (0..slabs).rev() {
+            let frames = SLAB_FRAMES.min(self.frame_count as usize - number * SLAB_FRAMES);
+            if self.resident <= kept {
+                break;
+            }
+            if free[number] == frames && core.pool.release(&mut self.key, number) {
+                self.resident -= SLAB_FRAMES;
+            }
+        }
+        self.free_at_trim = self.free_frames.len();
     }
 
     fn give_back_frame(&mut self, core: &Core, index: u32) {
@@ -176,6 +220,7 @@ impl Writer {
             }
         }
         self.kept = self.retired_frames.len() + self.retired_runs.len();
+        self.trim(core);
         Ok(())
     }
 
