@@ -25,7 +25,11 @@ fn value(n: u64) -> [u8; RECORD_SIZE - 16] {
 
 /// A line of `/proc/self/status` in MB; 0 where the system has none.
 fn memory(name: &str) -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    amount("/proc/self/status", name)
+}
+
+fn amount(file: &str, name: &str) -> u64 {
+    let status = std::fs::read_to_string(file).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix(name));
     line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).unwrap_or(0) / 1024
 }
@@ -68,6 +72,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for n in (0..count).step_by(1 + count as usize / 100_000) {
         assert_eq!(trees.get(&key(n, rising))?, Some(&value(n)[..]), "record {n}");
     }
+    for record in trees.iter() {
+        assert_eq!(record?.1.len(), RECORD_SIZE - 16);
+    }
+    println!(
+        "{} MB of the file in memory, {} MB of it mapped in large pieces",
+        amount("/proc/self/status", "RssFile"),
+        amount("/proc/self/smaps_rollup", "FilePmdMapped")
+    );
     drop(reader);
     let stat = db.pager().stat()?;
     println!(

@@ -312,3 +312,46 @@ fn memory_goes_back_when_dirty_pages_are_in_the_file() {
         holds(&db, 0..COUNT, round);
     }
 }
+
+#[test]
+fn branches_of_many_trees_spill_too() {
+    const TREES: u32 = 150;
+    let disk = disk(32 << 20);
+    let db = Database::create(options(&disk), DB).unwrap();
+    let mut txn = db.begin_write().unwrap();
+    let names: Vec<String> = (0..TREES).map(|n| format!("tree {n}")).collect();
+    let mut peak = 0;
+    for part in 0..6 {
+        for name in &names {
+            let tree = txn.create_tree(name).unwrap();
+            fill(&mut txn, tree, part * 10..(part + 1) * 10, part as u8);
+            peak = peak.max(txn.pager_ref().dirty_bytes());
+        }
+    }
+    assert!(peak < 96 * 4096, "{TREES} branches do not fit: {peak}");
+    for name in &names {
+        let tree = txn.open_tree(name).unwrap().unwrap();
+        assert_eq!(txn.tree(tree).unwrap().height().unwrap(), 2);
+    }
+    txn.commit_unsynced().unwrap();
+    for (number, name) in names.iter().enumerate() {
+        let mut txn = db.begin_write().unwrap();
+        let tree = txn.open_tree(name).unwrap().unwrap();
+        assert!(txn.remove(tree, &key(number as u32 % 60)).unwrap());
+        txn.commit_unsynced().unwrap();
+    }
+    db.sync().unwrap();
+    let db = Database::open(options(&disk.crash_image(1)), DB).unwrap();
+    let reader = db.begin_read();
+    for (number, name) in names.iter().enumerate() {
+        let tree = reader.tree(name).unwrap().unwrap();
+        for n in 0..60 {
+            let expected = value(n, (n / 10) as u8);
+            let is_there = n != number as u32 % 60;
+            assert_eq!(tree.get(&key(n)).unwrap(), is_there.then_some(&expected[..]));
+        }
+    }
+    drop(reader);
+    let report = db.check(&mut |_, _| {}).unwrap();
+    assert!(report.is_sound(), "{report:?}");
+}

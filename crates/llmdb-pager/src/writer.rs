@@ -24,9 +24,11 @@ use crate::space::{Run, Space};
 use crate::storage::write_all_at;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-/// The file grows by a quarter of itself, within these bounds.
+/// The file grows to what is needed and a sixteenth of itself, within these bounds: pages are asked for many at
+/// a time, and what is reserved too much is room on the disk that others lack.
 const GROWTH_MIN: u64 = 64 << 10;
-const GROWTH_MAX: u64 = 64 << 20;
+const GROWTH_MAX: u64 = 16 << 20;
+const GROWTH_SHARE: u64 = 16;
 
 /// A budget of fewer frames than this is not kept: one change of a tree needs some at once.
 const BUDGET_FRAMES_MIN: usize = 32;
@@ -287,8 +289,8 @@ impl Writer {
         if needed <= self.file_len {
             return Ok(());
         }
-        let step = (self.file_len / 4).clamp(GROWTH_MIN, GROWTH_MAX);
-        let grown = (self.file_len + step).max(needed).next_multiple_of(core.page_size as u64);
+        let step = (needed / GROWTH_SHARE).clamp(GROWTH_MIN, GROWTH_MAX);
+        let grown = (needed + step).next_multiple_of(core.page_size as u64);
         let reserve = |to: u64| core.file.allocate(self.file_len, to - self.file_len);
         // A disk with no room for the step may have room for what is needed.
         let reached = match reserve(grown) {
