@@ -63,7 +63,7 @@ impl WriteTxn {
         let limit = self.frame_limit();
         let chosen = choose(&mut own, limit / 2, &self.writer_ref().touched);
         if !chosen.is_empty() {
-            self.writer().reclaim(&core)?;
+            self.writer().reclaim_if_worth(&core)?;
             let before = self.writer_ref().space.page_count();
             let homes = self.writer().allocate_pages(&core, chosen.len() as u64)?;
             let written = self.widen_view().and_then(|()| {

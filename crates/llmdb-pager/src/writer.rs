@@ -226,7 +226,7 @@ impl Writer {
         Ok(())
     }
 
-    fn reclaim_if_worth(&mut self, core: &Core) -> Result<(), Error> {
+    pub(crate) fn reclaim_if_worth(&mut self, core: &Core) -> Result<(), Error> {
         // A look at the table costs a cache line a slot: many readers make it rarer, not dearer.
         let worth = 2 * self.kept + 64 + core.readers().slot_count() / 4;
         if self.retired_frames.len() + self.retired_runs.len() > worth {
