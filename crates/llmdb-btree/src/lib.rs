@@ -39,6 +39,7 @@ mod limits;
 mod node;
 mod source;
 mod stats;
+mod sync;
 mod tree;
 mod validate;
 mod value;

@@ -175,6 +175,31 @@ fn bulk_loads_fill_as_asked() {
 }
 
 #[test]
+fn bulk_loads_and_range_deletes_need_little_memory() {
+    let disk = SimDisk::with_options(SimOptions { file_capacity: 64 << 20, ..SimOptions::default() });
+    let options = PagerOptions::new().storage(Arc::new(disk)).dirty_budget(1 << 20);
+    let db = Database::create(options, "/t.llmdb").unwrap();
+    let mut txn = db.begin_write().unwrap();
+    let (other, tree) = (txn.create_tree("other").unwrap(), txn.create_tree("t").unwrap());
+    txn.insert(other, b"key", b"value").unwrap();
+    for part in 0..3 {
+        let records = (part * COUNT..(part + 1) * COUNT).map(|n| (key(n, 0), VALUE));
+        txn.bulk_load(tree, records).unwrap();
+        assert!(txn.pager_ref().dirty_bytes() < 4 << 20, "{}", txn.pager_ref().dirty_bytes());
+    }
+    let (low, high) = (key(100, 0), key(3 * COUNT - 100, 0));
+    let gone = txn.remove_range(tree, Bound::Included(&low), Bound::Excluded(&high)).unwrap();
+    assert_eq!(gone, 3 * COUNT - 200);
+    assert_eq!(txn.get(other, b"key").unwrap(), Some(&b"value"[..]));
+    txn.commit().unwrap();
+    assert!(db.check(&mut |_, _| {}).unwrap().is_sound());
+    let reader = db.begin_read();
+    let keys: Vec<_> = reader.tree("t").unwrap().unwrap().iter().map(|r| r.unwrap().0).collect();
+    let left: Vec<_> = (0..100).chain(3 * COUNT - 100..3 * COUNT).map(|n| key(n, 0).to_vec()).collect();
+    assert!(keys == left);
+}
+
+#[test]
 fn a_bulk_load_out_of_order_names_the_key_and_keeps_what_came_before() {
     let db = database();
     let mut txn = db.begin_write().unwrap();

@@ -8,7 +8,7 @@
 //! Invariants
 //! 1. What is closed is a page with final fences; only the right edge is open, so memory beyond the pages is
 //!    O(height).
-//! 2. Until [`Builder::finish`] the tree's root is stale.
+//! 2. Until [`Builder::finish`] the tree has no root; its pages hang below the open branches' children.
 
 use super::pack::{branch_part, leaf_part};
 use super::path::{Fence, Step, check_between};
@@ -103,12 +103,13 @@ impl OpenLeaf {
 }
 
 impl Builder {
-    /// Opens the right edge of a tree, which may be empty. Pages there become lists.
-    pub(crate) fn open(txn: &mut WriteTxn, tree: &TreeRoot, fill_percent: usize) -> Result<Self, Error> {
+    /// Opens the right edge of a tree, which may be empty. Pages there become lists, and the tree has no root.
+    pub(crate) fn open(txn: &mut WriteTxn, tree: &mut TreeRoot, fill_percent: usize) -> Result<Self, Error> {
         let page_size = txn.page_size();
         let room = page_size * fill_percent / 100;
         let mut builder = Self { page_size, room, leaf: OpenLeaf::default(), levels: Vec::new(), added: 0 };
-        let (mut at, mut above, mut low) = (tree.root, None, None);
+        let root = std::mem::replace(&mut tree.root, Ref::NULL);
+        let (mut at, mut above, mut low) = (root, None, None);
         while !at.is_null() {
             if !at.is_dirty() {
                 check_between(txn, at, low.as_deref(), None)?;
@@ -158,6 +159,17 @@ impl Builder {
     /// The last key, if the open leaf has one.
     pub(crate) fn last_key(&self) -> Option<&[u8]> {
         self.leaf.last_key()
+    }
+
+    /// The children of all open branches.
+    pub(crate) fn held(&self) -> Vec<Ref> {
+        self.levels.iter().flat_map(|open| open.children.iter().copied()).collect()
+    }
+
+    /// Sets what [`Builder::held`] answered, after pages went elsewhere.
+    pub(crate) fn set_held(&mut self, held: &[Ref]) {
+        let children = self.levels.iter_mut().flat_map(|open| open.children.iter_mut());
+        children.zip(held).for_each(|(child, at)| *child = *at);
     }
 
     /// Adds a record behind the last one.

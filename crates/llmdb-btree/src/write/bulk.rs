@@ -81,6 +81,7 @@ impl WriteTxn {
                     return Ok(Some(error));
                 }
                 txn.load(tree, &mut load, options, key, value)?;
+                txn.spill_load(&mut load)?;
             }
             txn.finish_load(tree, load.builder.take())?;
             Ok(None)
@@ -120,6 +121,17 @@ impl WriteTxn {
             Some(builder) => builder.push(&mut self.pager, key, &stored),
             None => Ok(()),
         }
+    }
+
+    /// Writes pages to the file if they are too many for memory, those that the builder holds among them.
+    fn spill_load(&mut self, load: &mut Load) -> Result<(), Error> {
+        let Some(builder) = load.builder.as_mut().filter(|_| self.pager.is_over_budget()) else {
+            return Ok(());
+        };
+        let mut held = builder.held();
+        self.spill_with(&mut held)?;
+        builder.set_held(&held);
+        Ok(())
     }
 
     fn finish_load(&mut self, tree: TreeId, builder: Option<edit::Builder>) -> Result<(), Error> {
