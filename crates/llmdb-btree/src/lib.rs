@@ -23,6 +23,10 @@
 //! Used this way, with no log, each commit is a checkpoint of its own: a few flushes. `llmdb-wal` puts a log
 //! in front, with one flush a commit.
 //!
+//! Many records at once: [`WriteTxn::bulk_load`], [`WriteTxn::remove_range`], [`WriteTxn::cursor_mut`]. Values that
+//! memory does not hold: [`WriteTxn::insert_reader`], [`Tree::value_reader`]. What a tree looks like inside:
+//! [`Tree::stats`].
+//!
 //! Limits: keys of 1 byte to five sixteenths of a page (1,280 bytes at 4 KiB), values to 4 GiB. A get is
 //! one descent; the tree is as high as the logarithm of its records to the base of about 300.
 //!
