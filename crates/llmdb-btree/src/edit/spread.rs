@@ -86,7 +86,7 @@ impl Group {
 
     /// All records, in order.
     pub(super) fn records(&self) -> Vec<Record<'_>> {
-        let mut records = Vec::with_capacity(64);
+        let mut records = Vec::with_capacity(self.len_of_all());
         for (_, bytes) in &self.pages {
             records.extend(Leaf::new(Page::new(bytes)).records());
         }
@@ -95,9 +95,20 @@ impl Group {
 
     /// All records and a new one, which goes to `index` of the leaf that the group began with.
     pub(super) fn records_with<'g>(&'g self, index: usize, record: Record<'g>) -> Vec<Record<'g>> {
-        let mut records = self.records();
-        records.insert(self.border() + index, record);
+        let mut records = Vec::with_capacity(self.len_of_all() + 1);
+        for (page, (_, bytes)) in self.pages.iter().enumerate() {
+            let mut rest = Leaf::new(Page::new(bytes)).records();
+            if page == self.main {
+                records.extend(rest.by_ref().take(index));
+                records.push(record);
+            }
+            records.extend(rest);
+        }
         records
+    }
+
+    fn len_of_all(&self) -> usize {
+        self.pages.iter().map(|(_, bytes)| Leaf::new(Page::new(bytes)).len()).sum()
     }
 
     /// How many bytes all keys between the outer fences share at least.

@@ -171,15 +171,27 @@ impl<'a> Leaf<'a> {
 
     /// A record as it stands here.
     pub(crate) fn record(self, index: usize) -> Record<'a> {
-        let cell = self.cell(index);
-        let (key_len, tag) = (usize::from(read_u16(self.0, cell)), read_u16(self.0, cell + 2));
-        let (key, value) = self.0[cell + CELL_HEADER_SIZE..].split_at(key_len);
-        Record { front: self.prefix(), back: key, tag, value: &value[..value_size(tag)] }
+        self.record_at(self.prefix(), self.cell(index))
     }
 
     /// All records, in order.
-    pub(crate) fn records(self) -> impl Iterator<Item = Record<'a>> {
-        (0..self.len()).map(move |index| self.record(index))
+    pub(crate) fn records(self) -> impl ExactSizeIterator<Item = Record<'a>> {
+        let prefix = self.prefix();
+        let cells = self.cells().iter();
+        cells.map(move |cell| self.record_at(prefix, usize::from(u16::from_le_bytes(*cell))))
+    }
+
+    fn record_at(self, prefix: &'a [u8], cell: usize) -> Record<'a> {
+        let (key_len, tag) = (usize::from(read_u16(self.0, cell)), read_u16(self.0, cell + 2));
+        let (key, value) = self.0[cell + CELL_HEADER_SIZE..].split_at(key_len);
+        Record { front: prefix, back: key, tag, value: &value[..value_size(tag)] }
+    }
+
+    /// Where each record's cell begins.
+    fn cells(self) -> &'a [[u8; OFFSET_SIZE]] {
+        let count = self.len();
+        let offsets = self.heads_start() + heads_size(count);
+        self.0[offsets..offsets + count * OFFSET_SIZE].as_chunks::<OFFSET_SIZE>().0
     }
 
     /// Where `key` is (`Ok`) or belongs (`Err`).
@@ -226,9 +238,7 @@ impl<'a> Leaf<'a> {
 
     /// Bytes of all cells.
     fn cells_size(self) -> usize {
-        let offsets = self.heads_start() + heads_size(self.len());
-        let offsets = &self.0[offsets..offsets + self.len() * OFFSET_SIZE];
-        let cells = offsets.as_chunks::<OFFSET_SIZE>().0.iter();
+        let cells = self.cells().iter();
         cells.map(|cell| self.cell_size_at(usize::from(u16::from_le_bytes(*cell)))).sum()
     }
 
