@@ -154,7 +154,8 @@ fn add_child(
 }
 
 pub(super) fn fits(page_size: usize, prefix: &[u8], separators: &[&[u8]]) -> bool {
-    branch::page_use(prefix.len(), separators.iter().map(|separator| &separator[prefix.len()..])) <= page_size
+    branch::page_use(page_size, prefix.len(), separators.iter().map(|separator| &separator[prefix.len()..]))
+        <= page_size
 }
 
 /// Which separator goes up so that the halves are most even in bytes.

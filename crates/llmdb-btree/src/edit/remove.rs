@@ -70,7 +70,11 @@ fn used(page: Page<'_>) -> (usize, usize) {
     if page.kind() == BRANCH {
         let branch = Branch::new(page);
         let suffixes: Vec<_> = (0..branch.separators()).map(|index| branch.suffix(index)).collect();
-        let bytes = branch::page_use(branch.prefix().len(), suffixes.iter().map(|suffix| suffix.bytes()));
+        let bytes = branch::page_use(
+            page.bytes().len(),
+            branch.prefix().len(),
+            suffixes.iter().map(|suffix| suffix.bytes()),
+        );
         (branch.children(), bytes)
     } else {
         let leaf = Leaf::new(page);

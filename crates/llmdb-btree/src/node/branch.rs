@@ -1,19 +1,23 @@
 //! Branches: separators and the children between them.
 //!
 //! ```text
-//! OFFSET        SIZE  DESCRIPTION (little-endian)
+//! OFFSET        SIZE  DESCRIPTION (little-endian), with e = page size and m = e/48 rounded up to 64
 //!     24           2  child count c
 //!     26           2  separator count s = c - 1
 //!     28           2  prefix length p
 //!     30           2  1 = separators have tails
 //!     32         8*c  children
-//!      h  4*s', s' = s rounded up to 16: heads of the separators behind the prefix; filled with ones
-//!         4*s'/16     every 16th head
-//!      o         2*s  with tails only: where each separator stands: length (2), bytes behind the prefix
+//! 32+8*c         2*s  with tails only: where each separator stands: length (2), bytes behind the prefix
 //!    ...              free space
-//!                     separators
-//!  end-p          p   prefix
+//!                     with tails only: separators
+//!    h-p           p  prefix; h = e-m-64*b, with b = s/16 rounded up
+//!      h        64*b  heads of the separators behind the prefix in blocks of 16, the last block first;
+//!                     filled with ones
+//!    e-m           m  the first head of each block; filled with ones
 //! ```
+//!
+//! Where a head, a block's first head or a child stands does not follow from the counts, so a search waits
+//! for three cache lines of the page and no more: the first and the last ones together, a block, a child.
 //!
 //! Child i holds the keys from separator i-1 (inside) to separator i (outside). Without tails a separator
 //! is its head without the zeros at its end: it has at most four bytes behind the prefix and does not end
@@ -21,20 +25,25 @@
 //!
 //! A branch is built anew when its separators change; only its children are changed in place.
 
-use super::search::{self, count_below, count_up_to, head_of, partition};
+use super::lanes::prefetch;
+use super::search::{self, count_all, head_of, heads_size, partition};
 use llmdb_pager::page::{
-    HEADER_SIZE, REF_SIZE, read_u16, read_u32, set_ref_count, set_reference, write_header,
+    HEADER_SIZE, REF_SIZE, read_u16, read_u32, read_u64, set_ref_count, set_reference, write_header,
 };
-use llmdb_pager::{Page, Ref};
+use llmdb_pager::{Page, PageSource, Ref};
 
+const CHILD_COUNT: usize = 24;
 const COUNT: usize = 26;
 const PREFIX_LEN: usize = 28;
 const TAILS: usize = 30;
 const HEAD_SIZE: usize = 4;
 const OFFSET_SIZE: usize = 2;
 const LEN_SIZE: usize = 2;
-/// Heads are searched in blocks of this many; the first of each stands in the summary.
+/// Heads are searched in blocks of this many; the first of each stands at the page's end as well.
 const BLOCK: usize = search::GROUP;
+
+const _: () = assert!(CHILD_COUNT + 8 == HEADER_SIZE);
+const _: () = assert!(CHILD_COUNT + 2 == COUNT && COUNT + 2 == PREFIX_LEN && PREFIX_LEN + 2 == TAILS);
 
 /// A read view of a branch.
 #[derive(Clone, Copy)]
@@ -65,7 +74,8 @@ impl<'a> Branch<'a> {
 
     pub(crate) fn prefix(self) -> &'a [u8] {
         let bytes = self.0.bytes();
-        &bytes[bytes.len() - usize::from(read_u16(bytes, PREFIX_LEN))..]
+        let end = heads_start(bytes.len(), self.separators());
+        &bytes[end - usize::from(read_u16(bytes, PREFIX_LEN))..end]
     }
 
     #[inline]
@@ -74,18 +84,13 @@ impl<'a> Branch<'a> {
     }
 
     #[inline]
-    fn heads_start(self) -> usize {
-        HEADER_SIZE + self.0.ref_count() * REF_SIZE
-    }
-
-    #[inline]
     fn head(self, index: usize) -> u32 {
-        read_u32(self.0.bytes(), self.heads_start() + index * HEAD_SIZE)
+        read_u32(self.0.bytes(), head_at(self.0.bytes().len(), index))
     }
 
     fn tail(self, index: usize) -> &'a [u8] {
         let bytes = self.0.bytes();
-        let offsets = offsets_start(self.heads_start(), self.separators());
+        let offsets = HEADER_SIZE + self.children() * REF_SIZE;
         let at = usize::from(read_u16(bytes, offsets + index * OFFSET_SIZE));
         let len = usize::from(read_u16(bytes, at));
         &bytes[at + LEN_SIZE..at + LEN_SIZE + len]
@@ -109,33 +114,62 @@ impl<'a> Branch<'a> {
     /// The child that holds `key`.
     #[inline]
     pub(crate) fn search(self, key: &[u8]) -> usize {
-        let Some(suffix) = key.get(usize::from(read_u16(self.0.bytes(), PREFIX_LEN))..) else {
+        self.search_block(key, self.block_of(key))
+    }
+
+    /// The first separator of the block in which the search for `key` ends.
+    #[inline]
+    pub(crate) fn block_of(self, key: &[u8]) -> usize {
+        let bytes = self.0.bytes();
+        let Some(suffix) = key.get(usize::from(read_u16(bytes, PREFIX_LEN))..) else {
             // Only a damaged tree routes such a key here.
             return 0;
         };
-        let (count, head) = (self.separators(), head_of(suffix));
-        let end = self.count(count, head, count_up_to);
-        if !self.has_tails() {
-            return end;
-        }
-        self.search_tails(suffix, self.count(count, head, count_below), end)
+        // The last block whose first head is not above holds the answer.
+        let summary = &bytes[bytes.len() - summary_size(bytes.len())..];
+        count_all(summary, head_of(suffix)).saturating_sub(1) * BLOCK
     }
 
-    /// The child that holds a key whose head the separators `first..end` share.
-    fn search_tails(self, suffix: &[u8], first: usize, end: usize) -> usize {
-        partition(first..end, |index| self.tail(index) <= suffix)
-    }
-
-    /// How many of the heads are below (or up to) `head`, by way of the summary.
+    /// Asks for the cache lines that [`Branch::block_of`] will look at, in a page that is not read yet.
     #[inline]
-    fn count(self, count: usize, head: u32, count_in: fn(&[u8], usize, usize, u32) -> usize) -> usize {
-        let start = self.heads_start();
-        let blocks = count.div_ceil(BLOCK);
+    pub(crate) fn prefetch<S: PageSource>(source: &S, at: Ref) {
+        source.prefetch(at, 0);
+        let size = source.page_size();
+        for line in (size - summary_size(size)..size).step_by(64) {
+            source.prefetch(at, line);
+        }
+    }
+
+    /// Asks for the cache lines that [`Branch::search_block`] will look at.
+    #[inline]
+    pub(crate) fn prefetch_block(self, before: usize) {
         let bytes = self.0.bytes();
-        // The block before the first one whose first head is too great holds the answer.
-        let block = count_in(bytes, start + blocks * BLOCK * HEAD_SIZE, blocks, head).saturating_sub(1);
-        let before = block * BLOCK;
-        before + count_in(bytes, start + before * HEAD_SIZE, (count - before).min(BLOCK), head)
+        prefetch(bytes, head_at(bytes.len(), before));
+        prefetch(bytes, HEADER_SIZE + before * REF_SIZE);
+        prefetch(bytes, HEADER_SIZE + (before + BLOCK) * REF_SIZE);
+    }
+
+    /// As [`Branch::search`], in the block that begins with separator `before`.
+    #[inline]
+    pub(crate) fn search_block(self, key: &[u8], before: usize) -> usize {
+        let bytes = self.0.bytes();
+        // Three of the header's counts in one word.
+        let counts = read_u64(bytes, CHILD_COUNT);
+        let [count, prefix_len, tails] = [16, 32, 48].map(|shift| usize::from((counts >> shift) as u16));
+        let Some(suffix) = key.get(prefix_len..) else {
+            return 0;
+        };
+        let block = head_at(bytes.len(), before);
+        let heads = &bytes[block..block + BLOCK * HEAD_SIZE];
+        let end = (before + count_all(heads, head_of(suffix))).min(count);
+        if tails == 0 { end } else { self.search_tails(suffix, end) }
+    }
+
+    /// As [`Branch::search`] behind the prefix, where `end` separators have a head up to the key's.
+    fn search_tails(self, suffix: &[u8], end: usize) -> usize {
+        let head = head_of(suffix);
+        let first = partition(0..end, |index| self.head(index) < head);
+        partition(first..end, |index| self.tail(index) <= suffix)
     }
 }
 
@@ -184,9 +218,22 @@ impl Suffix<'_> {
     }
 }
 
-fn offsets_start(heads_start: usize, separators: usize) -> usize {
-    let padded = separators.next_multiple_of(BLOCK);
-    heads_start + padded * HEAD_SIZE + padded / BLOCK * HEAD_SIZE
+/// Bytes of the blocks' first heads, at a page's end.
+#[inline]
+fn summary_size(page_size: usize) -> usize {
+    (page_size / 48).next_multiple_of(BLOCK * HEAD_SIZE)
+}
+
+/// Where the heads of so many separators begin.
+fn heads_start(page_size: usize, separators: usize) -> usize {
+    page_size - summary_size(page_size) - heads_size(separators)
+}
+
+/// Where a head stands.
+#[inline]
+fn head_at(page_size: usize, index: usize) -> usize {
+    let block = page_size - summary_size(page_size) - (index / BLOCK + 1) * BLOCK * HEAD_SIZE;
+    block + index % BLOCK * HEAD_SIZE
 }
 
 /// Whether a separator behind the prefix is told by its head alone.
@@ -206,17 +253,19 @@ pub(crate) fn validate(page: Page<'_>) -> Result<(), &'static str> {
         return Err("a branch refers to nothing");
     }
     let prefix_len = usize::from(read_u16(bytes, PREFIX_LEN));
-    let offsets = offsets_start(branch.heads_start(), count);
+    let offsets = HEADER_SIZE + children * REF_SIZE;
     let offsets_end = offsets + if branch.has_tails() { count * OFFSET_SIZE } else { 0 };
-    if offsets_end + prefix_len > bytes.len() {
+    let heads = summary_size(bytes.len()) + heads_size(count);
+    if offsets_end + prefix_len + heads > bytes.len() {
         return Err("a branch's arrays reach past its end");
     }
+    let heap_end = bytes.len() - heads - prefix_len;
     for index in 0..count {
         if branch.has_tails() {
             let at = usize::from(read_u16(bytes, offsets + index * OFFSET_SIZE));
             if at < offsets_end
-                || at + LEN_SIZE > bytes.len()
-                || at + LEN_SIZE + usize::from(read_u16(bytes, at)) > bytes.len() - prefix_len
+                || at + LEN_SIZE > heap_end
+                || at + LEN_SIZE + usize::from(read_u16(bytes, at)) > heap_end
             {
                 return Err("a separator lies outside a branch's heap");
             }
@@ -233,27 +282,34 @@ pub(crate) fn validate(page: Page<'_>) -> Result<(), &'static str> {
 
 /// The summary and the unused heads must be as `build` makes them: searches rely on both.
 fn validate_fill(branch: Branch<'_>, count: usize) -> Result<(), &'static str> {
-    let padded = count.next_multiple_of(BLOCK);
-    if (count..padded).any(|index| branch.head(index) != u32::MAX) {
+    let bytes = branch.0.bytes();
+    if (count..count.next_multiple_of(BLOCK)).any(|index| branch.head(index) != u32::MAX) {
         return Err("a branch's unused heads are not all ones");
     }
-    if (0..padded / BLOCK).any(|block| branch.head(padded + block) != branch.head(block * BLOCK)) {
-        return Err("a branch's summary does not fit its heads");
+    let summary = &bytes[bytes.len() - summary_size(bytes.len())..];
+    for (block, first) in summary.as_chunks::<HEAD_SIZE>().0.iter().enumerate() {
+        let expected = if block * BLOCK < count { branch.head(block * BLOCK) } else { u32::MAX };
+        if u32::from_le_bytes(*first) != expected {
+            return Err("a branch's summary does not fit its heads");
+        }
     }
     Ok(())
 }
 
 /// Bytes that a branch of these separators (behind a prefix of `prefix_len`) would take.
-pub(crate) fn page_use<'a>(prefix_len: usize, suffixes: impl Iterator<Item = &'a [u8]>) -> usize {
+pub(crate) fn page_use<'a>(
+    page_size: usize,
+    prefix_len: usize,
+    suffixes: impl Iterator<Item = &'a [u8]>,
+) -> usize {
     let (mut count, mut tails, mut has_tails) = (0, 0, false);
     for suffix in suffixes {
         count += 1;
         tails += LEN_SIZE + suffix.len() + OFFSET_SIZE;
         has_tails |= !is_short(suffix);
     }
-    offsets_start(HEADER_SIZE + (count + 1) * REF_SIZE, count)
-        + if has_tails { tails } else { 0 }
-        + prefix_len
+    let heads = heads_size(count) + summary_size(page_size);
+    HEADER_SIZE + (count + 1) * REF_SIZE + if has_tails { tails } else { 0 } + prefix_len + heads
 }
 
 /// Builds a branch. `separators` are whole; each begins with `prefix`.
@@ -271,24 +327,24 @@ pub(crate) fn build(bytes: &mut [u8], level: u8, prefix: &[u8], separators: &[&[
     let (count, end) = (separators.len(), bytes.len());
     put_u16(bytes, COUNT, count);
     put_u16(bytes, PREFIX_LEN, prefix.len());
-    bytes[end - prefix.len()..].copy_from_slice(prefix);
     let suffixes = separators.iter().map(|separator| &separator[prefix.len()..]);
-    let heads = HEADER_SIZE + children.len() * REF_SIZE;
-    let padded = count.next_multiple_of(BLOCK);
-    bytes[heads..heads + padded * HEAD_SIZE].fill(0xff);
+    let heads = heads_start(end, count);
+    let mut heap = heads - prefix.len();
+    bytes[heap..heads].copy_from_slice(prefix);
+    bytes[heads..].fill(0xff);
+    let summary = end - summary_size(end);
     for (index, suffix) in suffixes.clone().enumerate() {
-        put_head(bytes, heads + index * HEAD_SIZE, head_of(suffix));
-    }
-    for block in 0..padded / BLOCK {
-        let first = read_u32(bytes, heads + block * BLOCK * HEAD_SIZE);
-        put_head(bytes, heads + (padded + block) * HEAD_SIZE, first);
+        let head = head_of(suffix);
+        put_head(bytes, head_at(end, index), head);
+        if index % BLOCK == 0 {
+            put_head(bytes, summary + index / BLOCK * HEAD_SIZE, head);
+        }
     }
     if suffixes.clone().all(is_short) {
         return;
     }
     put_u16(bytes, TAILS, 1);
-    let offsets = offsets_start(heads, count);
-    let mut heap = end - prefix.len();
+    let offsets = HEADER_SIZE + children.len() * REF_SIZE;
     for (index, suffix) in suffixes.enumerate() {
         heap -= LEN_SIZE + suffix.len();
         assert!(heap >= offsets + count * OFFSET_SIZE, "a branch's separators were measured before");
