@@ -29,11 +29,12 @@ pub fn check(pager: &Pager, progress: Progress<'_>) -> Result<CheckReport, Error
 }
 
 impl Database {
-    /// As [`check`].
+    /// As [`check`], after a [`Database::sync`].
     ///
     /// # Errors
-    /// As [`check`].
+    /// As [`check`] and [`Database::sync`].
     pub fn check(&self, progress: Progress<'_>) -> Result<CheckReport, Error> {
+        self.sync()?;
         check(self.pager(), progress)
     }
 }

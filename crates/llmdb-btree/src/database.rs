@@ -1,22 +1,25 @@
 //! Several named trees in one file: transactions over them, and, with no log, a working embedded database
-//! whose commits cost two flushes and a third that doubles the meta.
+//! whose commits cost two flushes and a third that doubles the meta, or none until the next sync.
 
 use crate::edit;
 use crate::error::Error;
 use crate::forest::{self, NAME_SIZE_MAX, TreeId};
 use crate::limits::{VALUE_SIZE_MAX, is_inline, key_size_max};
 use crate::source::Source;
+use crate::sync::{NO_OWNER_AREA, Open};
 use crate::tree::{FORM_TREE, Tree, TreeRoot};
 use crate::validate::validate;
 use crate::value::{LargeRef, Stored};
 use llmdb_pager::{Error as PagerError, PageSource as _, Pager, PagerOptions, Snapshot};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
-/// Named trees in one file, without a log: every commit is a checkpoint.
+/// Named trees in one file, without a log: every durable commit is a checkpoint. Clones share it; when the
+/// last one and its last transaction go, commits that are not durable yet are made so, as far as that works.
 #[derive(Clone, Debug)]
 pub struct Database {
-    pager: Pager,
+    open: Arc<Open>,
 }
 
 impl Database {
@@ -25,7 +28,7 @@ impl Database {
     /// # Errors
     /// As [`PagerOptions::create`].
     pub fn create(options: PagerOptions, path: impl AsRef<Path>) -> Result<Self, Error> {
-        Ok(Self { pager: options.validate(validate).create(path)? })
+        Ok(Self::of(options.validate(validate).create(path)?))
     }
 
     /// Opens a file of trees.
@@ -36,17 +39,21 @@ impl Database {
         let pager = options.validate(validate).open(path)?;
         // With no log every commit writes both metas: copies that differ are a crash between the two.
         pager.heal_metas()?;
-        Ok(Self { pager })
+        Ok(Self::of(pager))
+    }
+
+    fn of(pager: Pager) -> Self {
+        Self { open: Arc::new(Open::new(pager)) }
     }
 
     /// The pages below.
     pub fn pager(&self) -> &Pager {
-        &self.pager
+        &self.open.pager
     }
 
     /// Begins to read.
     pub fn begin_read(&self) -> ReadTxn {
-        ReadTxn { snapshot: self.pager.snapshot() }
+        ReadTxn { snapshot: self.open.pager.snapshot() }
     }
 
     /// Begins to write, after the writer before has finished.
@@ -54,7 +61,19 @@ impl Database {
     /// # Errors
     /// [`llmdb_pager::Error::Poisoned`] after a failed write.
     pub fn begin_write(&self) -> Result<WriteTxn, Error> {
-        Ok(WriteTxn::new(self.pager.begin_write()?))
+        let mut txn = WriteTxn::new(self.open.pager.begin_write()?);
+        txn.open = Some(self.open.clone());
+        Ok(txn)
+    }
+
+    /// Makes every commit durable, after the writer before has finished. Answers the newest one's number.
+    /// Costs nothing where all are.
+    ///
+    /// # Errors
+    /// [`llmdb_pager::Error::DiskFull`] with nothing changed; an I/O error, after which the database must be
+    /// reopened.
+    pub fn sync(&self) -> Result<u64, Error> {
+        self.open.sync()
     }
 }
 
@@ -122,12 +141,14 @@ pub struct WriteTxn {
     roots: BTreeMap<TreeId, Option<TreeRoot>>,
     changed: bool,
     failed: bool,
+    // Last, so that the database closes only after the transaction has let go of the writer.
+    open: Option<Arc<Open>>,
 }
 
 impl WriteTxn {
     /// Changes trees in `pager`.
     pub fn new(pager: llmdb_pager::WriteTxn) -> Self {
-        Self { pager, roots: BTreeMap::new(), changed: false, failed: false }
+        Self { pager, roots: BTreeMap::new(), changed: false, failed: false, open: None }
     }
 
     /// The pager's transaction.
@@ -313,13 +334,27 @@ impl WriteTxn {
         if self.failed { Err(Error::Failed) } else { Ok(()) }
     }
 
-    /// Runs a change; one that fails ends the transaction, whose trees may be half changed.
+    /// Runs a change; one that fails ends the transaction, whose trees may be half changed. What did not fit
+    /// into memory is written to the file before it: should that fail, nothing has changed.
     fn guard<T>(&mut self, change: impl FnOnce(&mut Self) -> Result<T, Error>) -> Result<T, Error> {
         self.check_failed()?;
+        if self.pager.is_over_budget() {
+            self.spill()?;
+        }
         self.changed = true;
         let result = change(self);
         self.failed = result.is_err();
         result
+    }
+
+    /// Writes pages of this transaction to the file. References to dirty pages lead elsewhere afterwards.
+    fn spill(&mut self) -> Result<(), Error> {
+        let mut roots: Vec<_> = self.roots.values().flatten().map(|root| root.root).collect();
+        self.pager.spill(&mut roots)?;
+        for (tree, root) in self.roots.values_mut().flatten().zip(roots) {
+            tree.root = root;
+        }
+        Ok(())
     }
 
     /// Writes the trees' beginnings back and answers the pager's transaction, ready to be published.
@@ -327,23 +362,46 @@ impl WriteTxn {
     /// # Errors
     /// [`Error::Failed`] after a failed change; a damaged page.
     pub fn finish(mut self) -> Result<llmdb_pager::WriteTxn, Error> {
+        self.write_roots()?;
+        Ok(self.pager)
+    }
+
+    fn write_roots(&mut self) -> Result<(), Error> {
         self.check_failed()?;
         for (tree, root) in std::mem::take(&mut self.roots) {
             if self.changed {
                 forest::set_root(&mut self.pager, tree, root)?;
             }
         }
-        Ok(self.pager)
+        Ok(())
     }
 
-    /// Makes the changes durable and visible, with no log.
+    /// Makes the changes durable and visible, with no log; commits before that were not durable yet are so
+    /// with it.
     ///
     /// # Errors
     /// As [`llmdb_pager::WriteTxn::commit_with_checkpoint`]; [`Error::Failed`].
-    pub fn commit(self) -> Result<u64, Error> {
-        let pager = self.finish()?;
-        let commit = pager.commit();
-        pager.commit_with_checkpoint([0; 64])?;
+    pub fn commit(mut self) -> Result<u64, Error> {
+        self.write_roots()?;
+        let commit = self.pager.commit();
+        self.pager.commit_with_checkpoint(NO_OWNER_AREA)?;
+        Ok(commit)
+    }
+
+    /// Makes the changes visible, and durable only with the next [`Database::sync`], durable commit or
+    /// close. After a crash before that the file shows the last durable state, whole. No flush; dirty pages
+    /// stay in memory as far as their budget goes ([`llmdb_pager::PagerOptions::dirty_budget`]). Space of
+    /// large values that are removed is used again after the next sync.
+    ///
+    /// # Errors
+    /// As [`llmdb_pager::WriteTxn::publish_unsynced`]; [`Error::Failed`].
+    pub fn commit_unsynced(mut self) -> Result<u64, Error> {
+        self.write_roots()?;
+        let commit = self.pager.commit();
+        self.pager.publish_unsynced()?;
+        if let Some(open) = &self.open {
+            open.note_unsynced();
+        }
         Ok(commit)
     }
 }

@@ -39,6 +39,7 @@ mod get_many;
 mod limits;
 mod node;
 mod source;
+mod sync;
 mod tree;
 mod validate;
 mod value;

@@ -1,4 +1,5 @@
-//! Trees against a `BTreeMap`: random histories with snapshots, rollbacks and reopening.
+//! Trees against a `BTreeMap`: random histories with snapshots, rollbacks, reopening, power cuts, and commits
+//! that are not durable at once, with much memory and with almost none.
 
 use llmdb_btree::{Database, Error, ReadTxn, Tree};
 use llmdb_pager::PagerOptions;
@@ -15,6 +16,9 @@ enum Op {
     Insert(Vec<u8>, usize),
     Remove(Vec<u8>),
     Commit,
+    CommitUnsynced,
+    Sync,
+    PowerCut,
     RollBack,
     Reopen,
     Snapshot,
@@ -34,7 +38,10 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         60 => (key(), prop_oneof![8 => 0usize..300, 2 => 900usize..1200, 1 => 3000usize..9000]).prop_map(|(k, n)| Op::Insert(k, n)),
         30 => key().prop_map(Op::Remove),
-        6 => Just(Op::Commit),
+        3 => Just(Op::Commit),
+        3 => Just(Op::CommitUnsynced),
+        1 => Just(Op::Sync),
+        1 => Just(Op::PowerCut),
         1 => Just(Op::RollBack),
         1 => Just(Op::Reopen),
         2 => Just(Op::Snapshot),
@@ -82,11 +89,13 @@ fn seeks_agree(tree: &Tree<'_>, model: &Model, probe: &[u8]) {
     assert_eq!(tree.get(probe).unwrap(), model.get(probe).map(Vec::as_slice));
 }
 
-fn run(ops: Vec<Op>, page_size: usize) {
-    let disk = Arc::new(SimDisk::new(7));
-    let options = || PagerOptions::new().storage(disk.clone()).page_size(page_size);
-    let mut db = Database::create(options(), "/t.llmdb").unwrap();
-    let mut committed = Model::new();
+fn run(ops: Vec<Op>, page_size: usize, budget: u64) {
+    let mut disk = SimDisk::new(7);
+    let options = |disk: &SimDisk| {
+        PagerOptions::new().storage(Arc::new(disk.clone())).page_size(page_size).dirty_budget(budget)
+    };
+    let mut db = Database::create(options(&disk), "/t.llmdb").unwrap();
+    let (mut committed, mut durable) = (Model::new(), Model::new());
     let mut snapshots: Vec<(ReadTxn, Model)> = Vec::new();
     let mut queue = ops.into_iter().peekable();
     while queue.peek().is_some() {
@@ -112,19 +121,35 @@ fn run(ops: Vec<Op>, page_size: usize) {
             }
         }
         same(Some(txn.tree(tree).unwrap()), &model);
-        if matches!(end, Op::RollBack) {
-            drop(txn);
-        } else {
-            txn.commit().unwrap();
-            committed = model;
+        match end {
+            Op::RollBack => drop(txn),
+            Op::Commit | Op::Reopen => {
+                txn.commit().unwrap();
+                (committed, durable) = (model.clone(), model);
+            }
+            _ => {
+                txn.commit_unsynced().unwrap();
+                committed = model;
+            }
         }
         same(db.begin_read().tree("t").unwrap(), &committed);
         match end {
             Op::Reopen => {
                 snapshots.clear();
                 drop(db);
-                db = Database::open(options(), "/t.llmdb").unwrap();
+                db = Database::open(options(&disk), "/t.llmdb").unwrap();
                 same(db.begin_read().tree("t").unwrap(), &committed);
+            }
+            Op::Sync => {
+                db.sync().unwrap();
+                durable = committed.clone();
+            }
+            Op::PowerCut => {
+                snapshots.clear();
+                disk = disk.crash_image(committed.len() as u64);
+                db = Database::open(options(&disk), "/t.llmdb").unwrap();
+                same(db.begin_read().tree("t").unwrap(), &durable);
+                committed = durable.clone();
             }
             Op::Snapshot => snapshots.push((db.begin_read(), committed.clone())),
             _ => {}
@@ -139,6 +164,9 @@ fn run(ops: Vec<Op>, page_size: usize) {
     drop(snapshots);
     let report = db.check(&mut |_, _| {}).unwrap();
     assert!(report.is_sound(), "{report:?}");
+    drop(db);
+    let db = Database::open(options(&disk), "/t.llmdb").unwrap();
+    same(db.begin_read().tree("t").unwrap(), &committed);
 }
 
 proptest! {
@@ -146,12 +174,17 @@ proptest! {
 
     #[test]
     fn trees_behave_as_sorted_maps_under_snapshots(ops in prop::collection::vec(op(), 1..900)) {
-        run(ops, 4096);
+        run(ops, 4096, 128 << 20);
+    }
+
+    #[test]
+    fn trees_behave_the_same_with_almost_no_memory(ops in prop::collection::vec(op(), 1..900)) {
+        run(ops, 4096, 0);
     }
 
     #[test]
     fn large_pages_behave_the_same(ops in prop::collection::vec(op(), 1..500), size in prop_oneof![Just(8192usize), Just(65536)]) {
-        run(ops, size);
+        run(ops, size, 0);
     }
 }
 

@@ -5,22 +5,23 @@
 //!                                          durable here            either slot may rot from here
 //! ```
 //!
+//! A commit that need not be durable yet writes its dirty pages too where they are more than the budget
+//! allows, but no map, no meta, and without a flush: they stand on pages that are free in the durable state.
+//!
 //! Invariants
 //! 1. No page that the durable meta reaches is overwritten.
 //! 2. A full disk is found before the first write, and leaves everything as it was.
 //! 3. After any failed write or flush the database is poisoned.
+//! 4. Each page is copied once, from its frame into the row that is written.
 
 use crate::error::Error;
 use crate::meta::{META_OFFSETS, Meta, OWNER_AREA_SIZE};
-use crate::page::{Page, PageNumber, Ref, seal, set_birth, set_reference};
+use crate::page::{PageNumber, Ref, seal, set_birth, set_reference};
+use crate::rows::{RowWriter, Written};
 use crate::snapshot::{Core, PageSource};
-use crate::space::Run;
+use crate::space::{Layout, Run, SpacePage};
 use crate::storage::write_all_at;
 use crate::writer::{WriteTxn, Writer, read_map_page};
-use std::collections::HashMap;
-
-/// Neighbouring pages are written together, up to this many bytes.
-const WRITE_SIZE: usize = 256 << 10;
 
 /// What a checkpoint did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,8 +35,30 @@ pub struct CheckpointReport {
     pub writes: u64,
 }
 
-/// Pages to be written: where, and their bytes ready.
-type Images = Vec<(PageNumber, Vec<u8>)>;
+impl CheckpointReport {
+    fn add(&mut self, written: Written) {
+        self.pages_written += written.pages;
+        self.bytes_written += written.bytes;
+        self.writes += written.writes;
+    }
+}
+
+/// Everything decided before the first write.
+struct Plan {
+    /// The new state's top page in the file.
+    root: Ref,
+    /// The dirty pages, and where they go: in this order.
+    frames: Vec<u32>,
+    homes: Vec<Run>,
+    map: Option<MapPlan>,
+}
+
+/// The allocation map's part of a plan.
+struct MapPlan {
+    pages: Vec<SpacePage>,
+    layout: Layout,
+    root: Ref,
+}
 
 impl WriteTxn {
     /// Makes the new state durable in the data file by itself, with no log, and publishes it.
@@ -61,6 +84,25 @@ impl WriteTxn {
         self.write_checkpoint(owner_area)
     }
 
+    /// As [`WriteTxn::publish`], for a commit that nothing makes durable before the next checkpoint. Where
+    /// dirty pages take more than half of the budget they are written first, to free pages and without a
+    /// flush: the durable state stays whole.
+    ///
+    /// # Errors
+    /// [`Error::DiskFull`] with nothing changed; an I/O error, after which the database must be reopened.
+    pub fn publish_unsynced(mut self) -> Result<(), Error> {
+        let writer = self.writer_ref();
+        if writer.live_frames() <= writer.budget / 2 {
+            return self.publish();
+        }
+        self.write_out()
+    }
+
+    /// Whether the newest commit is in the durable checkpoint.
+    pub fn is_base_durable(&self) -> bool {
+        self.writer_ref().meta.commit == self.base.commit
+    }
+
     /// Writes the durable meta again with another owner area, and nothing else: two flushes. The checkpoint
     /// keeps its number, for it holds the same pages.
     ///
@@ -82,48 +124,67 @@ impl WriteTxn {
 
     fn write_checkpoint(&mut self, owner_area: [u8; OWNER_AREA_SIZE]) -> Result<CheckpointReport, Error> {
         let core = self.core.clone();
-        let commit = self.commit();
-        let plan = self.plan(commit)?;
-        self.widen_view()?;
-        let mut report = CheckpointReport::default();
-        let root = plan.disk_ref(self.root(), commit, self)?;
+        let plan = self.plan(true)?;
+        let map = plan.map.as_ref().expect("planned with the map");
         let meta = Meta {
             checkpoint: self.writer().meta.checkpoint + 1,
-            commit,
+            commit: self.commit(),
             time: self.time(),
             page_count: self.writer().space.page_count(),
-            root,
-            space_root: plan.space_root,
+            root: plan.root,
+            space_root: map.root,
             owner_area,
             file_len: self.writer().file_len,
             ..self.writer().meta.clone()
         };
-        write_pages(&core, plan.images, &mut report)
+        let mut report = CheckpointReport::default();
+        self.write_plan(&core, &plan)
+            .map(|written| report.add(written))
             .and_then(|()| sync(&core))
             .and_then(|()| self.writer().write_meta(&core, &meta, &mut report))
             .map_err(|error| core.poison(error))?;
-        self.writer().space.installed(&plan.layout);
-        self.install_checkpointed(root, plan.frames.keys().copied());
-        self.writer().meta = meta;
+        self.writer().space.installed(&map.layout);
+        self.install_plan(plan);
+        let writer = self.writer();
+        writer.meta = meta;
+        writer.unsynced.clear();
+        writer.trim(&core);
         Ok(report)
     }
 
-    /// Takes pages for everything dirty and renders it. On failure all is as before.
-    fn plan(&mut self, commit: u64) -> Result<Plan, Error> {
+    /// Writes the new state's dirty pages and publishes it, with no word of it in a meta.
+    fn write_out(&mut self) -> Result<(), Error> {
+        let core = self.core.clone();
+        let plan = self.plan(false)?;
+        self.write_plan(&core, &plan).map_err(|error| core.poison(error))?;
+        for number in numbers(&plan.homes) {
+            self.spilled.insert(number);
+        }
+        self.install_plan(plan);
+        Ok(())
+    }
+
+    fn install_plan(&mut self, plan: Plan) {
+        for index in &plan.frames {
+            self.writer().homes[*index as usize] = Ref::NULL;
+        }
+        self.install_written(plan.root, plan.frames.into_iter());
+    }
+
+    /// Takes pages for everything dirty. On failure all is as before.
+    fn plan(&mut self, with_map: bool) -> Result<Plan, Error> {
         let core = self.core.clone();
         self.writer().reclaim(&core)?;
         let frames = self.dirty_frames()?;
         let mut taken = Vec::new();
         let retired_before = self.writer().retired_runs.len();
         let pages_before = self.writer().space.page_count();
-        let result = self.try_plan(&core, commit, &frames, &mut taken);
+        let result = self.try_plan(&core, frames, with_map, &mut taken);
         if result.is_err() {
             let writer = self.writer();
+            writer.homes.fill(Ref::NULL);
             writer.retired_runs.truncate(retired_before);
-            for run in taken {
-                writer.space.release(run, &|at| read_map_page(&core, at))?;
-            }
-            writer.space.shrink_to(pages_before);
+            writer.give_back_pages(&core, &taken, pages_before)?;
         }
         result
     }
@@ -131,11 +192,24 @@ impl WriteTxn {
     fn try_plan(
         &mut self,
         core: &Core,
-        commit: u64,
-        frames: &[u32],
+        frames: Vec<u32>,
+        with_map: bool,
         taken: &mut Vec<Run>,
     ) -> Result<Plan, Error> {
-        let homes = self.homes(core, frames, taken)?;
+        let homes = self.writer().allocate_pages(core, frames.len() as u64)?;
+        taken.extend(&homes);
+        let commit = self.commit();
+        for (index, number) in frames.iter().zip(numbers(&homes)) {
+            let at = Ref::frame(*index);
+            let birth = if self.is_mine(at) { commit } else { self.page(at)?.birth() };
+            self.writer().homes[*index as usize] = Ref::page(number, birth);
+        }
+        let map = if with_map { Some(self.plan_map(core, commit, taken)?) } else { None };
+        self.widen_view()?;
+        Ok(Plan { root: self.writer_ref().disk_ref(self.root())?, frames, homes, map })
+    }
+
+    fn plan_map(&mut self, core: &Core, commit: u64, taken: &mut Vec<Run>) -> Result<MapPlan, Error> {
         let dropped: Vec<Run> = self.dropped_runs().collect();
         let writer = self.writer();
         for run in &dropped {
@@ -152,72 +226,79 @@ impl WriteTxn {
         }
         let mut not_in: Vec<Run> = writer.retired_runs.iter().map(|retired| retired.run).collect();
         not_in.extend(dropped);
-        let (map_pages, space_root) = writer.space.render(&mut layout, &not_in);
-        let mut images: Images = Vec::with_capacity(frames.len() + map_pages.len());
-        let mut plan = Plan { frames: homes, images: Vec::new(), layout, space_root };
-        for index in frames {
-            images.push((plan.frames[index], self.image(&plan, *index, commit)?));
+        let (mut pages, root) = writer.space.render(&mut layout, &not_in);
+        pages.sort_unstable_by_key(|page| page.run);
+        for page in &mut pages {
+            set_birth(&mut page.bytes, commit);
+            seal(&mut page.bytes, core.seed, page.run.start);
         }
-        for page in map_pages {
-            images.push((page.run.start, page.bytes));
-            let bytes = &mut images.last_mut().expect("pushed above").1;
-            set_birth(bytes, commit);
-        }
-        for (number, bytes) in &mut images {
-            seal(bytes, core.seed, *number);
-        }
-        images.sort_unstable_by_key(|(number, _)| *number);
-        plan.images = images;
-        Ok(plan)
+        Ok(MapPlan { pages, layout, root })
     }
 
-    /// All frames that the new state reaches.
+    /// All frames that the new state reaches, level by level from the lowest, each in the order of its
+    /// pages: so neighbours in the trees become neighbours in the file.
     fn dirty_frames(&self) -> Result<Vec<u32>, Error> {
-        let mut found = Vec::new();
+        let mut found: Vec<(u8, u32)> = Vec::new();
         let mut open = vec![self.root()];
         while let Some(at) = open.pop() {
             let Some(index) = at.frame_index() else { continue };
-            found.push(index);
-            open.extend(self.page(at)?.references().filter(|below| below.is_dirty()));
+            let page = self.page(at)?;
+            found.push((page.level(), index));
+            let below = (0..page.ref_count()).rev().map(|slot| page.reference(slot));
+            open.extend(below.filter(|below| below.is_dirty()));
         }
-        Ok(found)
+        found.sort_by_key(|(level, _)| *level);
+        Ok(found.into_iter().map(|(_, index)| index).collect())
     }
 
-    /// A page of the file for each frame, in rows of neighbours where there are such.
-    fn homes(
-        &mut self,
-        core: &Core,
-        frames: &[u32],
-        taken: &mut Vec<Run>,
-    ) -> Result<HashMap<u32, PageNumber>, Error> {
-        let mut homes = HashMap::with_capacity(frames.len());
-        let mut rest = frames;
-        while !rest.is_empty() {
-            let run =
-                self.writer().allocate_up_to(core, rest.len().min(WRITE_SIZE / core.page_size) as u64)?;
-            taken.push(run);
-            let (group, behind) = rest.split_at(run.count as usize);
-            homes.extend(group.iter().zip(run.start.0..).map(|(index, page)| (*index, PageNumber(page))));
-            rest = behind;
+    /// Renders and writes what was planned.
+    fn write_plan(&self, core: &Core, plan: &Plan) -> Result<Written, Error> {
+        let map_pages = plan.map.as_ref().map_or(&[][..], |map| &map.pages);
+        let mut rows = RowWriter::new(core, plan.frames.len() + map_pages.len());
+        let commit = self.commit();
+        for (index, number) in plan.frames.iter().zip(numbers(&plan.homes)) {
+            self.render(core, *index, number, commit, &mut rows)?;
         }
-        Ok(homes)
+        for page in map_pages {
+            rows.push(page.run.start, &page.bytes)?;
+        }
+        rows.finish()
     }
 
     /// A frame's page as it will stand in the file.
-    fn image(&self, plan: &Plan, index: u32, commit: u64) -> Result<Vec<u8>, Error> {
-        let page = self.page(Ref::frame(index))?;
-        let mut bytes = page.bytes().to_vec();
-        for (slot, below) in page.references().enumerate().filter(|(_, below)| below.is_dirty()) {
-            set_reference(&mut bytes, slot, plan.disk_ref(below, commit, self)?);
+    fn render(
+        &self,
+        core: &Core,
+        index: u32,
+        number: PageNumber,
+        commit: u64,
+        rows: &mut RowWriter<'_>,
+    ) -> Result<(), Error> {
+        let at = Ref::frame(index);
+        let page = self.page(at)?;
+        let bytes = rows.push(number, page.bytes())?;
+        for slot in 0..page.ref_count() {
+            let below = page.reference(slot);
+            if below.is_dirty() {
+                set_reference(bytes, slot, self.writer_ref().disk_ref(below)?);
+            }
         }
-        if self.is_mine(Ref::frame(index)) {
-            set_birth(&mut bytes, commit);
+        if self.is_mine(at) {
+            set_birth(bytes, commit);
         }
-        Ok(bytes)
+        seal(bytes, core.seed, number);
+        Ok(())
     }
 }
 
 impl Writer {
+    /// What a reference will be in the file.
+    fn disk_ref(&self, at: Ref) -> Result<Ref, Error> {
+        let Some(index) = at.frame_index() else { return Ok(at) };
+        let home = self.homes.get(index as usize).copied().filter(|home| !home.is_null());
+        home.ok_or_else(|| Error::damaged(PageNumber(0), "a dirty page was not planned", 0, u64::from(index)))
+    }
+
     /// Writes both copies, the one that is not the newest first.
     fn write_meta(&mut self, core: &Core, meta: &Meta, report: &mut CheckpointReport) -> Result<(), Error> {
         let bytes = meta.encode();
@@ -236,50 +317,7 @@ fn sync(core: &Core) -> Result<(), Error> {
     core.file.sync_data().map_err(|e| Error::io(core.doing("flushing"), e))
 }
 
-/// Writes pages, neighbours together.
-fn write_pages(core: &Core, images: Images, report: &mut CheckpointReport) -> Result<(), Error> {
-    let page_size = core.page_size;
-    let mut buffer: Vec<u8> = Vec::with_capacity(WRITE_SIZE);
-    let mut start = PageNumber(0);
-    let flush = |buffer: &mut Vec<u8>, start: PageNumber, report: &mut CheckpointReport| {
-        if buffer.is_empty() {
-            return Ok(());
-        }
-        write_all_at(&*core.file, buffer, start.0 * page_size as u64)
-            .map_err(|e| Error::io(core.doing(&format!("writing page {start} of")), e))?;
-        report.writes += 1;
-        report.bytes_written += buffer.len() as u64;
-        buffer.clear();
-        Ok(())
-    };
-    for (number, bytes) in images {
-        let next = start.0 + (buffer.len() / page_size) as u64;
-        if number.0 != next || buffer.len() + page_size > WRITE_SIZE {
-            flush(&mut buffer, start, report)?;
-            start = number;
-        }
-        core.forget_checked(number);
-        buffer.extend_from_slice(&bytes);
-        report.pages_written += 1;
-    }
-    flush(&mut buffer, start, report)
-}
-
-/// Everything decided before the first write.
-struct Plan {
-    frames: HashMap<u32, PageNumber>,
-    images: Images,
-    layout: crate::space::Layout,
-    space_root: Ref,
-}
-
-impl Plan {
-    /// What a reference will be in the file.
-    fn disk_ref(&self, at: Ref, commit: u64, txn: &WriteTxn) -> Result<Ref, Error> {
-        let Some(index) = at.frame_index() else { return Ok(at) };
-        let birth = if txn.is_mine(at) { commit } else { Page::new(txn.page(at)?.bytes()).birth() };
-        let home = self.frames.get(&index).copied();
-        home.map(|number| Ref::page(number, birth))
-            .ok_or_else(|| Error::damaged(PageNumber(0), "a dirty page was not planned", 0, u64::from(index)))
-    }
+/// The pages of runs, one after the other.
+fn numbers(runs: &[Run]) -> impl Iterator<Item = PageNumber> {
+    runs.iter().flat_map(|run| (run.start.0..run.end()).map(PageNumber))
 }

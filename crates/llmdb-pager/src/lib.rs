@@ -24,6 +24,7 @@
 //!
 //! What it is not: it knows no keys and no trees (`llmdb-btree`), and no log (`llmdb-wal`).
 
+mod atomic;
 mod check;
 mod checkpoint;
 mod error;
@@ -31,13 +32,17 @@ mod mapping;
 pub mod meta;
 pub mod page;
 mod page_number;
+mod page_set;
 mod pager;
 mod raw;
 mod readers;
+mod rows;
 pub mod sim;
 mod snapshot;
 mod space;
+mod spill;
 pub mod storage;
+mod tag;
 mod verified;
 mod writer;
 

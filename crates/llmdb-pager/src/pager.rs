@@ -29,7 +29,11 @@ pub struct PagerOptions {
     validate: Validate,
     owner: String,
     owner_area: [u8; OWNER_AREA_SIZE],
+    dirty_budget: u64,
 }
+
+/// Bytes of dirty pages in memory, unless another budget is asked for.
+const DIRTY_BUDGET: u64 = 128 << 20;
 
 impl Default for PagerOptions {
     fn default() -> Self {
@@ -46,6 +50,7 @@ impl PagerOptions {
             validate: |_| Ok(()),
             owner: owner_text("a program"),
             owner_area: [0; OWNER_AREA_SIZE],
+            dirty_budget: DIRTY_BUDGET,
         }
     }
 
@@ -81,6 +86,17 @@ impl PagerOptions {
     #[must_use]
     pub fn owner_area(mut self, area: [u8; OWNER_AREA_SIZE]) -> Self {
         self.owner_area = area;
+        self
+    }
+
+    /// How many bytes of memory dirty pages may take (default 128 MiB, at least 32 pages). Beyond it a
+    /// transaction writes pages to the file before it commits ([`WriteTxn::spill`]), and commits that are
+    /// not durable are written out ([`WriteTxn::publish_unsynced`]). The bound is soft by the pages of one
+    /// change, by half a budget for a transaction over many dirty pages of commits before it, and by what
+    /// old snapshots keep.
+    #[must_use]
+    pub fn dirty_budget(mut self, bytes: u64) -> Self {
+        self.dirty_budget = bytes;
         self
     }
 
@@ -192,7 +208,10 @@ impl PagerOptions {
         );
         let space = Space::new(meta.page_size, meta.page_count, meta.space_root);
         let owner_area = meta.owner_area;
-        let slot = WriterSlot::new(Writer::new(space, meta, slot, file_len, key));
+        let page_size = meta.page_size;
+        let mut writer = Writer::new(space, meta, slot, file_len, key);
+        writer.set_budget(self.dirty_budget, page_size);
+        let slot = WriterSlot::new(writer);
         let core = Arc::new(core);
         Ok(Pager {
             _handles: Arc::new(Handles(core.clone())),
@@ -309,6 +328,7 @@ impl Pager {
             retired_pages: waiting,
             file_bytes: writer.file_len,
             dirty_bytes: writer.frames_in_use() * core.page_size as u64,
+            frame_memory: writer.frame_memory(core.page_size),
             checkpoint: writer.meta.checkpoint,
             checkpoint_commit: writer.meta.commit,
             oldest_snapshot: core.readers().open_numbers()[0],
@@ -340,6 +360,8 @@ pub struct PagerStat {
     pub file_bytes: u64,
     /// Bytes of dirty pages in memory.
     pub dirty_bytes: u64,
+    /// Bytes of memory held for dirty pages, in use or not.
+    pub frame_memory: u64,
     /// The number of the durable checkpoint.
     pub checkpoint: u64,
     /// The newest commit in it.

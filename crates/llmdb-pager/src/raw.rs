@@ -1,7 +1,8 @@
 //! Memory for dirty pages, shared between one writer and any number of readers without a lock.
 //!
 //! Invariants
-//! 1. A frame's memory never moves and is not given back while the pool lives.
+//! 1. A frame's memory never moves. It is given back, with that of the frames beside it, only while none of
+//!    them is published; a frame has memory when the writer takes it.
 //! 2. A frame's tag says in which snapshots it is: the writer sets it before it publishes, and takes the
 //!    frame back only when no snapshot inside the tag is open (`writer`, reuse).
 //! 3. Only whoever holds the pool's one [`WriterKey`] writes, and only frames that are not published; so a
@@ -10,9 +11,12 @@
 //! Not here: which frame is whose (`writer`).
 #![expect(unsafe_code, reason = "frames are written and read by different threads at different times")]
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::tag::Tag;
+use memmap2::{MmapMut, MmapRaw};
+use std::io;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// Frames are made this many at a time.
 pub(crate) const SLAB_FRAMES: usize = 64;
@@ -31,76 +35,23 @@ pub(crate) struct FramePool {
 }
 
 struct Slab {
-    address: *mut u8,
-    layout: Layout,
+    /// Where its memory is; null while it has none.
+    address: AtomicPtr<u8>,
+    /// The memory, mapped by itself so that the system has it back at once. Locked by the writer alone.
+    memory: Mutex<Option<MmapRaw>>,
     tags: [Tag; SLAB_FRAMES],
 }
 
-/// In which snapshots a frame is: those numbered `born..retired`.
-#[derive(Debug)]
-pub(crate) struct Tag {
-    born: AtomicU64,
-    retired: AtomicU64,
-}
-
-/// The birth of a frame that no snapshot can see yet.
-const UNPUBLISHED: u64 = u64::MAX;
-
-impl Tag {
-    fn new() -> Self {
-        Self { born: AtomicU64::new(UNPUBLISHED), retired: AtomicU64::new(u64::MAX) }
-    }
-
-    /// Whether the snapshot numbered `commit` sees the frame.
-    #[inline]
-    pub(crate) fn is_seen_by(&self, commit: u64) -> bool {
-        self.born.load(Ordering::Acquire) <= commit && commit < self.retired.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn is_published(&self) -> bool {
-        self.born.load(Ordering::Relaxed) != UNPUBLISHED
-    }
-
-    pub(crate) fn born(&self) -> u64 {
-        self.born.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn publish(&self, commit: u64) {
-        self.born.store(commit, Ordering::Release);
-    }
-
-    pub(crate) fn retire(&self, commit: u64) {
-        self.retired.store(commit, Ordering::Release);
-    }
-
-    /// The frame is the writer's again. Invisible first, so that no reader sees half a change.
-    pub(crate) fn reset(&self) {
-        self.born.store(UNPUBLISHED, Ordering::Release);
-        self.retired.store(u64::MAX, Ordering::Release);
-    }
-}
-
-// SAFETY: a slab is plain memory; who may touch which frame when is `bytes` and `bytes_mut`'s contract.
-unsafe impl Send for Slab {}
-// SAFETY: as above.
-unsafe impl Sync for Slab {}
-
 impl Slab {
-    fn new(page_size: usize) -> Self {
-        let layout = Layout::from_size_align(page_size * SLAB_FRAMES, 4096).expect("a page size is small");
-        // SAFETY: the layout's size is not zero.
-        let address = unsafe { alloc_zeroed(layout) };
-        if address.is_null() {
-            handle_alloc_error(layout);
-        }
-        Self { address, layout, tags: std::array::from_fn(|_| Tag::new()) }
+    fn new() -> Self {
+        let address = AtomicPtr::new(ptr::null_mut());
+        Self { address, memory: Mutex::new(None), tags: std::array::from_fn(|_| Tag::new()) }
     }
-}
 
-impl Drop for Slab {
-    fn drop(&mut self) {
-        // SAFETY: allocated in `new` with this layout, and dropped once.
-        unsafe { dealloc(self.address, self.layout) };
+    fn set_memory(&self, memory: Option<MmapRaw>) {
+        let address = memory.as_ref().map_or(ptr::null_mut(), MmapRaw::as_mut_ptr);
+        self.address.store(address, Ordering::Release);
+        *self.memory.lock().unwrap_or_else(PoisonError::into_inner) = memory;
     }
 }
 
@@ -110,11 +61,32 @@ impl FramePool {
         (Self { page_size, tables: Box::new([const { OnceLock::new() }; FAN]) }, WriterKey(()))
     }
 
-    /// Makes sure that frame `index` has memory.
-    pub(crate) fn ensure(&self, index: u32) {
+    /// Makes sure that frame `index` has memory. Whether it was made now, for all frames of its slab.
+    ///
+    /// # Errors
+    /// The system has no memory.
+    pub(crate) fn ensure(&self, _key: &mut WriterKey, index: u32) -> io::Result<bool> {
         let slab = index as usize / SLAB_FRAMES;
         let table = self.tables[slab / FAN].get_or_init(|| Box::new([const { OnceLock::new() }; FAN]));
-        table[slab % FAN].get_or_init(|| Slab::new(self.page_size));
+        let slab = table[slab % FAN].get_or_init(Slab::new);
+        if !slab.address.load(Ordering::Relaxed).is_null() {
+            return Ok(false);
+        }
+        slab.set_memory(Some(MmapMut::map_anon(self.page_size * SLAB_FRAMES)?.into()));
+        Ok(true)
+    }
+
+    /// Gives the memory of slab `number` back to the system. Whether that could be done: it has memory, and
+    /// none of its frames is published. What was in them is lost.
+    pub(crate) fn release(&self, _key: &mut WriterKey, number: usize) -> bool {
+        let Some(slab) = self.slab((number * SLAB_FRAMES) as u32) else { return false };
+        let is_used =
+            slab.address.load(Ordering::Relaxed).is_null() || slab.tags.iter().any(Tag::is_published);
+        if !is_used {
+            // Nobody looks at it: readers see published frames only, and the writer's key is here.
+            slab.set_memory(None);
+        }
+        !is_used
     }
 
     #[inline]
@@ -131,9 +103,12 @@ impl FramePool {
 
     #[inline]
     fn address(&self, index: u32) -> Option<*mut u8> {
-        let slab = self.slab(index)?;
-        // SAFETY: the remainder is below SLAB_FRAMES, so this stays inside the slab's allocation.
-        Some(unsafe { slab.address.add(index as usize % SLAB_FRAMES * self.page_size) })
+        let address = self.slab(index)?.address.load(Ordering::Acquire);
+        if address.is_null() {
+            return None;
+        }
+        // SAFETY: the remainder is below SLAB_FRAMES, so this stays inside the slab's mapping.
+        Some(unsafe { address.add(index as usize % SLAB_FRAMES * self.page_size) })
     }
 
     /// A frame as the open snapshot numbered `commit` sees it; `None` where it does not. The caller holds
@@ -144,16 +119,17 @@ impl FramePool {
             return None;
         }
         let address = self.address(index)?;
-        // SAFETY: `page_size` initialised bytes of a slab that lives as long as `self`. The frame is
-        // published, so not written any more (invariant 3), and not taken back while the snapshot is open
-        // (invariant 2).
+        // SAFETY: `page_size` initialised bytes of a slab whose memory stays while a frame of it is published
+        // (invariant 1). The frame is published, so not written any more (invariant 3), and not taken back
+        // while the snapshot is open (invariant 2).
         Some(unsafe { std::slice::from_raw_parts(address, self.page_size) })
     }
 
     /// Any frame, for the writer to read.
     pub(crate) fn bytes<'a>(&'a self, _key: &'a WriterKey, index: u32) -> Option<&'a [u8]> {
         let address = self.address(index)?;
-        // SAFETY: as above; while the key is borrowed nobody writes any frame (invariant 3).
+        // SAFETY: as above; while the key is borrowed nobody writes any frame or gives memory back
+        // (invariant 3).
         Some(unsafe { std::slice::from_raw_parts(address, self.page_size) })
     }
 
@@ -163,8 +139,9 @@ impl FramePool {
             return None;
         }
         let address = self.address(index)?;
-        // SAFETY: `page_size` initialised bytes of a slab that lives as long as `self`. No snapshot sees an
-        // unpublished frame, and the key's exclusive borrow keeps every other access of the writer away.
+        // SAFETY: `page_size` initialised bytes of a slab's memory, which only the key's holder gives back. No
+        // snapshot sees an unpublished frame, and the key's exclusive borrow keeps every other access of the
+        // writer away.
         Some(unsafe { std::slice::from_raw_parts_mut(address, self.page_size) })
     }
 
@@ -199,7 +176,7 @@ mod tests {
     fn frames_keep_their_own_bytes_across_slabs() {
         let (pool, mut key) = FramePool::new(4096);
         for index in [0, 1, 63, 64, 40_000] {
-            pool.ensure(index);
+            pool.ensure(&mut key, index).unwrap();
             pool.bytes_mut(&mut key, index).unwrap().fill(index as u8 ^ 0x5a);
         }
         assert!(pool.copy(&mut key, 64, 63));
@@ -213,7 +190,7 @@ mod tests {
     #[test]
     fn a_published_frame_is_seen_by_its_snapshots_only_and_cannot_be_written() {
         let (pool, mut key) = FramePool::new(4096);
-        pool.ensure(3);
+        pool.ensure(&mut key, 3).unwrap();
         assert!(pool.seen_by(5, 3).is_none());
         pool.tag(3).unwrap().publish(5);
         assert!(pool.bytes_mut(&mut key, 3).is_none());
@@ -226,9 +203,28 @@ mod tests {
     }
 
     #[test]
+    fn memory_of_frames_that_nobody_can_see_is_given_back_and_made_anew() {
+        let (pool, mut key) = FramePool::new(4096);
+        assert!(pool.ensure(&mut key, 70).unwrap());
+        assert!(!pool.ensure(&mut key, 71).unwrap(), "its slab has memory");
+        pool.bytes_mut(&mut key, 70).unwrap().fill(9);
+        pool.tag(71).unwrap().publish(5);
+        assert!(!pool.release(&mut key, 1), "a snapshot may see frame 71");
+        assert!(pool.seen_by(5, 71).is_some());
+        pool.tag(71).unwrap().reset();
+        assert!(pool.release(&mut key, 1));
+        assert!(!pool.release(&mut key, 1), "there is nothing to give back");
+        assert!(pool.bytes(&key, 70).is_none() && pool.bytes_mut(&mut key, 70).is_none());
+        assert!(!pool.copy(&mut key, 70, 71));
+        assert!(pool.seen_by(5, 71).is_none());
+        assert!(pool.ensure(&mut key, 70).unwrap());
+        assert!(pool.bytes(&key, 70).unwrap().iter().all(|byte| *byte == 0));
+    }
+
+    #[test]
     fn a_reader_on_another_thread_sees_what_was_published() {
         let (pool, mut key) = FramePool::new(4096);
-        pool.ensure(3);
+        pool.ensure(&mut key, 3).unwrap();
         std::thread::scope(|scope| {
             pool.bytes_mut(&mut key, 3).unwrap().fill(7);
             pool.tag(3).unwrap().publish(1);

@@ -288,25 +288,53 @@ impl Space {
         self.extend(count, read)
     }
 
-    /// As [`Space::allocate`], but takes a shorter run where no free one is as long.
-    pub(crate) fn allocate_up_to(&mut self, count: u64, read: ReadPage<'_>) -> Result<Run, Error> {
+    /// Takes `count` pages: the longest free runs of the regions from the last one used on, then new ones
+    /// at the end. `taken` gets the runs, in rising order.
+    ///
+    /// # Errors
+    /// As [`Space::allocate`]; what is in `taken` then is taken.
+    pub(crate) fn allocate_pages(
+        &mut self,
+        count: u64,
+        taken: &mut Vec<Run>,
+        read: ReadPage<'_>,
+    ) -> Result<(), Error> {
         self.load_index(read)?;
         let per_region = region_pages(self.page_size);
         let total = self.entries.len() as u64;
+        let (mut free, mut found): (Vec<Run>, u64) = (Vec::new(), 0);
         for step in 0..total {
+            // Enough to choose from: short runs are left for when there is nothing else.
+            if found >= count.saturating_mul(2) {
+                break;
+            }
             let index = (self.cursor + step) % total;
             if self.entries[index as usize].free == 0 {
                 continue;
             }
             self.load_region(index, read)?;
-            if let Some((offset, len)) = self.regions[&index].find_up_to(count) {
-                self.cursor = index;
-                let run = Run { start: PageNumber(index * per_region + offset), count: len };
-                self.set(run, true, read)?;
-                return Ok(run);
-            }
+            found += u64::from(self.entries[index as usize].free);
+            self.regions[&index].free_runs(index * per_region, &mut free);
         }
-        self.extend(count, read)
+        free.sort_unstable_by_key(|run| (std::cmp::Reverse(run.count), run.start));
+        let mut left = count;
+        for run in free {
+            if left == 0 {
+                break;
+            }
+            let run = Run { start: run.start, count: run.count.min(left) };
+            self.set(run, true, read)?;
+            taken.push(run);
+            left -= run.count;
+        }
+        taken.sort_unstable();
+        if let Some(last) = taken.last() {
+            self.cursor = last.start.0 / per_region;
+        }
+        if left > 0 {
+            taken.push(self.extend(left, read)?);
+        }
+        Ok(())
     }
 
     fn extend(&mut self, count: u64, read: ReadPage<'_>) -> Result<Run, Error> {
@@ -596,29 +624,29 @@ impl Region {
         was != used
     }
 
-    /// The first `count` neighbouring free bits, or the longest row where none is as long.
-    fn find_up_to(&self, count: u64) -> Option<(u64, u64)> {
-        let mut best: Option<(u64, u64)> = None;
-        let mut run = 0;
+    /// Adds all rows of free bits as runs of pages from `base` on.
+    fn free_runs(&self, base: u64, runs: &mut Vec<Run>) {
         let bits = self.used.len() as u64 * WORD_BITS;
-        let mut bit = 0;
-        while bit < bits {
-            let word = self.used[(bit / WORD_BITS) as usize];
-            if word == u64::MAX && bit.is_multiple_of(WORD_BITS) {
-                run = 0;
-                bit += WORD_BITS;
-                continue;
-            }
-            run = if word & (1 << (bit % WORD_BITS)) == 0 { run + 1 } else { 0 };
-            bit += 1;
-            if run > best.map_or(0, |(_, len)| len) {
-                best = Some((bit - run, run));
-                if run == count {
-                    break;
-                }
-            }
+        let mut at = self.next(0, false);
+        while at < bits {
+            let end = self.next(at, true);
+            runs.push(Run { start: PageNumber(base + at), count: end - at });
+            at = self.next(end, false);
         }
-        best
+    }
+
+    /// The first bit from `from` on that says `used`; the end where there is none.
+    fn next(&self, from: u64, used: bool) -> u64 {
+        let mut at = from;
+        while let Some(word) = self.used.get((at / WORD_BITS) as usize) {
+            let wanted = if used { *word } else { !*word };
+            let ahead = (wanted >> (at % WORD_BITS)).trailing_zeros();
+            if ahead < u64::BITS {
+                return at + u64::from(ahead);
+            }
+            at = (at / WORD_BITS + 1) * WORD_BITS;
+        }
+        self.used.len() as u64 * WORD_BITS
     }
 
     /// The first `count` neighbouring free bits.

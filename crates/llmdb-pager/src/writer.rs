@@ -7,23 +7,34 @@
 //! 3. A frame that lived in the snapshots `born..retired` is used again only when none of those is open; a
 //!    run of pages, besides, only after a checkpoint that does not hold it has become durable.
 //! 4. Space is reserved before it is written: a full disk is an error before anything changed.
+//! 5. A page that was written since the durable checkpoint and is in none (`unsynced`) needs no later
+//!    checkpoint to be used again.
 //!
-//! Not here: making it durable (`checkpoint`).
+//! Not here: making it durable (`checkpoint`), writing what does not fit into memory (`spill`).
 
 use crate::error::Error;
 use crate::mapping::map_for;
 use crate::meta::Meta;
 use crate::page::{Kind, Page, PageNumber, Ref, set_birth, write_header};
-use crate::raw::{FRAMES_MAX, WriterKey};
+use crate::page_set::PageSet;
+use crate::raw::{FRAMES_MAX, SLAB_FRAMES, WriterKey};
 use crate::readers::Owner as _;
 use crate::snapshot::{Core, PageSource, State};
 use crate::space::{Run, Space};
 use crate::storage::write_all_at;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-/// The file grows by a quarter of itself, within these bounds.
+/// The file grows to what is needed and a sixteenth of itself, within these bounds: pages are asked for many at
+/// a time, and what is reserved too much is room on the disk that others lack.
 const GROWTH_MIN: u64 = 64 << 10;
-const GROWTH_MAX: u64 = 64 << 20;
+const GROWTH_MAX: u64 = 16 << 20;
+const GROWTH_SHARE: u64 = 16;
+
+/// A budget of fewer frames than this is not kept: one change of a tree needs some at once.
+const BUDGET_FRAMES_MIN: usize = 32;
+
+/// Memory for fewer free frames than this is kept for the next transactions.
+const KEPT_FRAMES_MIN: usize = 1024;
 
 const WRITER_HERE: &str = "a transaction has the writer until it is dropped";
 const OWN_FRAME: &str = "the transaction's own frames are not published";
@@ -40,8 +51,20 @@ pub(crate) struct Writer {
     frame_count: u32,
     free_frames: Vec<u32>,
     retired_frames: Vec<RetiredFrame>,
+    /// How many frames have memory.
+    resident: usize,
+    /// How many frames were free when memory was given back last, or the fewest since.
+    free_at_trim: usize,
     /// How many entries the last look for reusable frames and runs left behind.
     kept: usize,
+    /// How many frames dirty pages may take.
+    pub(crate) budget: usize,
+    /// Pages of published states that were written since the durable checkpoint, which does not hold them.
+    pub(crate) unsynced: PageSet,
+    /// For each frame, where a checkpoint puts it; null between checkpoints.
+    pub(crate) homes: Vec<Ref>,
+    /// For each frame, when its transaction last changed it, in frames taken until then.
+    pub(crate) touched: Vec<u32>,
     /// Whether the file's length is known to be durable, or was set by this process.
     len_is_known: bool,
     key: WriterKey,
@@ -74,10 +97,26 @@ impl Writer {
             frame_count: 0,
             free_frames: Vec::new(),
             retired_frames: Vec::new(),
+            resident: 0,
+            free_at_trim: 0,
             kept: 0,
+            budget: BUDGET_FRAMES_MIN,
+            unsynced: PageSet::default(),
+            homes: Vec::new(),
+            touched: Vec::new(),
             len_is_known,
             key,
         }
+    }
+
+    /// Sets how many bytes dirty pages may take.
+    pub(crate) fn set_budget(&mut self, bytes: u64, page_size: usize) {
+        self.budget = usize::try_from(bytes / page_size as u64).unwrap_or(usize::MAX).max(BUDGET_FRAMES_MIN);
+    }
+
+    /// How many frames hold pages of the current state, or of the transaction that is writing.
+    pub(crate) fn live_frames(&self) -> usize {
+        self.frame_count as usize - self.free_frames.len() - self.retired_frames.len()
     }
 
     /// How many frames hold dirty pages, or wait for readers.
@@ -85,17 +124,54 @@ impl Writer {
         u64::from(self.frame_count) - self.free_frames.len() as u64
     }
 
+    /// Bytes of memory that frames take, in use or not.
+    pub(crate) fn frame_memory(&self, page_size: usize) -> u64 {
+        (self.resident * page_size) as u64
+    }
+
     fn take_frame(&mut self, core: &Core) -> Result<u32, Error> {
-        if let Some(index) = self.free_frames.pop() {
-            return Ok(index);
-        }
-        if self.frame_count as usize >= FRAMES_MAX {
+        let index = self.free_frames.last().copied().unwrap_or(self.frame_count);
+        if index as usize >= FRAMES_MAX {
             return Err(Error::DiskFull { wanted: core.page_size as u64 });
         }
-        let index = self.frame_count;
-        core.pool.ensure(index);
-        self.frame_count += 1;
+        let is_new = core.pool.ensure(&mut self.key, index);
+        if is_new.map_err(|e| Error::io(core.doing("taking memory for a changed page of"), e))? {
+            self.resident += SLAB_FRAMES;
+        }
+        self.free_at_trim = self.free_at_trim.min(self.free_frames.len().saturating_sub(1));
+        if self.free_frames.pop().is_none() {
+            self.frame_count += 1;
+            self.homes.push(Ref::NULL);
+            self.touched.push(0);
+        }
         Ok(index)
+    }
+
+    /// Gives memory back where most frames are free, after a checkpoint for one: a quarter of it is kept for
+    /// the next transactions.
+    pub(crate) fn trim(&mut self, core: &Core) {
+        let used = self.frame_count as usize - self.free_frames.len();
+        let kept = (self.resident / 4).max(KEPT_FRAMES_MIN);
+        // A look that left free frames beside pinned ones is not worth another before many more are free.
+        let fresh = self.free_frames.len().saturating_sub(self.free_at_trim);
+        if self.resident <= kept || used > self.resident / 4 || fresh < KEPT_FRAMES_MIN {
+            return;
+        }
+        // The lowest are taken first, so that the highest slabs fall free.
+        self.free_frames.sort_unstable_by_key(|index| std::cmp::Reverse(*index));
+        let slabs = (self.frame_count as usize).div_ceil(SLAB_FRAMES);
+        let mut free = vec![0; slabs];
+        self.free_frames.iter().for_each(|index| free[*index as usize / SLAB_FRAMES] += 1);
+        for number in (0..slabs).rev() {
+            let frames = SLAB_FRAMES.min(self.frame_count as usize - number * SLAB_FRAMES);
+            if self.resident <= kept {
+                break;
+            }
+            if free[number] == frames && core.pool.release(&mut self.key, number) {
+                self.resident -= SLAB_FRAMES;
+            }
+        }
+        self.free_at_trim = self.free_frames.len();
     }
 
     fn give_back_frame(&mut self, core: &Core, index: u32) {
@@ -113,8 +189,11 @@ impl Writer {
     }
 
     pub(crate) fn retire_run(&mut self, run: Run, born: u64, retired: u64) {
+        // What no checkpoint held waits for none. Large values do, for a log may lead recovery to them.
+        let is_unsynced = run.count == 1 && self.unsynced.remove(run.start);
+        let checkpoint = if is_unsynced { 0 } else { self.meta.checkpoint + 1 };
         self.space.touch(run);
-        self.retired_runs.push(RetiredRun { run, born, retired, checkpoint: self.meta.checkpoint + 1 });
+        self.retired_runs.push(RetiredRun { run, born, retired, checkpoint });
     }
 
     /// Takes back what no open snapshot and no durable checkpoint needs.
@@ -143,10 +222,11 @@ impl Writer {
             }
         }
         self.kept = self.retired_frames.len() + self.retired_runs.len();
+        self.trim(core);
         Ok(())
     }
 
-    fn reclaim_if_worth(&mut self, core: &Core) -> Result<(), Error> {
+    pub(crate) fn reclaim_if_worth(&mut self, core: &Core) -> Result<(), Error> {
         // A look at the table costs a cache line a slot: many readers make it rarer, not dearer.
         let worth = 2 * self.kept + 64 + core.readers().slot_count() / 4;
         if self.retired_frames.len() + self.retired_runs.len() > worth {
@@ -167,16 +247,33 @@ impl Writer {
         Ok(run)
     }
 
-    /// Takes between one and `count` neighbouring pages, as many as are found together.
-    pub(crate) fn allocate_up_to(&mut self, core: &Core, count: u64) -> Result<Run, Error> {
+    /// Takes `count` pages in as long rows as there are, in rising order, with room for them in the file.
+    pub(crate) fn allocate_pages(&mut self, core: &Core, count: u64) -> Result<Vec<Run>, Error> {
         let before = self.space.page_count();
-        let run = self.space.allocate_up_to(count, &|at| read_map_page(core, at))?;
-        if let Err(error) = self.ensure_len(core) {
-            self.space.release(run, &|at| read_map_page(core, at))?;
-            self.space.shrink_to(before);
+        let mut taken = Vec::new();
+        let result = self
+            .space
+            .allocate_pages(count, &mut taken, &|at| read_map_page(core, at))
+            .and_then(|()| self.ensure_len(core));
+        if let Err(error) = result {
+            self.give_back_pages(core, &taken, before)?;
             return Err(error);
         }
-        Ok(run)
+        Ok(taken)
+    }
+
+    /// Frees pages that were taken when the file had `page_count` pages, and that nobody refers to.
+    pub(crate) fn give_back_pages(
+        &mut self,
+        core: &Core,
+        runs: &[Run],
+        page_count: u64,
+    ) -> Result<(), Error> {
+        for run in runs {
+            self.space.release(*run, &|at| read_map_page(core, at))?;
+        }
+        self.space.shrink_to(page_count);
+        Ok(())
     }
 
     /// Grows the file to hold all its pages.
@@ -192,8 +289,8 @@ impl Writer {
         if needed <= self.file_len {
             return Ok(());
         }
-        let step = (self.file_len / 4).clamp(GROWTH_MIN, GROWTH_MAX);
-        let grown = (self.file_len + step).max(needed).next_multiple_of(core.page_size as u64);
+        let step = (needed / GROWTH_SHARE).clamp(GROWTH_MIN, GROWTH_MAX);
+        let grown = (needed + step).next_multiple_of(core.page_size as u64);
         let reserve = |to: u64| core.file.allocate(self.file_len, to - self.file_len);
         // A disk with no room for the step may have room for what is needed.
         let reached = match reserve(grown) {
@@ -278,6 +375,15 @@ pub struct WriteTxn {
     /// Extents that it wrote.
     new_runs: Vec<Run>,
     extents_unsynced: bool,
+    /// Pages of the file where it put pages of its own that did not fit into memory.
+    pub(crate) spilled: PageSet,
+    /// With this many frames of its own it spills; `spill` says when next.
+    pub(crate) spill_at: usize,
+    pub(crate) spill_count: u64,
+    /// How many frames were taken, spare ones too.
+    clock: u32,
+    /// How many pages the file had when it began.
+    page_count_before: u64,
 }
 
 impl WriteTxn {
@@ -291,6 +397,7 @@ impl WriteTxn {
             page_count: base.page_count,
             map: base.map.clone(),
         };
+        let page_count_before = writer.space.page_count();
         let mut txn = Self {
             root: base.root,
             commit: base.commit + 1,
@@ -306,10 +413,16 @@ impl WriteTxn {
             dropped_runs: Vec::new(),
             new_runs: Vec::new(),
             extents_unsynced: false,
+            spilled: PageSet::default(),
+            spill_at: 0,
+            spill_count: 0,
+            clock: 0,
+            page_count_before,
         };
         txn.core.check_poison()?;
         let core = txn.core.clone();
         txn.writer().reclaim_if_worth(&core)?;
+        txn.spill_at = txn.frame_limit();
         Ok(txn)
     }
 
@@ -317,8 +430,20 @@ impl WriteTxn {
         self.writer.as_mut().expect(WRITER_HERE)
     }
 
-    fn writer_ref(&self) -> &Writer {
+    pub(crate) fn writer_ref(&self) -> &Writer {
         self.writer.as_ref().expect(WRITER_HERE)
+    }
+
+    /// How many frames the transaction may take for itself: what the budget has left, at least half of it.
+    pub(crate) fn frame_limit(&self) -> usize {
+        let writer = self.writer_ref();
+        let others = (writer.frames_in_use() as usize).saturating_sub(self.new_frames.len());
+        writer.budget.saturating_sub(others).max(writer.budget / 2)
+    }
+
+    /// How many frames hold pages that this transaction made.
+    pub(crate) fn own_frames(&self) -> usize {
+        self.new_frames.len() - self.spare_frames.len()
     }
 
     /// The number that this commit will get.
@@ -334,6 +459,11 @@ impl WriteTxn {
         assert!(commit > self.base.commit, "commit numbers rise");
         self.commit = commit;
         self.time = time;
+    }
+
+    /// The newest commit before this transaction; 0 = none.
+    pub fn base_commit(&self) -> u64 {
+        self.base.commit
     }
 
     /// The newest committed time before this transaction; `i64::MIN` where there is none.
@@ -374,13 +504,26 @@ impl WriteTxn {
     }
 
     fn take_frame(&mut self) -> Result<u32, Error> {
-        if let Some(index) = self.spare_frames.pop() {
-            return Ok(index);
-        }
-        let core = self.core.clone();
-        let index = self.writer().take_frame(&core)?;
-        self.new_frames.push(index);
+        let index = match self.spare_frames.pop() {
+            Some(index) => index,
+            None => {
+                let core = self.core.clone();
+                let index = self.writer().take_frame(&core)?;
+                self.new_frames.push(index);
+                index
+            }
+        };
+        self.clock = self.clock.wrapping_add(1);
+        self.touch(index);
         Ok(index)
+    }
+
+    /// Remembers that a frame was changed now: what was not changed for long is spilled first.
+    fn touch(&mut self, index: u32) {
+        let clock = self.clock;
+        if let Some(touched) = self.writer().touched.get_mut(index as usize) {
+            *touched = clock;
+        }
     }
 
     /// Whether `at` is a frame that this transaction made and may change.
@@ -393,7 +536,8 @@ impl WriteTxn {
     /// # Errors
     /// As [`PageSource::page`] and [`WriteTxn::allocate`].
     pub fn make_mut(&mut self, at: Ref) -> Result<Ref, Error> {
-        if self.is_mine(at) {
+        if let Some(index) = at.frame_index().filter(|_| self.is_mine(at)) {
+            self.touch(index);
             return Ok(at);
         }
         let index = self.take_frame()?;
@@ -422,7 +566,7 @@ impl WriteTxn {
         self.frame_mut(at.frame_index().expect("own pages are frames"))
     }
 
-    fn frame_mut(&mut self, index: u32) -> &mut [u8] {
+    pub(crate) fn frame_mut(&mut self, index: u32) -> &mut [u8] {
         let key = &mut self.writer.as_mut().expect(WRITER_HERE).key;
         self.core.pool.bytes_mut(key, index).expect(OWN_FRAME)
     }
@@ -435,6 +579,11 @@ impl WriteTxn {
         match at.frame_index() {
             Some(index) if self.is_mine(at) => self.spare_frames.push(index),
             Some(index) => self.dropped_frames.push(index),
+            None if self.spilled.remove(at.number()) => {
+                // Nobody else knows of it: it can be written again at once.
+                let core = self.core.clone();
+                self.writer().space.release(Run::one(at.number()), &|at| read_map_page(&core, at))?;
+            }
             None => {
                 let birth = self.page(at)?.birth();
                 self.dropped_runs.push((Run::one(at.number()), birth));
@@ -549,7 +698,7 @@ impl WriteTxn {
 
     /// Replaces the current state by one that stands wholly in the file; `frames` are the dirty pages that
     /// were written. Infallible, so that a durable commit cannot fail to show.
-    pub(crate) fn install_checkpointed(&mut self, root: Ref, frames: impl Iterator<Item = u32>) {
+    pub(crate) fn install_written(&mut self, root: Ref, frames: impl Iterator<Item = u32>) {
         let core = self.core.clone();
         let past = self.commit + 1;
         for index in frames {
@@ -575,6 +724,8 @@ impl WriteTxn {
             self.writer().retire_run(run, born, commit);
         }
         self.new_runs.clear();
+        let spilled = std::mem::take(&mut self.spilled);
+        self.writer().unsynced.append(spilled);
         let state = Arc::new(State {
             commit,
             time: self.time,
@@ -596,17 +747,24 @@ impl WriteTxn {
         self.dropped_runs.iter().map(|(run, _)| *run)
     }
 
+    /// Gives frames of this transaction back that are not used any more, for it to use again.
+    pub(crate) fn spare(&mut self, frames: impl Iterator<Item = u32>) {
+        self.spare_frames.extend(frames);
+    }
+
     fn roll_back(&mut self) {
         let core = self.core.clone();
-        let (frames, runs) = (std::mem::take(&mut self.new_frames), std::mem::take(&mut self.new_runs));
+        let (frames, mut runs) = (std::mem::take(&mut self.new_frames), std::mem::take(&mut self.new_runs));
+        runs.extend(self.spilled.runs());
+        let page_count = self.page_count_before;
         let Some(writer) = self.writer.as_mut() else { return };
         for index in frames {
             writer.give_back_frame(&core, index);
         }
-        for run in runs {
-            // The map was readable when the run was taken from it; should it not be now, the run stays
-            // taken until the next open, which costs space and nothing else.
-            let _ = writer.space.release(run, &|at| read_map_page(&core, at));
+        if !runs.is_empty() {
+            // The map was readable when the runs were taken from it; should it not be now, they stay taken
+            // until the next open, which costs space and nothing else.
+            let _ = writer.give_back_pages(&core, &runs, page_count);
         }
     }
 }

@@ -38,6 +38,8 @@ fn options(disk: &SimDisk) -> StoreOptions {
         .storage(Arc::new(disk.clone()))
         .clock(Arc::new(|| 1_000_000))
         .checkpoint_bytes(60 << 10)
+        // 32 pages: the largest transactions do not fit and spill.
+        .dirty_bytes(128 << 10)
         .log_capacity(256 << 10)
 }
 
@@ -98,8 +100,9 @@ fn change(store: &Store, rng: &mut Rng, model: &mut Model) -> Option<llmdb_wal::
     }
     let tree = txn.create_tree(name).ok()?;
     let records = model.entry(name.into()).or_default();
-    for _ in 0..1 + rng.below(8) {
-        let key = rng.below(60).to_be_bytes()[rng.below(4) as usize * 2..].to_vec();
+    let (changes, keys) = if rng.below(20) == 0 { (600, 3_000) } else { (8, 60) };
+    for _ in 0..1 + rng.below(changes) {
+        let key = rng.below(keys).to_be_bytes()[rng.below(4) as usize * 2..].to_vec();
         if rng.below(4) == 0 {
             let removed = txn.remove(tree, &key).ok()?;
             assert_eq!(removed, records.remove(&key).is_some());

@@ -66,6 +66,7 @@ fn open_pager(options: &StoreOptions, path: &Path) -> Result<Pager, Error> {
             .page_size(options.page_size)
             .owner(&options.owner)
             .validate(llmdb_btree::validate)
+            .dirty_budget(options.settings.dirty_bytes)
     };
     match pager_options().open(path) {
         Err(PagerError::NotFound { .. }) if options.create => match pager_options().create(path) {
@@ -128,6 +129,8 @@ fn recover(options: &StoreOptions, pager: &Pager, state: &mut LogState) -> Resul
     let mut log = Log::open(&*options.storage, &state.path, pager.identity(), state.next)?;
     let checkpoint = checkpoint_of(pager)?;
     let mut txn = WriteTxn::new(pager.begin_write()?);
+    // What looks free may be a large value that a later record leads to: nothing is written there yet.
+    txn.pager().hold_in_memory();
     let mut newest = (pager.snapshot().commit(), pager.snapshot().time());
     let tail = log.read_tail(checkpoint, &mut |record| {
         newest = replay(&mut txn, &record, newest, &state.path)?;
