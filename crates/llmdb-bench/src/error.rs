@@ -15,7 +15,9 @@ pub enum Error {
         known: String,
     },
     /// No engine of that name in this build.
-    #[error("there is no engine {name:?} in this build; known: {known} (peers need `--features peers`)")]
+    #[error(
+        "there is no engine {name:?} in this build; known: {known} (peers need `--features peers`, or `libmdbx`, `rocksdb`, `canopydb`)"
+    )]
     UnknownEngine {
         /// What was asked for.
         name: String,

@@ -16,7 +16,8 @@ pub fn describe(folder: &Path) -> Machine {
     let filesystem = filesystem_of(folder).unwrap_or_else(|| "unknown".to_owned());
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
     let class = class_of(&cpu, cores, memory_bytes, &filesystem);
-    Machine { cpu, cores, memory_bytes, kernel, filesystem, class, probe: None }
+    let counts_flushes = disk::device_counts(folder).is_some_and(|counts| counts.flushes.is_some());
+    Machine { cpu, cores, memory_bytes, kernel, filesystem, class, probe: None, counts_flushes }
 }
 
 /// Processors that this process may use.

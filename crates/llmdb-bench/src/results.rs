@@ -60,6 +60,9 @@ pub struct Machine {
     pub class: String,
     /// What its storage can do, measured in the same run.
     pub probe: Option<Probe>,
+    /// Whether its storage counts flushes, so that those of engines that count none are checked.
+    #[serde(default)]
+    pub counts_flushes: bool,
 }
 
 /// What the storage under the data folder does, without any engine.
@@ -102,6 +105,9 @@ pub struct SuiteResult {
     pub throughput: Vec<(f64, f64)>,
     /// What was checked.
     pub verified: Verified,
+    /// What it should reach and could not be held against, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unmeasurable: Vec<Unmeasurable>,
     /// Why it failed or was not done; `None` = the figures stand. Starts with [`NOT_OFFERED`] where the
     /// engine has no such mode.
     pub error: Option<String>,
@@ -245,6 +251,15 @@ pub struct Target {
     pub text: String,
 }
 
+/// What could not be held against its target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unmeasurable {
+    /// What it should reach.
+    pub target: String,
+    /// Why nobody can say.
+    pub why: String,
+}
+
 /// Latencies of one operation, in nanoseconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LatencySummary {
@@ -305,6 +320,7 @@ mod tests {
             latency: None,
             throughput: vec![(0.5, 2e6)],
             verified: Verified { expected_count: 2, count: 2, checksum_ok: true, flushes: None },
+            unmeasurable: Vec::new(),
             error: None,
         }
     }

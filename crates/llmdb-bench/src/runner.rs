@@ -9,7 +9,7 @@
 //!
 //! Invariants
 //! 1. Whatever happens, the run's folder is removed, and what was measured is in the report.
-//! 2. What fails on one engine fails alone: the others go on.
+//! 2. What fails or panics on one engine fails alone: the others go on.
 //! 3. A result without an error had all of its answers, its whole database and its flushes checked.
 //! 4. Too little disk or memory is said before the first plan begins.
 //!
@@ -25,7 +25,8 @@ use crate::measure::Measured;
 use crate::probe::{ProbeSize, probe};
 use crate::results::{Probe, RunReport, SCHEMA, SuiteResult};
 use crate::workload::{self, Bench, Case, Plan, Sizes, Stop, Workload};
-use outcome::{Outcome, not_offered, relate, result_of};
+use outcome::{Outcome, Outcomes, beside_storage, hold_bars, not_offered, relate, result_of};
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -302,7 +303,9 @@ impl Step<'_> {
         for phase in 0..self.plan.phases.len() {
             self.measure(phase, &mut running, clock);
         }
-        let mut results: Vec<_> = running.into_iter().flat_map(|running| self.finish(running)).collect();
+        let mut finished: Vec<_> = running.into_iter().map(|running| self.finish(running)).collect();
+        hold_bars(&self.plan.phases, &mut finished);
+        let mut results: Vec<_> = finished.into_iter().flat_map(|outcomes| self.results(outcomes)).collect();
         relate(&mut results);
         // Once for each durability is enough, whatever the parameters.
         if self.is_first_of_its_durability {
@@ -317,7 +320,7 @@ impl Step<'_> {
         let mut running =
             Running { kind, folder: own, case: (self.plan.make)(), outcome: Vec::new(), failed: None };
         let done = match &running.folder {
-            Ok(own) => running.case.set_up(&self.bench(kind, own.path())),
+            Ok(own) => guarded(|| running.case.set_up(&self.bench(kind, own.path()))),
             Err(_) => Ok(()),
         };
         running.failed = done.err();
@@ -340,7 +343,10 @@ impl Step<'_> {
             let bench = self.bench(running.kind, folder.path());
             running.outcome.push(match measured {
                 Some(measured) => {
-                    let figures = running.case.figures(&bench, phase, &measured);
+                    let figures = running.case.figures(&bench, phase, &measured).into_iter();
+                    let durability = self.plan.durability;
+                    let figures = figures.map(|figure| beside_storage(figure, durability, self.probe));
+                    let figures = figures.collect();
                     Outcome::measured(measured, figures, self.plan.durability)
                 }
                 None => Outcome::failed("not measured".to_owned()),
@@ -364,7 +370,7 @@ impl Step<'_> {
             return;
         }
         let bench = self.bench(running.kind, folder.path());
-        match running.case.round(&bench, phase, budget) {
+        match guarded(|| running.case.round(&bench, phase, budget)) {
             Ok(round) => match measured {
                 Some(before) => before.join(round),
                 None => *measured = Some(round),
@@ -373,23 +379,41 @@ impl Step<'_> {
         }
     }
 
-    /// Checks the database and makes the results; the folder goes with `running`.
-    fn finish(&self, mut running: Running<'_>) -> Vec<SuiteResult> {
+    /// Checks the database; its folder goes with `running`.
+    fn finish<'k>(&self, mut running: Running<'k>) -> Outcomes<'k> {
         let checked = match (&running.folder, running.failed.take()) {
             (_, Some(error)) => Err(error),
-            (Ok(folder), None) => running.case.check(&self.bench(running.kind, folder.path())),
+            (Ok(folder), None) => guarded(|| running.case.check(&self.bench(running.kind, folder.path()))),
             (Err(error), None) => Err(Error::Child(error.to_string())),
         };
         // The database is closed before its folder goes.
-        drop(running.case);
+        let case = running.case;
+        let closed = guarded(|| {
+            drop(case);
+            Ok(())
+        });
+        let checked = checked.and_then(|counted| closed.map(|()| counted));
         let outcomes = running.outcome.into_iter().chain(std::iter::repeat_with(Outcome::missing));
-        let phases = self.plan.phases.iter().zip(outcomes);
+        let phases = outcomes.take(self.plan.phases.len()).map(|outcome| outcome.checked(&checked)).collect();
+        Outcomes { kind: running.kind, phases }
+    }
+
+    fn results(&self, outcomes: Outcomes<'_>) -> Vec<SuiteResult> {
+        let phases = self.plan.phases.iter().zip(outcomes.phases);
         phases
-            .map(|(phase, outcome)| {
-                result_of(self.workload, self.plan, phase, running.kind, outcome.checked(&checked))
-            })
+            .map(|(phase, outcome)| result_of(self.workload, self.plan, phase, outcomes.kind, outcome))
             .collect()
     }
+}
+
+/// Does something with an engine: if it panics, that is an error of this engine, and the others go on. Nothing
+/// of a case that panicked is used again but dropped.
+fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    std::panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without words");
+        Err(Error::WrongAnswer(format!("it panicked: {text}")))
+    })
 }
 
 #[cfg(test)]

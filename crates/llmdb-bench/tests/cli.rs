@@ -1,6 +1,7 @@
 //! The program as a person uses it: what it prints, leaves behind and returns.
 
 use serde_json::Value;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -117,13 +118,15 @@ fn an_interrupted_run_leaves_partial_results_and_no_data() {
         .args(["--dir", data.to_str().unwrap(), "--json", file.to_str().unwrap(), "--seconds", "2"])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
+        .process_group(0)
         .spawn()
         .unwrap();
     let begin = Instant::now();
     while !file.exists() && begin.elapsed() < Duration::from_secs(120) {
         std::thread::sleep(Duration::from_millis(20));
     }
-    let interrupt = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    // To the whole group, its children's processes included, as a terminal does.
+    let interrupt = Command::new("kill").args(["-INT", "--", &format!("-{}", child.id())]).status().unwrap();
     assert!(interrupt.success());
     assert_eq!(child.wait().unwrap().code(), Some(130));
     let report = json(&file);

@@ -1,7 +1,7 @@
 //! The gate on trial: the same build passes against itself, and every planted slowdown is caught.
 
 use llmdb_bench::gate::compare::{Comparison, Verdict};
-use llmdb_bench::gate::counts::{FLUSHES, INSTRUCTIONS, PAGES};
+use llmdb_bench::gate::counts::{FLUSHES, INSTRUCTIONS, PAGES, PAGES_WRITTEN};
 use llmdb_bench::gate::operations::OPERATIONS;
 use llmdb_bench::gate::plant::{Plant, VARIABLE};
 use llmdb_bench::gate::program::Program;
@@ -43,7 +43,7 @@ fn the_same_build_passes_against_itself_with_every_count_the_same() {
     // Nothing passes by not being counted.
     for operation in OPERATIONS {
         let counts: Vec<_> = gate.counts.iter().filter(|row| row.operation == operation.name).collect();
-        let expected = 4 + usize::from(valgrind::is_here()) + usize::from(operation.cold.is_some());
+        let expected = 5 + usize::from(valgrind::is_here()) + usize::from(operation.cold.is_some());
         assert_eq!(counts.len(), expected, "{}: {counts:?}", operation.name);
     }
     let value = |operation: &str, count: &str| {
@@ -53,6 +53,8 @@ fn the_same_build_passes_against_itself_with_every_count_the_same() {
     assert_eq!(value("commit_1", FLUSHES), 1.0, "one log flush makes a commit durable");
     assert_eq!(value("get", FLUSHES), 0.0);
     assert!(value("get", PAGES) >= 2.0 && value("scan_1000", PAGES) > value("get", PAGES));
+    assert!(value("commit_1", PAGES) >= 2.0 && value("commit_1000", PAGES) > value("commit_1", PAGES));
+    assert!(value("commit_1", PAGES_WRITTEN) >= 1.0 && value("get", PAGES_WRITTEN) == 0.0);
     if valgrind::is_here() {
         assert!(value("get", INSTRUCTIONS) > 100.0);
         assert!(value("get_many_64", INSTRUCTIONS) > 32.0 * value("get", INSTRUCTIONS));

@@ -44,6 +44,7 @@ fn result(workload: &str, engine: &str, durable: Durability, figures: Vec<Figure
         latency: Some(summary()),
         throughput: (1..=50).map(|at| (f64::from(at) / 10.0, 1e6 + f64::from(at))).collect(),
         verified: Verified { expected_count: 1, count: 1, checksum_ok: true, flushes: None },
+        unmeasurable: Vec::new(),
         error: None,
     }
 }
@@ -78,6 +79,7 @@ fn report() -> RunReport {
             kernel: "6.18".into(),
             filesystem: "ext4".into(),
             class: "some-cpu-2c".into(),
+            counts_flushes: true,
             probe: Some(Probe {
                 overwrite_sync_us_p50: 120.0,
                 overwrite_sync_us_p99: 900.0,

@@ -6,7 +6,7 @@
 
 use crate::error::Error;
 use crate::node::branch::Branch;
-use crate::node::leaf::Leaf;
+use crate::node::leaf::{Leaf, Record};
 use crate::source::{Node, Source};
 use llmdb_pager::Ref;
 use std::ops::Bound;
@@ -19,7 +19,12 @@ pub struct Cursor<'t> {
     /// The branches above the leaf, and which child was taken.
     path: Vec<(Branch<'t>, u8, usize)>,
     leaf: Option<(Leaf<'t>, usize)>,
+    /// The key of the record it stands on: the leaf's prefix and the rest.
     key: Vec<u8>,
+    /// The value as the leaf holds it; empty where the cursor stands nowhere.
+    value: Record<'t>,
+    /// Whether the leaf behind this one was asked for.
+    is_ahead: bool,
 }
 
 /// Which child or record to take on the way down.
@@ -32,7 +37,8 @@ enum Toward<'k> {
 
 impl<'t> Cursor<'t> {
     pub(crate) fn new(source: Source<'t>, root: Ref) -> Self {
-        Self { source, root, path: Vec::new(), leaf: None, key: Vec::new() }
+        let value = Record::EMPTY;
+        Self { source, root, path: Vec::new(), leaf: None, key: Vec::new(), value, is_ahead: false }
     }
 
     /// Goes to the first record. Whether there is one.
@@ -81,10 +87,19 @@ impl<'t> Cursor<'t> {
     ///
     /// # Errors
     /// A damaged page.
+    #[inline]
     #[expect(clippy::should_implement_trait, reason = "a cursor lends its key, which an iterator cannot")]
     pub fn next(&mut self) -> Result<bool, Error> {
-        let Some((_, index)) = &mut self.leaf else { return Ok(false) };
+        let Some((leaf, index)) = &mut self.leaf else { return Ok(false) };
         *index += 1;
+        if *index < leaf.len() && self.is_ahead {
+            let (leaf, index) = (*leaf, *index);
+            self.key.truncate(leaf.prefix_len());
+            self.value = leaf.record(index);
+            self.key.extend_from_slice(self.value.suffix);
+            return Ok(true);
+        }
+        self.ask_for_next_leaf();
         self.settle_forward()
     }
 
@@ -97,6 +112,7 @@ impl<'t> Cursor<'t> {
     }
 
     /// The key of the record that it stands on; empty where it stands nowhere.
+    #[inline]
     pub fn key(&self) -> &[u8] {
         &self.key
     }
@@ -105,17 +121,15 @@ impl<'t> Cursor<'t> {
     ///
     /// # Errors
     /// A damaged large value.
+    #[inline]
     pub fn value(&self) -> Result<&'t [u8], Error> {
-        match &self.leaf {
-            Some((leaf, index)) if !self.key.is_empty() => self.source.value(leaf.value(*index)),
-            _ => Ok(&[]),
-        }
+        self.source.value(self.value.stored())
     }
 
     fn restart(&mut self, toward: Toward<'_>) -> Result<(), Error> {
         self.path.clear();
-        self.leaf = None;
-        self.key.clear();
+        self.stand_nowhere();
+        self.is_ahead = false;
         if self.root.is_null() {
             return Ok(());
         }
@@ -176,21 +190,38 @@ impl<'t> Cursor<'t> {
     }
 
     fn stand(&mut self, leaf: Leaf<'t>, index: usize) -> bool {
+        self.value = leaf.record(index);
         self.key.clear();
         self.key.extend_from_slice(leaf.prefix());
-        self.key.extend_from_slice(leaf.suffix(index));
+        self.key.extend_from_slice(self.value.suffix);
         true
     }
 
     fn stand_nowhere(&mut self) -> bool {
         self.leaf = None;
+        self.value = Record::EMPTY;
         self.key.clear();
         false
+    }
+
+    /// Asks for the leaf behind this one, whole: a scan reads all of it, and its cells stand in the order in
+    /// which they came.
+    fn ask_for_next_leaf(&mut self) {
+        self.is_ahead = true;
+        if let Some((branch, 1, index)) = self.path.last()
+            && index + 1 < branch.children()
+        {
+            let next = branch.child(index + 1);
+            for line in (0..self.source.page_size()).step_by(64) {
+                self.source.prefetch(next, line);
+            }
+        }
     }
 
     /// Goes to the neighbouring leaf, or nowhere.
     fn step_leaf(&mut self, forward: bool) -> Result<(), Error> {
         self.leaf = None;
+        self.is_ahead = false;
         while let Some((branch, level, index)) = self.path.last_mut() {
             let next = if forward { Some(*index + 1) } else { index.checked_sub(1) };
             match next.filter(|next| *next < branch.children()) {

@@ -39,6 +39,7 @@ mod drop;
 mod edit;
 mod error;
 mod forest;
+mod get_many;
 mod limits;
 mod node;
 mod source;

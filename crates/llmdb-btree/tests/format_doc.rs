@@ -247,7 +247,7 @@ impl<'f> Reader<'f> {
         let prefix = &page[32..32 + prefix_len];
         self.seen.prefixes += u32::from(prefix_len > 0);
         let h = 32 + prefix_len.next_multiple_of(4);
-        let o = h + 4 * count.next_multiple_of(8);
+        let o = h + 4 * count.next_multiple_of(16);
         assert!(page[32 + prefix_len..h].iter().all(|byte| *byte == 0), "zeros behind the prefix");
         assert!(page[h + 4 * count..o].iter().all(|byte| *byte == 0xff), "unused heads");
         assert!(o + 2 * count + heap <= page.len(), "arrays and heap");
@@ -280,13 +280,16 @@ impl<'f> Reader<'f> {
     fn branch(&mut self, page: &'f [u8], records: &mut Records) {
         let [children, count, prefix_len, tails] = [24, 26, 28, 30].map(|at| usize::from(half(page, at)));
         assert_eq!(children, count + 1);
-        let prefix = &page[page.len() - prefix_len..];
-        let h = 32 + 8 * children;
-        let padded = count.next_multiple_of(16);
-        let o = h + 4 * padded + 4 * padded / 16;
-        assert!((count..padded).all(|index| head(page, h, index) == u32::MAX), "unused heads");
-        for block in 0..padded / 16 {
-            assert_eq!(head(page, h + 4 * padded, block), head(page, h, 16 * block), "summary");
+        let m = (page.len() / 48).next_multiple_of(64);
+        let (summary, blocks) = (page.len() - m, count.div_ceil(16));
+        let h = summary - 64 * blocks;
+        let prefix = &page[h - prefix_len..h];
+        let o = 32 + 8 * children;
+        let separator_head = |index: usize| head(page, summary - 64 * (index / 16 + 1), index % 16);
+        assert!((count..16 * blocks).all(|index| separator_head(index) == u32::MAX), "unused heads");
+        for entry in 0..m / 4 {
+            let first = if entry < blocks { separator_head(16 * entry) } else { u32::MAX };
+            assert_eq!(head(page, summary, entry), first, "first head of block {entry}");
         }
         *if tails == 0 {
             &mut self.seen.branches_without_tails
@@ -304,14 +307,14 @@ impl<'f> Reader<'f> {
             let index = child - 1;
             let suffix = match tails {
                 0 => {
-                    let bytes = head(page, h, index).to_be_bytes();
+                    let bytes = separator_head(index).to_be_bytes();
                     let len = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
                     bytes[..len].to_vec()
                 }
                 _ => {
                     let at = usize::from(half(page, o + 2 * index));
                     let suffix = page[at + 2..at + 2 + usize::from(half(page, at))].to_vec();
-                    assert_eq!(head(page, h, index), head_of(&suffix), "head {index}");
+                    assert_eq!(separator_head(index), head_of(&suffix), "head {index}");
                     suffix
                 }
             };

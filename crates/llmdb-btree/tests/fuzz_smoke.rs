@@ -73,7 +73,7 @@ fn overlapping_cells_do_no_harm() {
     let mut cells = Vec::new();
     for (number, page) in file.chunks_exact(4096).enumerate().skip(2).filter(|(_, page)| page[14] == 16) {
         let (count, prefix) = (usize::from(read_u16(page, 26)), usize::from(read_u16(page, 28)));
-        let offsets = 32 + prefix.next_multiple_of(4) + count.next_multiple_of(8) * 4;
+        let offsets = 32 + prefix.next_multiple_of(4) + count.next_multiple_of(16) * 4;
         cells.extend(
             (0..count).map(|index| (number * 4096, usize::from(read_u16(page, offsets + index * 2)))),
         );

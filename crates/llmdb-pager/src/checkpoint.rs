@@ -257,10 +257,10 @@ impl WriteTxn {
         let mut rows = RowWriter::new(core, plan.frames.len() + map_pages.len());
         let commit = self.commit();
         for (index, number) in plan.frames.iter().zip(numbers(&plan.homes)) {
-            self.render(core, *index, number, commit, rows.page(number)?)?;
+            self.render(core, *index, number, commit, &mut rows)?;
         }
         for page in map_pages {
-            rows.page(page.run.start)?.copy_from_slice(&page.bytes);
+            rows.push(page.run.start, &page.bytes)?;
         }
         rows.finish()
     }
@@ -272,11 +272,11 @@ impl WriteTxn {
         index: u32,
         number: PageNumber,
         commit: u64,
-        bytes: &mut [u8],
+        rows: &mut RowWriter<'_>,
     ) -> Result<(), Error> {
         let at = Ref::frame(index);
         let page = self.page(at)?;
-        bytes.copy_from_slice(page.bytes());
+        let bytes = rows.push(number, page.bytes())?;
         for slot in 0..page.ref_count() {
             let below = page.reference(slot);
             if below.is_dirty() {

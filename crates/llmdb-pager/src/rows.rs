@@ -27,9 +27,9 @@ pub(crate) struct Written {
 /// Gathers pages in the order given.
 pub(crate) struct RowWriter<'a> {
     core: &'a Core,
-    /// Room for a row; `used` bytes of it are filled, for the pages from `start` on.
-    buffer: Vec<u8>,
-    used: usize,
+    /// A row as far as it goes, for the pages from `start` on. It has room for `size` bytes.
+    row: Vec<u8>,
+    size: usize,
     start: u64,
     written: Written,
 }
@@ -38,38 +38,37 @@ impl<'a> RowWriter<'a> {
     /// A writer that expects about `page_count` pages.
     pub(crate) fn new(core: &'a Core, page_count: usize) -> Self {
         let size = page_count.clamp(1, ROW_SIZE / core.page_size) * core.page_size;
-        Self { core, buffer: vec![0; size], used: 0, start: 0, written: Written::default() }
+        Self { core, row: Vec::with_capacity(size), size, start: 0, written: Written::default() }
     }
 
-    /// A place for the bytes of page `number`, all of which the caller must set.
+    /// Adds a copy of `bytes` as page `number`, and answers it for the last changes.
     ///
     /// # Errors
     /// An I/O error of writing the pages before.
-    pub(crate) fn page(&mut self, number: PageNumber) -> Result<&mut [u8], Error> {
-        let page_size = self.core.page_size;
-        let next = self.start + (self.used / page_size) as u64;
-        let is_row_end = (next * page_size as u64).is_multiple_of(ROW_SIZE as u64);
-        if number.0 != next || self.used == self.buffer.len() || is_row_end {
+    pub(crate) fn push(&mut self, number: PageNumber, bytes: &[u8]) -> Result<&mut [u8], Error> {
+        debug_assert_eq!(bytes.len(), self.core.page_size);
+        let next = self.start + (self.row.len() / bytes.len()) as u64;
+        let is_row_end = (next * bytes.len() as u64).is_multiple_of(ROW_SIZE as u64);
+        if number.0 != next || self.row.len() == self.size || is_row_end {
             self.flush()?;
             self.start = number.0;
         }
         self.core.forget_checked(number);
         self.written.pages += 1;
-        let place = self.used..self.used + page_size;
-        self.used = place.end;
-        Ok(&mut self.buffer[place])
+        let start = self.row.len();
+        self.row.extend_from_slice(bytes);
+        Ok(&mut self.row[start..])
     }
 
     fn flush(&mut self) -> Result<(), Error> {
-        let row = &self.buffer[..self.used];
-        if row.is_empty() {
+        if self.row.is_empty() {
             return Ok(());
         }
-        write_all_at(&*self.core.file, row, self.start * self.core.page_size as u64)
+        write_all_at(&*self.core.file, &self.row, self.start * self.core.page_size as u64)
             .map_err(|e| Error::io(self.core.doing(&format!("writing page {} of", self.start)), e))?;
         self.written.writes += 1;
-        self.written.bytes += row.len() as u64;
-        self.used = 0;
+        self.written.bytes += self.row.len() as u64;
+        self.row.clear();
         Ok(())
     }
 

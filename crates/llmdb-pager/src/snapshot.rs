@@ -69,6 +69,7 @@ impl Core {
         lock: Box<dyn Lock>,
     ) -> (Self, WriterKey) {
         let (pool, key) = FramePool::new(page_size);
+        let pages = first.map.len() / page_size as u64;
         let core = Self {
             path,
             file,
@@ -76,8 +77,8 @@ impl Core {
             identity,
             seed,
             pool,
-            verified: Verified::new(),
-            verified_extents: Verified::new(),
+            verified: Verified::new(pages),
+            verified_extents: Verified::new(pages),
             validate,
             poison: OnceLock::new(),
             readers: Readers::new(first),
@@ -113,7 +114,7 @@ impl Core {
     }
 
     /// A page of the file, checked at its first use.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn file_page<'a>(&self, state: &'a State, at: Ref) -> Result<Page<'a>, Error> {
         let number = at.number();
         if self.verified.contains(number)
@@ -124,6 +125,14 @@ impl Core {
             return Ok(Page::new(bytes));
         }
         self.unseen_file_page(state, at)
+    }
+
+    /// Asks the processor for a cache line of a page of the file.
+    #[inline]
+    pub(crate) fn prefetch(&self, state: &State, at: Ref, offset: usize) {
+        if !at.is_dirty() {
+            state.map.prefetch((at.number().0 << self.page_shift) + offset as u64);
+        }
     }
 
     /// A page that was not looked at before, or is wrong.
@@ -246,6 +255,10 @@ pub trait PageSource {
     /// [`Error::Damaged`] where the page is not what its reference, place and checksum say.
     fn page(&self, at: Ref) -> Result<Page<'_>, Error>;
 
+    /// Asks the processor for the cache line at `offset` of the page that `at` refers to, before it is read.
+    /// Nothing is checked, and nothing happens where there is no such place.
+    fn prefetch(&self, at: Ref, offset: usize);
+
     /// `len` bytes of an extent from page `start`; `intact` is asked at the extent's first use.
     ///
     /// # Errors
@@ -307,12 +320,17 @@ impl PageSource for Snapshot {
         self.held.state().root
     }
 
-    #[inline]
+    #[inline(always)]
     fn page(&self, at: Ref) -> Result<Page<'_>, Error> {
         match at.frame_index() {
             None => self.held.owner().file_page(self.held.state(), at),
             Some(index) => self.frame(index),
         }
+    }
+
+    #[inline]
+    fn prefetch(&self, at: Ref, offset: usize) {
+        self.held.owner().prefetch(self.held.state(), at, offset);
     }
 
     fn extent(&self, start: PageNumber, len: u64, intact: &dyn Fn(&[u8]) -> bool) -> Result<&[u8], Error> {

@@ -127,8 +127,7 @@ impl WriteTxn {
         let numbers = homes.iter().flat_map(|run| run.start.0..run.end()).map(PageNumber);
         for (place, number) in chosen.iter().zip(numbers) {
             let page = &own[*place as usize];
-            let bytes = rows.page(number)?;
-            bytes.copy_from_slice(self.page(Ref::frame(page.index))?.bytes());
+            let bytes = rows.push(number, self.page(Ref::frame(page.index))?.bytes())?;
             set_birth(bytes, commit);
             seal(bytes, core.seed, number);
             self.refer(own, page, Ref::page(number, commit), roots);

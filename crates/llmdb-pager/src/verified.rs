@@ -1,72 +1,81 @@
-//! Which pages were checked since the file was opened: one bit each, in memory made as it is needed.
+//! Which pages were checked since the file was opened: one bit each, in memory that the system gives as it is
+//! needed (4 KiB for 32,768 pages).
 //!
 //! Invariants
 //! 1. A set bit means that the page's checksum, place and structure were found right after its last write
 //!    by this process.
 //!
 //! Not here: the check itself (`snapshot`).
+#![expect(unsafe_code, reason = "a mapping of zeros, used as atomic words")]
 
 use crate::page::PageNumber;
-use std::sync::OnceLock;
+use memmap2::{MmapOptions, MmapRaw};
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-const WORDS: usize = 512;
-const PAGES_PER_CHUNK: u64 = WORDS as u64 * 64;
-const CHUNKS_PER_TABLE: u64 = 512;
-const TABLES: u64 = 2048;
+const WORD_BITS: u64 = 64;
 
-type Chunk = Box<[AtomicU64; WORDS]>;
-type Table = Box<[OnceLock<Chunk>; CHUNKS_PER_TABLE as usize]>;
-
-/// A sparse set of page numbers. 2^35 pages (128 TB of 4 KiB) can be remembered; later ones never are.
-#[derive(Debug)]
+/// A set of page numbers up to a bound; later ones are never remembered, and checked at each use.
 pub(crate) struct Verified {
-    tables: Box<[OnceLock<Table>; TABLES as usize]>,
+    /// Keeps the words' memory; `None` where there is none.
+    _region: Option<MmapRaw>,
+    words: *const AtomicU64,
+    count: usize,
 }
 
+// SAFETY: the words are atomic, and their memory lives as long as the set.
+unsafe impl Send for Verified {}
+// SAFETY: as above.
+unsafe impl Sync for Verified {}
+
 impl Verified {
-    pub(crate) fn new() -> Self {
-        Self { tables: Box::new([const { OnceLock::new() }; TABLES as usize]) }
+    /// A set with room for `pages` numbers, or for none where the address space has no room: then every
+    /// page is checked at each use.
+    pub(crate) fn new(pages: u64) -> Self {
+        let count = usize::try_from(pages.div_ceil(WORD_BITS)).unwrap_or(0);
+        let region = (count > 0)
+            .then(|| MmapOptions::new().len(count * size_of::<AtomicU64>()).no_reserve_swap().map_anon())
+            .and_then(Result::ok)
+            .map(MmapRaw::from);
+        match region {
+            Some(region) => Self { words: region.as_ptr().cast(), count, _region: Some(region) },
+            None => Self { words: std::ptr::null(), count: 0, _region: None },
+        }
+    }
+
+    #[inline]
+    fn word(&self, page: PageNumber) -> Option<&AtomicU64> {
+        let index = (page.0 / WORD_BITS) as usize;
+        if index >= self.count {
+            return None;
+        }
+        // SAFETY: below `count`, so inside the mapping, which is page-aligned, zero at first, writable, and
+        // lives as long as `self`.
+        Some(unsafe { &*self.words.add(index) })
     }
 
     #[inline]
     pub(crate) fn contains(&self, page: PageNumber) -> bool {
-        let (table, chunk, word, bit) = place(page);
-        self.tables
-            .get(table)
-            .and_then(OnceLock::get)
-            .and_then(|table| table[chunk].get())
-            .is_some_and(|chunk| chunk[word].load(Ordering::Relaxed) & bit != 0)
+        self.word(page).is_some_and(|word| word.load(Ordering::Relaxed) >> (page.0 % WORD_BITS) & 1 != 0)
     }
 
     pub(crate) fn insert(&self, page: PageNumber) {
-        let (table, chunk, word, bit) = place(page);
-        let Some(table) = self.tables.get(table) else { return };
-        let table = table.get_or_init(|| Box::new([const { OnceLock::new() }; CHUNKS_PER_TABLE as usize]));
-        let chunk = table[chunk].get_or_init(|| Box::new([const { AtomicU64::new(0) }; WORDS]));
-        chunk[word].fetch_or(bit, Ordering::Relaxed);
+        if let Some(word) = self.word(page) {
+            word.fetch_or(1 << (page.0 % WORD_BITS), Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn remove(&self, page: PageNumber) {
-        let (table, chunk, word, bit) = place(page);
-        if let Some(chunk) =
-            self.tables.get(table).and_then(OnceLock::get).and_then(|table| table[chunk].get())
-        {
-            chunk[word].fetch_and(!bit, Ordering::Relaxed);
+        if let Some(word) = self.word(page) {
+            word.fetch_and(!(1 << (page.0 % WORD_BITS)), Ordering::Relaxed);
         }
     }
 }
 
-#[inline]
-fn place(page: PageNumber) -> (usize, usize, usize, u64) {
-    let chunk = page.0 / PAGES_PER_CHUNK;
-    let bit = page.0 % PAGES_PER_CHUNK;
-    (
-        (chunk / CHUNKS_PER_TABLE) as usize,
-        (chunk % CHUNKS_PER_TABLE) as usize,
-        bit as usize / 64,
-        1 << (bit % 64),
-    )
+impl fmt::Debug for Verified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verified").field("words", &self.count).finish_non_exhaustive()
+    }
 }
 
 #[cfg(test)]
@@ -75,7 +84,7 @@ mod tests {
 
     #[test]
     fn bits_are_kept_apart_near_and_far() {
-        let set = Verified::new();
+        let set = Verified::new(1 << 35);
         let pages = [0, 1, 63, 64, 32_767, 32_768, (1 << 34) + 5];
         for page in pages {
             assert!(!set.contains(PageNumber(page)));
@@ -89,5 +98,13 @@ mod tests {
         assert!(!set.contains(PageNumber(63)) && set.contains(PageNumber(64)));
         set.insert(PageNumber(1 << 40));
         assert!(!set.contains(PageNumber(1 << 40)), "beyond the set nothing is remembered");
+    }
+
+    #[test]
+    fn a_set_of_nothing_remembers_nothing() {
+        let set = Verified::new(0);
+        set.insert(PageNumber(0));
+        set.remove(PageNumber(0));
+        assert!(!set.contains(PageNumber(0)));
     }
 }

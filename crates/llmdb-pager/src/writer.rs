@@ -810,6 +810,10 @@ impl PageSource for WriteTxn {
             .ok_or_else(|| Error::damaged(PageNumber(0), "a reference to no frame", 0, u64::from(index)))
     }
 
+    fn prefetch(&self, at: Ref, offset: usize) {
+        self.core.prefetch(&self.view, at, offset);
+    }
+
     fn extent(&self, start: PageNumber, len: u64, intact: &dyn Fn(&[u8]) -> bool) -> Result<&[u8], Error> {
         self.core.extent(&self.view, start, len, intact)
     }

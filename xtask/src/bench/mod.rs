@@ -8,6 +8,7 @@
 
 mod gate;
 
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -18,18 +19,25 @@ use crate::shell;
 pub(crate) const HELP: &str = "\
 Measures LLMDB, beside other engines if asked, or holds a change against its base.
 
-Usage: cargo xtask bench quick [--peers]
-       cargo xtask bench full [--peers]
+Usage: cargo xtask bench quick [--peers | --all-peers]
+       cargo xtask bench full [--peers | --all-peers]
+       cargo xtask bench read-path [RECORDS]
        cargo xtask bench ci [--base REV] [--rounds N] [--without-instructions]
        cargo xtask bench ci --self-test [N]
 
   quick  the core figures within three minutes after the build, shown in the terminal
   full   everything, about half an hour; writes bench-results/DATE-COMMIT/ with the raw JSON, a log of
          histograms, a page and a summary, compared with the newest earlier run of the same machine class
+  read-path
+         2 million records of 256 bytes beside LMDB, redb, fjall and canopydb: gets, ranges, scans, cold gets and
+         loads in rounds in turn, and whether each bar of the read path is met; about 20 minutes
   ci     the gate: counts what a fixed set of operations costs in this checkout and in its base, and times
          both in turn; writes bench-results/comment.md and fails where something became worse
 
   --peers    also LMDB, redb, fjall and SQLite (the first build compiles C)
+  --all-peers
+             these, libmdbx, canopydb and RocksDB (the first build compiles C++ for many minutes, and its
+             bindings need libclang: Debian and Ubuntu: apt-get install libclang-dev)
   --base REV the commit to compare with; unless told, HEAD where files are changed, else the commit before
   --rounds N rounds of wall clock, 15 unless told; 0 leaves the clock out
   --without-instructions
@@ -47,17 +55,41 @@ const RESULTS: &str = "bench-results";
 
 #[derive(Debug, PartialEq, Eq)]
 enum Task {
-    Quick { peers: bool },
-    Full { peers: bool },
+    Measure { profile: &'static str, peers: Peers },
+    ReadPath { records: Option<u64> },
     Gate(gate::Options),
     SelfTest { times: u32, rounds: Option<u32>, with_instructions: bool },
 }
 
+/// Which engines are measured beside ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Peers {
+    None,
+    Usual,
+    All,
+}
+
+impl Peers {
+    /// The features of `llmdb-bench` that bring them.
+    fn features(self) -> Option<&'static str> {
+        match self {
+            Self::None => None,
+            Self::Usual => Some("peers"),
+            Self::All => Some("peers,libmdbx,canopydb,rocksdb"),
+        }
+    }
+}
+
+/// Whom the bars of the read path are held against.
+const READ_PATH_FEATURES: &str = "peers,canopydb";
+const READ_PATH_ENGINES: [&str; 7] =
+    ["llmdb", "llmdb-no-log", "lmdb", "lmdb-writemap", "redb", "fjall", "canopydb"];
+
 /// Does what the arguments ask for.
 pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<String> {
     match parse(arguments)? {
-        Task::Quick { peers } => measure(root, "quick", peers),
-        Task::Full { peers } => measure(root, "full", peers),
+        Task::Measure { profile, peers } => measure(root, profile, peers),
+        Task::ReadPath { records } => read_path(root, records),
         Task::Gate(options) => gate::run(root, &options),
         Task::SelfTest { times, rounds, with_instructions } => {
             gate::self_test(root, times, rounds, with_instructions)
@@ -65,24 +97,48 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<String> {
     }
 }
 
-fn measure(root: &Path, profile: &str, peers: bool) -> Result<String> {
+fn measure(root: &Path, profile: &str, peers: Peers) -> Result<String> {
+    let mut command = built(root, peers.features(), profile)?;
+    command.args(["--profile", profile]);
+    if profile == "full" {
+        command.args(["--into", RESULTS]);
+    }
+    Err(become_it(&mut command))
+}
+
+fn read_path(root: &Path, records: Option<u64>) -> Result<String> {
+    let mut command = built(root, Some(READ_PATH_FEATURES), "read-path")?;
+    command.args(["--workload", "read_path", "--rounds", "5", "--seconds", "5"]);
+    command.args(READ_PATH_ENGINES.iter().flat_map(|engine| ["--engine", engine]));
+    if let Some(records) = records {
+        command.args(["--records", &records.to_string()]);
+    }
+    Err(become_it(&mut command))
+}
+
+/// The release build of `llmdb-bench`, told to run and where its data and results go.
+fn built(root: &Path, features: Option<&str>, name: &str) -> Result<Command> {
     let mut build = shell::cargo(root, ["build", "--release", "--locked", "-p", "llmdb-bench"]);
     build.args(["--bin", "llmdb-bench"]);
-    if peers {
-        build.args(["--features", "peers"]);
+    if let Some(features) = features {
+        build.args(["--features", features]);
     }
     shell::run(&mut build)?;
     let data = target_folder(root).join("bench-data");
     std::fs::create_dir_all(&data).map_err(|error| Failed::io("create", &data, &error))?;
-    let json = data.join(format!("{profile}.json"));
     let mut command = Command::new(target_folder(root).join("release/llmdb-bench"));
-    command.current_dir(root).args(["run", "--profile", profile, "--report", "--dir"]).arg(&data);
-    command.arg("--json").arg(&json);
-    if profile == "full" {
-        command.args(["--into", RESULTS]);
-    }
-    shell::run(&mut command)?;
-    Ok(format!("{profile} measured; the results are also in {}", json.display()))
+    command.current_dir(root).args(["run", "--report", "--dir"]).arg(&data);
+    command.arg("--json").arg(data.join(format!("{name}.json")));
+    Ok(command)
+}
+
+/// Becomes the program, which only an error returns from: so Ctrl-C reaches it alone, and it has time to
+/// keep what was measured and to remove its data. Its exit code is then this one's.
+fn become_it(command: &mut Command) -> Failed {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    println!("+ {}", words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" "));
+    let error = command.exec();
+    Failed::new(format!("could not start {}: {error}", command.get_program().display()))
 }
 
 /// Where cargo builds.
@@ -93,23 +149,41 @@ fn target_folder(root: &Path) -> PathBuf {
 fn parse(arguments: &[String]) -> Result<Task> {
     let asked = |what: &str| Failed::new(format!("{what}: see cargo xtask bench --help"));
     let Some((task, rest)) = arguments.split_first() else {
-        return Err(asked("bench needs `quick`, `full` or `ci`"));
+        return Err(asked("bench needs `quick`, `full`, `read-path` or `ci`"));
     };
     match task.as_str() {
-        "quick" => Ok(Task::Quick { peers: parse_peers(rest)? }),
-        "full" => Ok(Task::Full { peers: parse_peers(rest)? }),
+        "quick" => Ok(Task::Measure { profile: "quick", peers: parse_peers(rest)? }),
+        "full" => Ok(Task::Measure { profile: "full", peers: parse_peers(rest)? }),
+        "read-path" => Ok(Task::ReadPath { records: parse_records(rest)? }),
         "ci" => parse_gate(rest),
         other => Err(asked(&format!("bench does not know `{other}`"))),
     }
 }
 
-fn parse_peers(arguments: &[String]) -> Result<bool> {
-    match arguments.iter().find(|argument| *argument != "--peers") {
-        Some(other) => {
-            Err(Failed::new(format!("bench does not know `{other}`: see cargo xtask bench --help")))
-        }
-        None => Ok(!arguments.is_empty()),
+fn parse_peers(arguments: &[String]) -> Result<Peers> {
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words[..] {
+        [] => Ok(Peers::None),
+        ["--peers"] => Ok(Peers::Usual),
+        ["--all-peers"] => Ok(Peers::All),
+        _ => Err(Failed::new(format!(
+            "bench takes --peers or --all-peers here, not `{}`: see cargo xtask bench --help",
+            words.join(" ")
+        ))),
     }
+}
+
+fn parse_records(arguments: &[String]) -> Result<Option<u64>> {
+    let [text] = arguments else {
+        return if arguments.is_empty() { Ok(None) } else { Err(bad_records(&arguments.join(" "))) };
+    };
+    text.parse().ok().filter(|&records| records > 0).map(Some).ok_or_else(|| bad_records(text))
+}
+
+fn bad_records(text: &str) -> Failed {
+    Failed::new(format!(
+        "bench read-path takes a number of records above 0, not `{text}`: see cargo xtask bench --help"
+    ))
 }
 
 fn parse_gate(arguments: &[String]) -> Result<Task> {
@@ -157,8 +231,12 @@ mod tests {
 
     #[test]
     fn arguments_are_read() {
-        assert_eq!(parsed(&["quick"]).unwrap(), Task::Quick { peers: false });
-        assert_eq!(parsed(&["full", "--peers"]).unwrap(), Task::Full { peers: true });
+        let measure = |profile, peers| Task::Measure { profile, peers };
+        assert_eq!(parsed(&["quick"]).unwrap(), measure("quick", Peers::None));
+        assert_eq!(parsed(&["full", "--peers"]).unwrap(), measure("full", Peers::Usual));
+        assert_eq!(parsed(&["quick", "--all-peers"]).unwrap(), measure("quick", Peers::All));
+        assert_eq!(parsed(&["read-path"]).unwrap(), Task::ReadPath { records: None });
+        assert_eq!(parsed(&["read-path", "500"]).unwrap(), Task::ReadPath { records: Some(500) });
         let all = ["ci", "--base", "main~2", "--rounds", "0", "--without-instructions"];
         let options =
             gate::Options { base: Some("main~2".into()), rounds: Some(0), with_instructions: false };
@@ -174,6 +252,9 @@ mod tests {
             &[][..],
             &["fast"],
             &["quick", "--rounds", "3"],
+            &["full", "--peers", "--all-peers"],
+            &["read-path", "0"],
+            &["read-path", "--peers"],
             &["ci", "--base"],
             &["ci", "--base", "--rounds"],
             &["ci", "--rounds", "many"],

@@ -49,7 +49,7 @@ pub(crate) struct RunArguments {
     /// Gigabytes of read_latency's database; may be given several times.
     #[arg(long, value_name = "GB", value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
     database_gb: Vec<u64>,
-    /// YCSB's records.
+    /// Records of YCSB and of read_path.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     records: Option<u64>,
     /// YCSB's operations at most.
@@ -61,6 +61,9 @@ pub(crate) struct RunArguments {
     /// YCSB's threads; may be given several times.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=4096))]
     threads: Vec<u64>,
+    /// Rounds in which engines take turns.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    rounds: Option<u32>,
     /// Seconds that one phase of one engine may take.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: Option<u64>,
@@ -145,6 +148,8 @@ fn options(arguments: RunArguments) -> Result<RunOptions> {
         sizes.ycsb_threads = arguments.threads.iter().map(|&threads| threads as usize).collect();
     }
     sizes.ycsb_records = arguments.records.unwrap_or(sizes.ycsb_records);
+    sizes.contest_records = arguments.records.unwrap_or(sizes.contest_records);
+    sizes.rounds = arguments.rounds.unwrap_or(sizes.rounds);
     sizes.ycsb_operations = arguments.operations.unwrap_or(sizes.ycsb_operations);
     sizes.ycsb_rate = arguments.rate.or(sizes.ycsb_rate);
     if let Some(seconds) = arguments.seconds {

@@ -16,7 +16,11 @@ pub struct Counters {
     folder_flushes: AtomicU64,
     writes: AtomicU64,
     bytes_written: AtomicU64,
+    blocks_written: AtomicU64,
 }
+
+/// Bytes of a block: what [`Counters::blocks_written`] counts in, whatever the page size of a file.
+const BLOCK_SIZE: u64 = 4 << 10;
 
 impl Counters {
     /// Flushes of files.
@@ -32,6 +36,11 @@ impl Counters {
     /// Calls that wrote.
     pub fn writes(&self) -> u64 {
         self.writes.load(Ordering::Relaxed)
+    }
+
+    /// Blocks of 4 KiB that they touched, each counted once a call.
+    pub fn blocks_written(&self) -> u64 {
+        self.blocks_written.load(Ordering::Relaxed)
     }
 
     /// Bytes that they wrote.
@@ -113,6 +122,9 @@ impl File for CountedFile {
         let written = self.inner.write_at(buf, offset)?;
         self.counters.writes.fetch_add(1, Ordering::Relaxed);
         self.counters.bytes_written.fetch_add(written as u64, Ordering::Relaxed);
+        let end = offset + written as u64;
+        let blocks = end.div_ceil(BLOCK_SIZE) - offset / BLOCK_SIZE;
+        self.counters.blocks_written.fetch_add(blocks, Ordering::Relaxed);
         Ok(written)
     }
 
@@ -132,5 +144,24 @@ impl File for CountedFile {
 
     fn map(&self, len: u64) -> io::Result<Map> {
         self.inner.map(len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_that_a_write_touches_are_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = CountedStorage::default();
+        let counters = storage.counters();
+        let file = storage.open(&folder.path().join("file"), OpenMode::CreateNew).unwrap();
+        for (offset, len, blocks) in [(0, 4096, 1), (4095, 2, 2), (8192, 1, 1), (100, 8192, 3)] {
+            let before = counters.blocks_written();
+            assert_eq!(file.write_at(&vec![1; len], offset).unwrap(), len);
+            assert_eq!(counters.blocks_written() - before, blocks, "{len} bytes at {offset}");
+        }
+        assert_eq!((counters.writes(), counters.bytes_written()), (4, 4096 + 2 + 1 + 8192));
     }
 }

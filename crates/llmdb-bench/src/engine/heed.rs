@@ -1,25 +1,36 @@
-//! LMDB, through heed.
+//! LMDB, through heed; with a writable map also, where commits are not flushed.
 
 use super::{
-    Engine, EngineKind, OpenOptions, ReadBody, Reader, ScanBody, TREE, WriteBody, Writer, locked_version,
+    Engine, EngineKind, NextRecord, OpenOptions, ReadBody, Reader, ScanBody, TREE, WriteBody, Writer,
+    locked_version,
 };
 use crate::error::{Error, Result};
 use crate::results::Durability;
 use heed::types::Bytes;
-use heed::{Database, Env, EnvFlags, EnvOpenOptions, RoTxn, RwTxn, WithoutTls};
+use heed::{Database, Env, EnvFlags, EnvOpenOptions, PutFlags, RoTxn, RwTxn, WithoutTls};
 use std::ops::Bound;
 use std::path::Path;
 
 const NAME: &str = "lmdb";
+const NAME_WITH_WRITE_MAP: &str = "lmdb-writemap";
 const MAP_SIZE_MIN: u64 = 1 << 30;
 
 /// LMDB.
-#[derive(Debug)]
-pub(super) struct Heed;
+#[derive(Debug, Default)]
+pub(super) struct Heed {
+    write_map: bool,
+}
+
+impl Heed {
+    /// With a writable map: a mode of its own for loads that need not be durable.
+    pub(super) fn with_write_map() -> Self {
+        Self { write_map: true }
+    }
+}
 
 impl EngineKind for Heed {
     fn name(&self) -> &'static str {
-        NAME
+        if self.write_map { NAME_WITH_WRITE_MAP } else { NAME }
     }
 
     fn version(&self) -> String {
@@ -32,10 +43,14 @@ impl EngineKind for Heed {
             Durability::None => "MDB_NOSYNC",
             _ => "each commit flushed",
         };
-        format!("{sync}, MDB_NOTLS, no write map, map size four times the data and at least 1 GiB")
+        let map = if self.write_map { "MDB_WRITEMAP" } else { "no write map" };
+        format!("{sync}, MDB_NOTLS, {map}, map size four times the data and at least 1 GiB")
     }
 
     fn offers(&self, durability: Durability) -> bool {
+        if self.write_map {
+            return durability == Durability::None;
+        }
         matches!(durability, Durability::Sync | Durability::None | Durability::ReadOnly)
     }
 
@@ -49,7 +64,7 @@ impl EngineKind for Heed {
         env_options.map_size(map_size as usize).max_dbs(1).max_readers(1_024);
         if options.durability == Durability::None {
             // SAFETY: the flag risks the data at a crash of the machine, which this durability means.
-            unsafe { env_options.flags(EnvFlags::NO_SYNC) };
+            unsafe { env_options.flags(self.unsynced_flags()) };
         }
         // SAFETY: the folder belongs to this run, and each database is opened once at a time.
         let env = unsafe { env_options.open(folder) }.map_err(said)?;
@@ -57,6 +72,12 @@ impl EngineKind for Heed {
         let database = env.create_database(&mut txn, Some(TREE)).map_err(said)?;
         txn.commit().map_err(said)?;
         Ok(Box::new(Open { env, database }))
+    }
+}
+
+impl Heed {
+    fn unsynced_flags(&self) -> EnvFlags {
+        if self.write_map { EnvFlags::NO_SYNC | EnvFlags::WRITE_MAP } else { EnvFlags::NO_SYNC }
     }
 }
 
@@ -80,6 +101,28 @@ impl Engine for Open {
         let mut writer = LmdbWriter { txn, database: self.database };
         body(&mut writer)?;
         writer.txn.commit().map_err(said)
+    }
+
+    fn begin_and_end_read(&self) -> Result<()> {
+        std::hint::black_box(self.env.read_txn().map_err(said)?);
+        Ok(())
+    }
+
+    fn append(&self, per_transaction: u64, next: NextRecord<'_>) -> Result<()> {
+        let (mut key, mut value, mut more) = (Vec::new(), Vec::new(), true);
+        while more {
+            let mut txn = self.env.write_txn().map_err(said)?;
+            for _ in 0..per_transaction {
+                more = next(&mut key, &mut value);
+                if !more {
+                    break;
+                }
+                let put = self.database.put_with_flags(&mut txn, PutFlags::APPEND, &key, &value);
+                put.map_err(said)?;
+            }
+            txn.commit().map_err(said)?;
+        }
+        Ok(())
     }
 
     fn settle(&self) -> Result<()> {

@@ -2,6 +2,7 @@
 
 use super::counted::{CountedStorage, Counters};
 use super::llmdb::{FILE, TreeReader};
+use super::no_flush::NoFlush;
 use super::{Counts, Engine, EngineKind, OpenOptions, ReadBody, TREE, WriteBody, Writer};
 use crate::error::{Error, Result};
 use crate::results::Durability;
@@ -34,18 +35,26 @@ impl EngineKind for LlmdbNoLog {
         env!("CARGO_PKG_VERSION").to_owned()
     }
 
-    fn settings(&self, _durability: Durability) -> String {
-        "the trees alone: defaults (4 KiB pages), no log, each commit a checkpoint".to_owned()
+    fn settings(&self, durability: Durability) -> String {
+        let flushes = match durability {
+            Durability::None => ", over a storage that leaves flushes out",
+            _ => "",
+        };
+        format!("the trees alone: defaults (4 KiB pages), no log, each commit a checkpoint{flushes}")
     }
 
     fn offers(&self, durability: Durability) -> bool {
-        matches!(durability, Durability::NoLog | Durability::ReadOnly)
+        matches!(durability, Durability::NoLog | Durability::None | Durability::ReadOnly)
     }
 
-    fn open(&self, folder: &Path, _options: &OpenOptions) -> Result<Box<dyn Engine>> {
+    fn open(&self, folder: &Path, options: &OpenOptions) -> Result<Box<dyn Engine>> {
         let storage = CountedStorage::over(self.storage.clone());
         let counters = storage.counters();
-        let options = PagerOptions::new().storage(Arc::new(storage)).owner("llmdb-bench");
+        let storage: Arc<dyn Storage> = match options.durability {
+            Durability::None => Arc::new(NoFlush(Arc::new(storage))),
+            _ => Arc::new(storage),
+        };
+        let options = PagerOptions::new().storage(storage).owner("llmdb-bench");
         let path = folder.join(FILE);
         let database = match path.exists() {
             true => Database::open(options, path).map_err(said)?,
@@ -86,6 +95,11 @@ impl Engine for Open {
         let mut writer = TreesWriter { txn, tree };
         body(&mut writer)?;
         writer.txn.commit().map_err(said)?;
+        Ok(())
+    }
+
+    fn begin_and_end_read(&self) -> Result<()> {
+        std::hint::black_box(self.database.begin_read());
         Ok(())
     }
 

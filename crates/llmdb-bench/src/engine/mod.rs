@@ -7,15 +7,22 @@
 //!
 //! To add an engine: a file with an [`EngineKind`] and an [`Engine`], and a line in [`all`].
 
+#[cfg(feature = "canopydb")]
+mod canopydb;
 pub mod counted;
 #[cfg(feature = "peers")]
 mod fjall;
 #[cfg(feature = "peers")]
 mod heed;
+#[cfg(feature = "libmdbx")]
+mod libmdbx;
 mod llmdb;
 mod llmdb_no_log;
+mod no_flush;
 #[cfg(feature = "peers")]
 mod redb;
+#[cfg(feature = "rocksdb")]
+mod rocksdb;
 #[cfg(feature = "peers")]
 mod sqlite;
 pub mod wrong;
@@ -71,6 +78,8 @@ pub struct OpenOptions {
 
 /// A body of a read transaction.
 pub type ReadBody<'a> = &'a mut dyn FnMut(&mut dyn Reader) -> Result<()>;
+/// Puts the next record into a key and a value; `false` if there is none.
+pub type NextRecord<'a> = &'a mut dyn FnMut(&mut Vec<u8>, &mut Vec<u8>) -> bool;
 /// A body of a write transaction.
 pub type WriteBody<'a> = &'a mut dyn FnMut(&mut dyn Writer) -> Result<()>;
 
@@ -87,6 +96,36 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// The engine's own or the body's.
     fn write(&self, body: WriteBody<'_>) -> Result<()>;
+
+    /// Begins a read transaction and ends it, with nothing in between.
+    ///
+    /// # Errors
+    /// The engine's own.
+    fn begin_and_end_read(&self) -> Result<()> {
+        self.read(&mut |_| Ok(()))
+    }
+
+    /// Writes records that come in the order of their keys, all of them above those that are there, in
+    /// transactions of so many: by the engine's own path for that, where it has one.
+    ///
+    /// # Errors
+    /// The engine's own.
+    fn append(&self, per_transaction: u64, next: NextRecord<'_>) -> Result<()> {
+        let (mut key, mut value, mut more) = (Vec::new(), Vec::new(), true);
+        while more {
+            self.write(&mut |txn| {
+                for _ in 0..per_transaction {
+                    more = next(&mut key, &mut value);
+                    if !more {
+                        break;
+                    }
+                    txn.put(&key, &value)?;
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
 
     /// Makes everything durable and tidies up, as before a long time of reading: a checkpoint, where the
     /// engine has such a thing.
@@ -173,24 +212,32 @@ pub fn all() -> Vec<Box<dyn EngineKind>> {
         Box::new(Llmdb::default()),
         Box::new(LlmdbNoLog::default()),
         #[cfg(feature = "peers")]
-        Box::new(heed::Heed),
+        Box::new(heed::Heed::default()),
+        #[cfg(feature = "peers")]
+        Box::new(heed::Heed::with_write_map()),
         #[cfg(feature = "peers")]
         Box::new(redb::Redb),
         #[cfg(feature = "peers")]
         Box::new(fjall::Fjall),
         #[cfg(feature = "peers")]
         Box::new(sqlite::Sqlite),
+        #[cfg(feature = "libmdbx")]
+        Box::new(libmdbx::Libmdbx),
+        #[cfg(feature = "rocksdb")]
+        Box::new(rocksdb::RocksDb),
+        #[cfg(feature = "canopydb")]
+        Box::new(canopydb::Canopydb),
     ]
 }
 
 /// A peer's own cache: a quarter of the memory, at most 1 GiB. Ours and LMDB use the system's page cache.
-#[cfg(feature = "peers")]
+#[cfg(any(feature = "peers", feature = "rocksdb", feature = "canopydb"))]
 fn cache_bytes() -> u64 {
     (crate::disk::memory_bytes().unwrap_or(1 << 30) / 4).min(1 << 30)
 }
 
 /// A dependency's version, as the lock file of this build has it.
-#[cfg(feature = "peers")]
+#[cfg(any(feature = "peers", feature = "rocksdb", feature = "libmdbx", feature = "canopydb"))]
 fn locked_version(name: &str) -> String {
     let lock = include_str!("../../../../Cargo.lock");
     let entry = format!("name = \"{name}\"\nversion = \"");

@@ -79,6 +79,39 @@ fn every_adapter_reads_what_it_wrote_in_each_durability_it_offers() {
 }
 
 #[test]
+fn every_adapter_appends_what_comes_in_order_and_begins_reads() {
+    for kind in all() {
+        let durabilities = [Durability::None, Durability::Sync, Durability::NoLog];
+        let durability = durabilities.into_iter().find(|&durability| kind.offers(durability)).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let engine = kind.open(folder.path(), &OpenOptions { durability, bytes_max: 1 << 20 }).unwrap();
+        // More than one transaction, and the last one not full.
+        let mut next = 0_u64;
+        let appended = engine.append(40, &mut |key, value| {
+            key.resize(16, 0);
+            value.resize(100, 0);
+            fill_key(key, next, KeyOrder::Sequential);
+            fill_value(value, next, 0);
+            next += 1;
+            next <= 100
+        });
+        appended.unwrap();
+        engine.begin_and_end_read().unwrap();
+        let mut numbers = Vec::new();
+        engine
+            .read(&mut |txn| {
+                txn.scan(&[0], 1_000, &mut |_, value| {
+                    numbers.push(crate::check::identity_of(value));
+                    Ok(())
+                })?;
+                Ok(())
+            })
+            .unwrap();
+        assert!(numbers.iter().copied().eq((0..100).map(|number| Some((number, 0)))), "{}", kind.name());
+    }
+}
+
+#[test]
 fn our_engines_count_their_flushes() {
     for (name, durability) in [("llmdb", Durability::Sync), ("llmdb-no-log", Durability::NoLog)] {
         let folder = tempfile::tempdir().unwrap();

@@ -1,10 +1,9 @@
 //! Engines that are wrong on purpose. Each must fail every run that could notice: they prove the checks.
 
+use super::no_flush::NoFlush;
 use super::{Engine, EngineKind, Llmdb, OpenOptions, ReadBody, Reader, ScanBody, WriteBody, Writer};
 use crate::error::Result;
 use crate::results::Durability;
-use llmdb_pager::storage::{File, Lock, LockError, Map, OpenMode, Storage};
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +20,8 @@ pub enum Fault {
     StaleReads,
     /// Acknowledges commits that are not on the device.
     SkipsFlushes,
+    /// Panics when it is closed.
+    PanicsAtClose,
 }
 
 /// LLMDB with a fault.
@@ -35,7 +36,7 @@ impl Wrong {
     pub fn new(fault: Fault) -> Self {
         let inner = match fault {
             Fault::SkipsFlushes => Llmdb::through(|counted| Arc::new(NoFlush(counted))),
-            Fault::DropsKeys | Fault::StaleReads => Llmdb::default(),
+            Fault::DropsKeys | Fault::StaleReads | Fault::PanicsAtClose => Llmdb::default(),
         };
         Self { fault, inner }
     }
@@ -47,6 +48,7 @@ impl EngineKind for Wrong {
             Fault::DropsKeys => "wrong-drops-keys",
             Fault::StaleReads => "wrong-stale-reads",
             Fault::SkipsFlushes => "wrong-skips-flushes",
+            Fault::PanicsAtClose => "wrong-panics-at-close",
         }
     }
 
@@ -96,6 +98,14 @@ impl Engine for WrongEngine {
 
     fn counts(&self) -> super::Counts {
         self.inner.counts()
+    }
+}
+
+impl Drop for WrongEngine {
+    fn drop(&mut self) {
+        if self.fault == Fault::PanicsAtClose && !std::thread::panicking() {
+            panic!("on purpose");
+        }
     }
 }
 
@@ -156,68 +166,5 @@ impl Writer for WrongWriter<'_> {
 
     fn remove(&mut self, key: &[u8]) -> Result<bool> {
         self.inner.remove(key)
-    }
-}
-
-/// A storage whose flushes do nothing. It lies above the one that counts, as if the engine never asked.
-#[derive(Debug)]
-struct NoFlush(Arc<dyn Storage>);
-
-impl Storage for NoFlush {
-    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
-        Ok(Arc::new(NoFlushFile(self.0.open(path, mode)?)))
-    }
-
-    fn exists(&self, path: &Path) -> io::Result<bool> {
-        self.0.exists(path)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.0.rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.0.remove(path)
-    }
-
-    fn sync_dir(&self, _path: &Path) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn lock(&self, path: &Path, owner: &str) -> std::result::Result<Box<dyn Lock>, LockError> {
-        self.0.lock(path, owner)
-    }
-}
-
-#[derive(Debug)]
-struct NoFlushFile(Arc<dyn File>);
-
-impl File for NoFlushFile {
-    fn len(&self) -> io::Result<u64> {
-        self.0.len()
-    }
-
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.0.read_at(buf, offset)
-    }
-
-    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
-        self.0.write_at(buf, offset)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.0.allocate(offset, len)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
-    }
-
-    fn map(&self, len: u64) -> io::Result<Map> {
-        self.0.map(len)
     }
 }

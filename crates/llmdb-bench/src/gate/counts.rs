@@ -12,8 +12,11 @@ pub const PROTOCOL: u32 = 1;
 
 /// Machine instructions of the process, counted by valgrind; the kernel's are not in it.
 pub const INSTRUCTIONS: &str = "instructions";
-/// Pages that are read and checked when the operation is the first thing done after an open.
+/// Pages that are read and checked when the operation is the first thing done after an open; of commits, by
+/// the trees and the pager, without the log.
 pub const PAGES: &str = "pages";
+/// Blocks of 4 KiB that writes touch, in the data file and the log.
+pub const PAGES_WRITTEN: &str = "pages_written";
 /// Bytes handed to the file system, in the data file and the log.
 pub const BYTES_WRITTEN: &str = "bytes_written";
 /// Flushes of files and folders.

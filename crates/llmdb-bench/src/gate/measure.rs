@@ -7,7 +7,7 @@
 //! Not here: the operations, the order of builds (`clock`).
 
 use super::Error;
-use super::counts::{ALLOCATIONS, BYTES_ALLOCATED, BYTES_WRITTEN, Counts, FLUSHES, PAGES};
+use super::counts::{ALLOCATIONS, BYTES_ALLOCATED, BYTES_WRITTEN, Counts, FLUSHES, PAGES, PAGES_WRITTEN};
 use super::image::Image;
 use super::operations::{Operation, cold_pages};
 use super::plant::Plant;
@@ -15,9 +15,6 @@ use crate::engine::{CountedStorage, Counters};
 use std::ops::Range;
 use std::path::Path;
 use std::time::Instant;
-
-/// Fresh opens over which pages are counted.
-const COLD_ROUNDS: u64 = 64;
 
 /// How much was asked of the allocator so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,8 +49,25 @@ enum Watch {
 struct Sum {
     rounds: u64,
     allocated: Allocated,
-    bytes_written: u64,
+    written: Written,
+}
+
+/// What was handed to the file system so far.
+#[derive(Clone, Copy, Default)]
+struct Written {
+    bytes: u64,
+    blocks: u64,
     flushes: u64,
+}
+
+impl Written {
+    fn so_far(counters: &Counters) -> Self {
+        Self {
+            bytes: counters.bytes_written(),
+            blocks: counters.blocks_written(),
+            flushes: counters.flushes() + counters.folder_flushes(),
+        }
+    }
 }
 
 impl<'a> Bench<'a> {
@@ -107,9 +121,9 @@ impl<'a> Bench<'a> {
         match &mut self.watch {
             Watch::Nothing => llmdb_gate_measured(name, plant, rounds, round),
             Watch::Count { read, sum } => {
-                let before = (read(), counters.bytes_written(), flushes(&counters));
+                let before = (read(), Written::so_far(&counters));
                 llmdb_gate_measured(name, plant, rounds, round)?;
-                sum.add(before, read(), &counters, count);
+                sum.add(before, (read(), Written::so_far(&counters)), count);
                 Ok(())
             }
             Watch::Time { blocks_ns } => {
@@ -123,12 +137,13 @@ impl<'a> Bench<'a> {
 }
 
 impl Sum {
-    fn add(&mut self, before: (Allocated, u64, u64), allocated: Allocated, counters: &Counters, rounds: u64) {
+    fn add(&mut self, before: (Allocated, Written), after: (Allocated, Written), rounds: u64) {
         self.rounds += rounds;
-        self.allocated.calls += allocated.calls - before.0.calls;
-        self.allocated.bytes += allocated.bytes - before.0.bytes;
-        self.bytes_written += counters.bytes_written() - before.1;
-        self.flushes += flushes(counters) - before.2;
+        self.allocated.calls += after.0.calls - before.0.calls;
+        self.allocated.bytes += after.0.bytes - before.0.bytes;
+        self.written.bytes += after.1.bytes - before.1.bytes;
+        self.written.blocks += after.1.blocks - before.1.blocks;
+        self.written.flushes += after.1.flushes - before.1.flushes;
     }
 
     fn counts(&self) -> Counts {
@@ -136,15 +151,11 @@ impl Sum {
         Counts::from([
             (ALLOCATIONS.to_owned(), per_round(self.allocated.calls)),
             (BYTES_ALLOCATED.to_owned(), per_round(self.allocated.bytes)),
-            (BYTES_WRITTEN.to_owned(), per_round(self.bytes_written)),
-            (FLUSHES.to_owned(), per_round(self.flushes)),
+            (BYTES_WRITTEN.to_owned(), per_round(self.written.bytes)),
+            (PAGES_WRITTEN.to_owned(), per_round(self.written.blocks)),
+            (FLUSHES.to_owned(), per_round(self.written.flushes)),
         ])
     }
-}
-
-/// Flushes of files and of folders.
-fn flushes(counters: &Counters) -> u64 {
-    counters.flushes() + counters.folder_flushes()
 }
 
 /// What valgrind counts: it looks at nothing outside a function of this name.
@@ -185,7 +196,7 @@ pub fn count(operation: &'static Operation, place: Place<'_>, read: ReadAllocate
         Watch::Count { sum, .. } => sum.counts(),
         Watch::Nothing | Watch::Time { .. } => Counts::new(),
     };
-    if let Some(pages) = cold_pages(place.image, place.work, operation, COLD_ROUNDS)? {
+    if let Some(pages) = cold_pages(place.image, place.work, operation)? {
         counts.insert(PAGES.to_owned(), pages);
     }
     Ok(counts)

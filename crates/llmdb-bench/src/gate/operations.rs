@@ -14,13 +14,14 @@ use super::image::{
 };
 use super::measure::Bench;
 use super::plant::Plant;
-use llmdb_btree::{ReadTxn, Tree, validate};
+use llmdb_btree::{ReadTxn, Tree, WriteTxn, validate};
 use llmdb_pager::storage::{OpenMode, Storage as _};
 use llmdb_pager::{Page, PagerOptions};
 use llmdb_temporal::{Known, Temporal};
 use llmdb_wal::{Store, StoreOptions};
 use std::cell::Cell;
 use std::hint::black_box;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -43,9 +44,22 @@ pub struct Operation {
     pub block: u64,
     /// Does it, round by round.
     pub run: fn(&mut Bench<'_>) -> Result<(), Error>,
-    /// Does one round as the first thing after an open, where the pages of that can be counted.
-    pub cold: Option<Read>,
+    /// What it does as the first thing after an open, where the pages of that can be counted.
+    pub cold: Option<Cold>,
 }
+
+/// An operation as the first thing after an open.
+#[derive(Clone, Copy, Debug)]
+pub enum Cold {
+    /// Reads the tree.
+    Read(Read),
+    /// Commits so many new records.
+    Commit(u64),
+}
+
+/// Fresh opens over which the pages of reads are counted, and of commits, which need a fresh copy each.
+const COLD_READS: u64 = 64;
+const COLD_COMMITS: u64 = 8;
 
 /// The fixed set, in the order of reports.
 pub const OPERATIONS: &[Operation] = &[
@@ -57,7 +71,7 @@ pub const OPERATIONS: &[Operation] = &[
         timed_rounds: 20_000,
         block: 1_000,
         run: |bench| reads(bench, get),
-        cold: Some(get),
+        cold: Some(Cold::Read(get)),
     },
     Operation {
         name: "get_many_64",
@@ -67,7 +81,7 @@ pub const OPERATIONS: &[Operation] = &[
         timed_rounds: 400,
         block: 20,
         run: |bench| reads(bench, get_many),
-        cold: Some(get_many),
+        cold: Some(Cold::Read(get_many)),
     },
     Operation {
         name: "scan_1000",
@@ -77,7 +91,7 @@ pub const OPERATIONS: &[Operation] = &[
         timed_rounds: 200,
         block: 10,
         run: |bench| reads(bench, scan),
-        cold: Some(scan),
+        cold: Some(Cold::Read(scan)),
     },
     Operation {
         name: "commit_1",
@@ -87,7 +101,7 @@ pub const OPERATIONS: &[Operation] = &[
         timed_rounds: 100,
         block: 10,
         run: |bench| commits(bench, 1),
-        cold: None,
+        cold: Some(Cold::Commit(1)),
     },
     Operation {
         name: "commit_1000",
@@ -97,7 +111,7 @@ pub const OPERATIONS: &[Operation] = &[
         timed_rounds: 10,
         block: 1,
         run: |bench| commits(bench, 1_000),
-        cold: None,
+        cold: Some(Cold::Commit(1_000)),
     },
     Operation {
         name: "checkpoint_1000",
@@ -117,7 +131,7 @@ pub const OPERATIONS: &[Operation] = &[
         timed_rounds: 50,
         block: 5,
         run: open,
-        cold: None,
+        cold: Some(Cold::Read(ask)),
     },
     Operation {
         name: "recovery",
@@ -152,25 +166,41 @@ pub fn named(name: &str) -> Result<&'static Operation, Error> {
     })
 }
 
-/// Pages that a round reads and checks as the first thing after an open: the mean of `rounds` opens.
+/// Pages that a round reads and checks as the first thing after an open: the mean of some opens.
 ///
 /// # Errors
 /// [`Error::WrongAnswer`], [`Error::Io`], the store's errors.
-pub fn cold_pages(
-    image: &Image,
-    work: &Path,
-    operation: &Operation,
-    rounds: u64,
-) -> Result<Option<f64>, Error> {
+pub fn cold_pages(image: &Image, work: &Path, operation: &Operation) -> Result<Option<f64>, Error> {
     let Some(cold) = operation.cold else { return Ok(None) };
-    let path = image.copy_plain(work)?;
+    let mut path = image.copy_plain(work)?;
     let before = CHECKED_PAGES.get();
+    let rounds = match cold {
+        Cold::Read(_) => COLD_READS,
+        Cold::Commit(_) => COLD_COMMITS,
+    };
     for round in 0..rounds {
+        if matches!(cold, Cold::Commit(_)) {
+            path = image.copy_plain(work)?;
+        }
         let pager = PagerOptions::new().validate(counting_validate).open(&path)?;
-        let reader = ReadTxn::of(pager.snapshot());
-        cold(&tree(&reader)?, round)?;
+        match cold {
+            Cold::Read(read) => read(&tree(&ReadTxn::of(pager.snapshot()))?, round)?,
+            Cold::Commit(records) => {
+                let first = RECORDS + round * records;
+                insert_without_log(WriteTxn::new(pager.begin_write()?), first..first + records)?;
+            }
+        }
     }
     Ok(Some((CHECKED_PAGES.get() - before) as f64 / rounds as f64))
+}
+
+fn insert_without_log(mut txn: WriteTxn, numbers: Range<u64>) -> Result<(), Error> {
+    let tree = txn.create_tree(TREE)?;
+    for number in numbers {
+        txn.insert(tree, &key(number), &value(number))?;
+    }
+    txn.commit()?;
+    Ok(())
 }
 
 thread_local! {
@@ -228,6 +258,11 @@ fn get(tree: &Tree<'_>, round: u64) -> Result<(), Error> {
         Some(found) if is_value(found, number) => Ok(()),
         found => Err(wrong("get", round, described(number, found))),
     }
+}
+
+/// What a program asks first: how many records there are, and one of them.
+fn ask(tree: &Tree<'_>, round: u64) -> Result<(), Error> {
+    if tree.len() == RECORDS { get(tree, round) } else { Err(wrong("open", round, "records are missing")) }
 }
 
 fn get_many(tree: &Tree<'_>, round: u64) -> Result<(), Error> {

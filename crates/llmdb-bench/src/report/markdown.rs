@@ -17,6 +17,7 @@ pub fn render(report: &RunReport, earlier: Option<&Earlier>) -> String {
     if let Some(probe) = words::probe(&report.machine) {
         let _ = writeln!(text, "- {probe}");
     }
+    let _ = writeln!(text, "- {}", words::flushes(&report.machine));
     if report.partial {
         text.push_str("- **partial**: the run was interrupted; what is missing was not measured\n");
     }

@@ -107,6 +107,7 @@ pub fn rows(report: &RunReport) -> Vec<TargetRow> {
     for (result, figure) in with_targets(report) {
         rows.extend(row(result, figure));
     }
+    rows.extend(unmeasurable(report));
     for promise in PROMISES {
         if let Some(row) = promise.at_least.and_then(|bound| best_row(report, promise, bound)) {
             rows.push(row);
@@ -120,6 +121,19 @@ pub fn rows(report: &RunReport) -> Vec<TargetRow> {
         }
     }
     rows
+}
+
+/// Bars whose peer did not take part.
+fn unmeasurable(report: &RunReport) -> impl Iterator<Item = TargetRow> {
+    let ours = report.results.iter().filter(|result| result.engine.starts_with(OURS));
+    ours.flat_map(|result| result.unmeasurable.iter().map(move |its| (result, its))).map(|(result, its)| {
+        TargetRow {
+            promise: its.target.clone(),
+            place: place(result),
+            measured: "-".to_owned(),
+            outcome: Outcome::NotMeasured(format!("{}; {}", its.why, place(result))),
+        }
+    })
 }
 
 /// The row of a promise that the best of our durable results with one thread keeps or breaks.

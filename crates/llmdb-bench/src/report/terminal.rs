@@ -33,6 +33,7 @@ fn head(report: &RunReport) -> String {
     if let Some(probe) = words::probe(&report.machine) {
         let _ = writeln!(text, "{probe}");
     }
+    let _ = writeln!(text, "{}", words::flushes(&report.machine));
     if report.partial {
         text.push_str("PARTIAL: the run was interrupted; what is missing here was not measured\n");
     }

@@ -94,6 +94,19 @@ pub fn probe(machine: &Machine) -> Option<String> {
     ))
 }
 
+/// How flushes were checked.
+pub fn flushes(machine: &Machine) -> &'static str {
+    match machine.counts_flushes {
+        true => {
+            "flushes: counted, LLMDB's as it asks for them, the others' by the device; too few fail a result"
+        }
+        false => {
+            "flushes: LLMDB's counted as it asks for them; the others' not measurable here, as the storage is no \
+             block device that counts them or has forced unit access"
+        }
+    }
+}
+
 fn gibibytes(bytes: u64) -> String {
     format!("{:.0} GiB", bytes as f64 / f64::from(1 << 30))
 }

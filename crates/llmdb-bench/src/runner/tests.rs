@@ -37,6 +37,28 @@ fn micro_and_ycsb_stand_on_every_engine() {
 }
 
 #[test]
+fn the_read_path_s_bars_are_held_or_say_why_not() {
+    let report = run(tiny(&["read_path"]));
+    for result in report.results.iter().filter(|result| !result.is_not_offered()) {
+        assert_eq!(result.error, None, "{}", result.key());
+        assert!(result.verified.is_ok() && result.verified.count == 3_000, "{}", result.key());
+    }
+    let of_gets: Vec<_> = report
+        .results
+        .iter()
+        .filter(|result| result.engine == "llmdb" && result.parameters.contains_key("threads"))
+        .collect();
+    assert_eq!(of_gets.len(), 8);
+    let has_peers = report.results.iter().any(|result| result.engine == "lmdb");
+    for result in of_gets.iter().filter(|result| !result.parameters["read"].starts_with("begin")) {
+        let rate = |name: &str| ["gets_ratio", "ranges_ratio", "rows_ratio"].contains(&name);
+        let held = result.figures.iter().find(|figure| rate(&figure.name));
+        assert_eq!(held.is_some(), has_peers, "{}", result.key());
+        assert_eq!(result.unmeasurable.is_empty(), has_peers, "{}", result.key());
+    }
+}
+
+#[test]
 fn keys_of_results_are_unique() {
     let report = run(tiny(&["micro", "ycsb"]));
     let mut keys: Vec<_> = report.results.iter().map(SuiteResult::key).collect();
@@ -55,9 +77,13 @@ fn failures_of(fault: Fault, workload: &str) -> (usize, usize) {
     (failed.count(), offered.len())
 }
 
+/// Workloads in which a wrong answer can be read.
+const ANSWERING: [&str; 8] =
+    ["read_latency", "write_throughput", "ycsb_a", "ycsb_c", "ycsb_d", "ycsb_e", "ycsb_f", "read_path"];
+
 #[test]
 fn an_engine_that_drops_keys_fails_every_run() {
-    for workload in ["read_latency", "write_throughput", "ycsb_a", "ycsb_c", "ycsb_d", "ycsb_e", "ycsb_f"] {
+    for workload in ANSWERING {
         let (failed, offered) = failures_of(Fault::DropsKeys, workload);
         assert!(offered > 0 && failed == offered, "{workload}: {failed} of {offered}");
     }
@@ -65,7 +91,7 @@ fn an_engine_that_drops_keys_fails_every_run() {
 
 #[test]
 fn an_engine_that_reads_stale_values_fails_every_run() {
-    for workload in ["read_latency", "write_throughput", "ycsb_a", "ycsb_c", "ycsb_d", "ycsb_e", "ycsb_f"] {
+    for workload in ANSWERING {
         let (failed, offered) = failures_of(Fault::StaleReads, workload);
         assert!(offered > 0 && failed == offered, "{workload}: {failed} of {offered}");
     }
@@ -77,6 +103,19 @@ fn an_engine_that_skips_flushes_fails_every_durable_run() {
         let (failed, offered) = failures_of(Fault::SkipsFlushes, workload);
         assert!(offered > 0 && failed == offered, "{workload}: {failed} of {offered}");
     }
+}
+
+#[test]
+fn an_engine_that_panics_fails_alone() {
+    let engines: Vec<Box<dyn EngineKind>> =
+        vec![Box::new(Wrong::new(Fault::PanicsAtClose)), Box::new(crate::engine::Llmdb::default())];
+    let report = Run::with_engines(tiny(&["ycsb_c"]), engines).unwrap().execute(&mut |_| {}).unwrap();
+    let error = |name: &str| {
+        let result = report.results.iter().find(|result| result.engine == name).unwrap();
+        result.error.clone()
+    };
+    assert!(error("wrong-panics-at-close").unwrap().contains("it panicked: on purpose"));
+    assert_eq!(error("llmdb"), None);
 }
 
 #[test]

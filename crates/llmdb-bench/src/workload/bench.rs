@@ -183,9 +183,37 @@ impl Around {
     pub fn end(self, engine: &dyn Engine, folder: &Path, measured: &mut Measured) {
         let (now, device) = (engine.counts(), disk::device_counts(folder));
         let own = now.flushes.zip(self.engine.flushes);
-        let of_device = device.and_then(|now| now.flushes).zip(self.device.and_then(|before| before.flushes));
-        measured.flushes = own.or(of_device).map(|(now, before)| now.saturating_sub(before));
+        measured.flushes = flushes_between(own, self.device.zip(device));
         measured.bytes_written =
             now.bytes_written.zip(self.engine.bytes_written).map(|(now, before)| now.saturating_sub(before));
+    }
+}
+
+/// The engine's own count where it has one, else the device's; `None` where neither counts.
+fn flushes_between(
+    own: Option<(u64, u64)>,
+    device: Option<(disk::DeviceCounts, disk::DeviceCounts)>,
+) -> Option<u64> {
+    let own = own.map(|(now, before)| now.saturating_sub(before));
+    own.or_else(|| device.and_then(|(before, now)| Some(now.flushes?.saturating_sub(before.flushes?))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_that_counts_no_flushes_is_held_to_the_device_s() {
+        let device = |flushes| disk::DeviceCounts { bytes_written: 0, flushes };
+        let counting = Some((device(Some(100)), device(Some(103))));
+        assert_eq!(flushes_between(Some((7, 5)), counting), Some(2));
+        assert_eq!(flushes_between(None, counting), Some(3));
+        assert_eq!(flushes_between(None, Some((device(None), device(None)))), None);
+        assert_eq!(flushes_between(None, None), None);
+        // And three flushes for ten commits of one thread are an error.
+        let mut measured = Measured::new("commit", Recorder::new(Instant::now()), Duration::from_secs(1));
+        measured.commits = 10;
+        measured.flushes = flushes_between(None, counting);
+        assert!(measured.flushes.unwrap() < measured.flushes_min(Durability::Sync));
     }
 }

@@ -4,13 +4,15 @@
 //! 1. [`check_all`] reads every record there is, and knows a missing, foreign, torn or stale one.
 
 use super::{Bench, Counted};
-use crate::check::{KeyOrder, Ledger, fill_key, fill_value, identity_of};
+use crate::check::{KEY_SIZE_MIN, KeyOrder, Ledger, fill_key, fill_value, identity_of};
 use crate::engine::{Engine, Reader, ScanBody};
 use crate::error::{Error, Result};
 use std::ops::Range;
 
 /// Records of one transaction while loading.
 const LOAD_BATCH: u64 = 10_000;
+/// Bytes of memory for each record that [`load`] sorts.
+pub const SORT_ENTRY_SIZE: u64 = 32;
 /// Bytes of one transaction while loading.
 const LOAD_BATCH_BYTES: u64 = 16 << 20;
 /// Records read in one snapshot while checking.
@@ -54,27 +56,47 @@ impl Shape {
     }
 }
 
-/// Puts the records of `numbers` at version 0, in large transactions.
+/// Puts the records of `numbers` at version 0, in large transactions and in the order of their keys: in any
+/// other, a copy-on-write tree would write most of its pages anew in each transaction.
 ///
 /// # Errors
 /// The engine's own.
 pub fn load(bench: &Bench<'_>, engine: &dyn Engine, shape: Shape, numbers: Range<u64>) -> Result<()> {
-    let (mut key, mut value) = (shape.key(), shape.value());
-    let mut next = numbers.start;
-    while next < numbers.end {
+    for batch in in_key_order(shape, numbers).chunks(shape.batch() as usize) {
         bench.stop.check()?;
-        let end = numbers.end.min(next + shape.batch());
-        engine.write(&mut |txn| {
-            for number in next..end {
-                fill_key(&mut key, number, shape.order);
-                fill_value(&mut value, number, 0);
-                txn.put(&key, &value)?;
-            }
-            Ok(())
-        })?;
-        next = end;
+        put(engine, shape, batch)?;
     }
     engine.settle()
+}
+
+/// Puts records at version 0 in one transaction, in the order given.
+///
+/// # Errors
+/// The engine's own.
+pub fn put(engine: &dyn Engine, shape: Shape, numbers: &[u64]) -> Result<()> {
+    let (mut key, mut value) = (shape.key(), shape.value());
+    engine.write(&mut |txn| {
+        for &number in numbers {
+            fill_key(&mut key, number, shape.order);
+            fill_value(&mut value, number, 0);
+            txn.put(&key, &value)?;
+        }
+        Ok(())
+    })
+}
+
+/// The numbers, sorted by their keys.
+pub fn in_key_order(shape: Shape, numbers: Range<u64>) -> Vec<u64> {
+    let mut sorted: Vec<u64> = numbers.collect();
+    if shape.order == KeyOrder::Random {
+        // The first bytes tell keys apart.
+        let mut id = [0; KEY_SIZE_MIN];
+        sorted.sort_by_cached_key(|&number| {
+            fill_key(&mut id, number, shape.order);
+            id
+        });
+    }
+    sorted
 }
 
 /// Reads the whole database: each record must be one of `ledger`'s numbers at its newest version.

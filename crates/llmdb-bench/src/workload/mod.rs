@@ -13,17 +13,20 @@
 //! A suite is added by a file with its workloads and a line in [`registry`]; the runner, the reports and the
 //! gate know none by name.
 
+pub mod bar;
 mod bench;
 pub mod child;
 mod concurrency;
 pub mod load;
 mod memory;
 mod read_latency;
+mod read_path;
 mod recovery;
 mod sizes;
 mod write_throughput;
 mod ycsb;
 
+use bar::Bar;
 pub use bench::{Around, Bench, Done, Span, Stop};
 pub use sizes::Sizes;
 
@@ -43,6 +46,11 @@ pub trait Workload: Send + Sync {
 
     /// What it does, in a sentence.
     fn about(&self) -> &'static str;
+
+    /// Whether it runs only when it is asked for by its name or its suite's.
+    fn by_name_only(&self) -> bool {
+        false
+    }
 
     /// The sets of parameters that these sizes ask for.
     fn plans(&self, sizes: &Sizes) -> Vec<Plan>;
@@ -71,17 +79,19 @@ pub struct Phase {
     pub parameters: BTreeMap<String, String>,
     /// Whether it is done once, however long it takes, instead of in rounds within the budget.
     pub once: bool,
+    /// What our engines must reach as multiples of others.
+    pub bars: Vec<Bar>,
 }
 
 impl Phase {
     /// A phase in rounds with these parameters.
     pub fn of<const N: usize>(parameters: [(&str, String); N]) -> Self {
-        Self { parameters: named(parameters), once: false }
+        Self { parameters: named(parameters), ..Self::default() }
     }
 
     /// A phase that is done once.
     pub fn once<const N: usize>(parameters: [(&str, String); N]) -> Self {
-        Self { parameters: named(parameters), once: true }
+        Self { parameters: named(parameters), once: true, ..Self::default() }
     }
 }
 
@@ -137,10 +147,12 @@ pub fn registry() -> Vec<Box<dyn Workload>> {
     all.push(Box::new(concurrency::Concurrency));
     all.push(Box::new(memory::Memory));
     all.push(Box::new(recovery::Recovery));
+    all.push(Box::new(read_path::ReadPath));
     all
 }
 
-/// The workloads of these names; a suite's name stands for all of its workloads. All if there are none.
+/// The workloads of these names; a suite's name stands for all of its workloads. If there are none, all but
+/// those that want to be asked for.
 ///
 /// # Errors
 /// [`Error::UnknownWorkload`], which lists the known ones.
@@ -152,10 +164,11 @@ pub fn chosen(names: &[String]) -> Result<Vec<Box<dyn Workload>>> {
         let known: Vec<&str> = all.iter().map(|workload| workload.name()).collect();
         return Err(Error::UnknownWorkload { name: name.clone(), known: known.join(", ") });
     }
-    Ok(all
-        .into_iter()
-        .filter(|workload| names.is_empty() || names.iter().any(|name| matches(&**workload, name)))
-        .collect())
+    let is_chosen = |workload: &dyn Workload| match names {
+        [] => !workload.by_name_only(),
+        names => names.iter().any(|name| matches(workload, name)),
+    };
+    Ok(all.into_iter().filter(|workload| is_chosen(&**workload)).collect())
 }
 
 #[cfg(test)]
@@ -176,7 +189,9 @@ mod tests {
     #[test]
     fn a_suite_s_name_stands_for_its_workloads() {
         assert_eq!(chosen(&["ycsb".to_owned()]).unwrap().len(), 6);
-        assert_eq!(chosen(&[]).unwrap().len(), registry().len());
+        let unasked = registry().iter().filter(|workload| !workload.by_name_only()).count();
+        assert_eq!(chosen(&[]).unwrap().len(), unasked);
+        assert_eq!(chosen(&["read_path".to_owned()]).unwrap().len(), 1);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! cache was dropped. Each value read is hashed as a whole, for every engine alike, and is part of the time.
 
 use super::bench::{Done, Span};
-use super::load::{self, Shape, check_all};
+use super::load::{self, SORT_ENTRY_SIZE, Shape, check_all};
 use super::{Bench, Case, Counted, Phase, Plan, Sizes, Workload, named};
 use crate::check::{KeyOrder, LEDGER_ENTRY_SIZE, Ledger, fill_key, identity_of, version_of};
 use crate::disk;
@@ -90,6 +90,9 @@ impl Read {
 fn plan(sizes: &Sizes, bytes: u64, shape: Shape) -> Plan {
     let mut reads: Vec<(Read, usize)> =
         sizes.read_threads.iter().map(|&threads| (Read::Get, threads)).collect();
+    if let Some(&cores) = sizes.read_threads.last().filter(|&&cores| cores > 1) {
+        reads.extend([Read::Many, Read::Scan].map(|read| (read, cores)));
+    }
     // Cold reads come last: they leave the caches empty.
     reads
         .extend([Read::GetAlone, Read::Many, Read::Scan, Read::ScanAll, Read::GetCold].map(|read| (read, 1)));
@@ -108,7 +111,7 @@ fn plan(sizes: &Sizes, bytes: u64, shape: Shape) -> Plan {
         ]),
         durability: Durability::ReadOnly,
         disk_bytes: bytes * DISK_FACTOR,
-        memory_bytes: (256 << 20) + records * LEDGER_ENTRY_SIZE,
+        memory_bytes: (256 << 20) + records * (LEDGER_ENTRY_SIZE + SORT_ENTRY_SIZE),
         phases,
         make: Box::new(move || Box::new(ReadCase::new(reads.clone(), shape, records, cold_reads))),
     }

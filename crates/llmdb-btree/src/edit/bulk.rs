@@ -15,7 +15,7 @@ use super::path::{Fence, Step, check_between};
 use super::range::settle;
 use crate::error::Error;
 use crate::node::branch::{self, Separators};
-use crate::node::leaf::{self, Record};
+use crate::node::leaf::{self, Carried};
 use crate::node::{BRANCH, LEAF, shared_prefix};
 use crate::source::{Node, Source};
 use crate::tree::TreeRoot;
@@ -63,7 +63,7 @@ struct OpenBranch {
 }
 
 impl OpenLeaf {
-    fn push(&mut self, record: &Record<'_>) {
+    fn push(&mut self, record: &Carried<'_>) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(record.front);
         self.bytes.extend_from_slice(record.back);
@@ -73,8 +73,8 @@ impl OpenLeaf {
         self.entries.push(Entry { key: start..middle, value: middle..self.bytes.len(), tag: record.tag });
     }
 
-    fn records(&self) -> Vec<Record<'_>> {
-        let record = |entry: &Entry| Record {
+    fn records(&self) -> Vec<Carried<'_>> {
+        let record = |entry: &Entry| Carried {
             front: &[],
             back: &self.bytes[entry.key.clone()],
             tag: entry.tag,
@@ -116,7 +116,7 @@ impl Builder {
             }
             let below = match Source::Write(txn).node(at, above)? {
                 (Node::Leaf(leaf), _) => {
-                    leaf.records().for_each(|record| builder.leaf.push(&record));
+                    leaf.carry_all().for_each(|record| builder.leaf.push(&record));
                     builder.leaf.low = low.take();
                     Ref::NULL
                 }
@@ -175,7 +175,7 @@ impl Builder {
     /// Adds a record behind the last one.
     pub(crate) fn push(&mut self, txn: &mut WriteTxn, key: &[u8], value: &Stored<'_>) -> Result<(), Error> {
         let mut room = [0; LARGE_REF_SIZE];
-        let record = Record::new(key, value, &mut room);
+        let record = Carried::new(key, value, &mut room);
         let count = self.leaf.entries.len() + 1;
         let prefix = shared_prefix(self.leaf.low.as_deref(), Some(key)).len();
         let cells = self.leaf.cells + record.cell_size(0) - count * prefix;
@@ -221,7 +221,7 @@ impl Builder {
         }
         let before = before.unwrap_or_default();
         let prefix = shared_prefix(open.low.as_deref(), Some(&before)).len();
-        if open.separators.use_with(&before, prefix) > self.room && open.children.len() > 1 {
+        if open.separators.use_with(self.page_size, &before, prefix) > self.room && open.children.len() > 1 {
             self.close_branch(txn, level, Some(&before))?;
         }
         let open = &mut self.levels[level - 1];

@@ -42,7 +42,7 @@ pub(super) fn replace_children(
     separators.splice(first..first + old - 1, change.separators.iter().map(Vec::as_slice));
     let (low, high) = fences(txn, above)?;
     let prefix = shared_prefix(low.as_deref(), high.as_deref());
-    if fits(txn.page_size(), prefix, &separators) {
+    if fits(txn.page_size(), txn.page_size(), prefix, &separators) {
         branch::build(txn.page_mut(*at), level, prefix, &separators, &children);
         return Ok(());
     }
@@ -53,8 +53,8 @@ pub(super) fn replace_children(
     let Some((cut, prefixes)) = cuts.into_iter().find_map(|cut| {
         let up = separators[cut];
         let prefixes = [shared_prefix(low.as_deref(), Some(up)), shared_prefix(Some(up), high.as_deref())];
-        let both = fits(txn.page_size(), prefixes[0], &separators[..cut])
-            && fits(txn.page_size(), prefixes[1], &separators[cut + 1..]);
+        let both = fits(txn.page_size(), txn.page_size(), prefixes[0], &separators[..cut])
+            && fits(txn.page_size(), txn.page_size(), prefixes[1], &separators[cut + 1..]);
         both.then_some((cut, prefixes))
     }) else {
         let (what, count) = ("separators are longer than any can be", separators.len() as u64);
@@ -116,9 +116,10 @@ fn change_in_place(bytes: &mut [u8], change: &Change<'_>) -> bool {
     done
 }
 
-/// Whether a branch of these separators fits into `room` bytes.
-pub(super) fn fits(room: usize, prefix: &[u8], separators: &[&[u8]]) -> bool {
-    branch::page_use(prefix.len(), separators.iter().map(|separator| &separator[prefix.len()..])) <= room
+/// Whether a branch of these separators fits into `room` bytes of a page.
+pub(super) fn fits(page_size: usize, room: usize, prefix: &[u8], separators: &[&[u8]]) -> bool {
+    let suffixes = separators.iter().map(|separator| &separator[prefix.len()..]);
+    branch::page_use(page_size, prefix.len(), suffixes) <= room
 }
 
 /// Which separator goes up so that the halves are most even in bytes.

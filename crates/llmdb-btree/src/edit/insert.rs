@@ -14,7 +14,7 @@ use super::path::Step;
 use super::spread::{Group, Sibling, even_cuts, sibling, sibling_places};
 use crate::error::Error;
 use crate::node::LEAF;
-use crate::node::leaf::{self, Leaf, Record};
+use crate::node::leaf::{self, Carried, Leaf};
 use crate::tree::TreeRoot;
 use crate::value::{LARGE_REF_SIZE, LargeRef, Stored};
 use llmdb_pager::{Error as PagerError, PageSource as _, WriteTxn};
@@ -69,7 +69,7 @@ fn overflow(
     value: &Stored<'_>,
 ) -> Result<(), Error> {
     let mut room = [0; LARGE_REF_SIZE];
-    let record = Record::new(key, value, &mut room);
+    let record = Carried::new(key, value, &mut room);
     let mut group = Group::alone(txn, &finger.steps, finger.leaf)?;
     finger.lift();
     let index = match place {
@@ -106,7 +106,7 @@ fn run_split(
     finger: &mut Finger,
     group: &mut Group,
     index: usize,
-    record: Record<'_>,
+    record: Carried<'_>,
 ) -> Result<bool, Error> {
     let count = group.len();
     let run = match finger.run() {
@@ -159,7 +159,7 @@ fn share(
     steps: &mut [Step],
     group: &mut Group,
     index: usize,
-    record: Record<'_>,
+    record: Carried<'_>,
 ) -> Result<bool, Error> {
     let limit = txn.page_size() - txn.page_size() / SHIFT_ROOM - record.cost(group.prefix_len());
     // The first one with room is it; one that is the transaction's own already costs no copy.

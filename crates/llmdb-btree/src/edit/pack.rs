@@ -5,7 +5,7 @@
 
 use crate::error::Error;
 use crate::node::branch;
-use crate::node::leaf::{self, Record};
+use crate::node::leaf::{self, Carried};
 use crate::node::{BRANCH, LEAF, separator, shared_prefix};
 use llmdb_pager::{PageSource as _, Ref, WriteTxn};
 
@@ -15,7 +15,7 @@ pub(super) type Made = (Option<Vec<u8>>, Ref);
 /// How many of the records, at most `count`, fit into a leaf that begins at `low`, and where it ends. Keys behind
 /// them are at least `high`, which is the end if all of them fit.
 pub(super) fn leaf_part(
-    records: &[Record<'_>],
+    records: &[Carried<'_>],
     count: usize,
     low: Option<&[u8]>,
     high: Option<&[u8]>,
@@ -33,7 +33,7 @@ pub(super) fn leaf_part(
 }
 
 /// The fence behind the first `part` records.
-fn leaf_end(records: &[Record<'_>], part: usize, high: Option<&[u8]>) -> Option<Vec<u8>> {
+fn leaf_end(records: &[Carried<'_>], part: usize, high: Option<&[u8]>) -> Option<Vec<u8>> {
     if part == records.len() {
         return high.map(<[u8]>::to_vec);
     }
@@ -50,7 +50,7 @@ pub(super) fn branch_part(
 ) -> usize {
     for part in (2..=separators.len() + 1).rev() {
         let prefix = shared_prefix(low, separators.get(part - 1).copied().or(high));
-        if super::children::fits(room, prefix, &separators[..part - 1]) {
+        if super::children::fits(room, room, prefix, &separators[..part - 1]) {
             return part;
         }
     }
@@ -60,7 +60,7 @@ pub(super) fn branch_part(
 /// Makes leaves of the records between two fences; one at least.
 pub(super) fn leaves(
     txn: &mut WriteTxn,
-    mut records: &[Record<'_>],
+    mut records: &[Carried<'_>],
     mut low: Option<Vec<u8>>,
     high: Option<&[u8]>,
 ) -> Result<Vec<Made>, Error> {

@@ -17,7 +17,7 @@ use super::remove::{Filled, fill_branch, fill_leaf, is_low, lower};
 use crate::drop::free_pages;
 use crate::error::Error;
 use crate::node::branch::{Branch, Separators};
-use crate::node::leaf::{Leaf, Record};
+use crate::node::leaf::{Carried, Leaf};
 use crate::source::{Node, Source};
 use crate::tree::TreeRoot;
 use crate::value::Stored;
@@ -133,8 +133,8 @@ impl Cut {
             }
         }
         self.removed += (end - start) as u64;
-        let records: Vec<Record<'_>> =
-            (0..start).chain(end..leaf.len()).map(|index| leaf.record(index)).collect();
+        let records: Vec<Carried<'_>> =
+            (0..start).chain(end..leaf.len()).map(|index| leaf.carry(index)).collect();
         leaves(txn, &records, fences.low.clone(), fences.high.as_deref())
     }
 

@@ -219,7 +219,7 @@ fn branch_pair(
     let change = |separators, children| Change { first: left, old: 2, separators, children };
     if !share {
         let prefix = shared_prefix(low, high);
-        if !fits(join_mark(txn.page_size()), prefix, &slices) {
+        if !fits(txn.page_size(), join_mark(txn.page_size()), prefix, &slices) {
             return Ok(false);
         }
         let own = txn.make_mut(pair[0])?;
@@ -236,7 +236,7 @@ fn branch_pair(
     let up = slices[cut];
     let prefixes = [shared_prefix(low, Some(up)), shared_prefix(Some(up), high)];
     let parts = [&slices[..cut], &slices[cut + 1..]];
-    if (0..2).any(|part| !fits(txn.page_size(), prefixes[part], parts[part])) {
+    if (0..2).any(|part| !fits(txn.page_size(), txn.page_size(), prefixes[part], parts[part])) {
         return Ok(false);
     }
     let own = [txn.make_mut(pair[0])?, txn.make_mut(pair[1])?];

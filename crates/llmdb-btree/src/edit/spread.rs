@@ -8,7 +8,7 @@
 use super::children::{Change, replace_children};
 use super::path::{Fence, Step, check_place, fences, high_fence, low_fence};
 use crate::error::Error;
-use crate::node::leaf::{self, Leaf, Record};
+use crate::node::leaf::{self, Carried, Leaf};
 use crate::node::{LEAF, separator, shared_prefix};
 use crate::source::{Node, Source};
 use crate::tree::TreeRoot;
@@ -85,19 +85,19 @@ impl Group {
     }
 
     /// All records, in order.
-    pub(super) fn records(&self) -> Vec<Record<'_>> {
+    pub(super) fn records(&self) -> Vec<Carried<'_>> {
         let mut records = Vec::with_capacity(self.len_of_all());
         for (_, bytes) in &self.pages {
-            records.extend(Leaf::new(Page::new(bytes)).records());
+            records.extend(Leaf::new(Page::new(bytes)).carry_all());
         }
         records
     }
 
     /// All records and a new one, which goes to `index` of the leaf that the group began with.
-    pub(super) fn records_with<'g>(&'g self, index: usize, record: Record<'g>) -> Vec<Record<'g>> {
+    pub(super) fn records_with<'g>(&'g self, index: usize, record: Carried<'g>) -> Vec<Carried<'g>> {
         let mut records = Vec::with_capacity(self.len_of_all() + 1);
         for (page, (_, bytes)) in self.pages.iter().enumerate() {
-            let mut rest = Leaf::new(Page::new(bytes)).records();
+            let mut rest = Leaf::new(Page::new(bytes)).carry_all();
             if page == self.main {
                 records.extend(rest.by_ref().take(index));
                 records.push(record);
@@ -123,11 +123,11 @@ impl Group {
         txn: &mut WriteTxn,
         tree: &mut TreeRoot,
         steps: &[Step],
-        records: &[Record<'_>],
+        records: &[Carried<'_>],
         cuts: &[usize],
     ) -> Result<Option<Vec<Ref>>, Error> {
         let separators: Vec<Vec<u8>> = cuts.iter().map(|cut| separator_at(records, *cut)).collect();
-        let parts: Vec<(&[u8], &[Record<'_>])> = (0..=cuts.len())
+        let parts: Vec<(&[u8], &[Carried<'_>])> = (0..=cuts.len())
             .map(|part| {
                 let low = if part == 0 { self.low.as_deref() } else { Some(separators[part - 1].as_slice()) };
                 let high = separators.get(part).map(Vec::as_slice).or(self.high.as_deref());
@@ -160,7 +160,7 @@ impl Group {
 }
 
 /// The shortest key that parts the records before `cut` from those behind it.
-fn separator_at(records: &[Record<'_>], cut: usize) -> Vec<u8> {
+fn separator_at(records: &[Carried<'_>], cut: usize) -> Vec<u8> {
     let (left, right) = (&records[cut - 1], &records[cut]);
     if left.front.as_ptr() == right.front.as_ptr() && left.front.len() == right.front.len() {
         return [left.front, separator(left.back, right.back)].concat();
@@ -169,8 +169,8 @@ fn separator_at(records: &[Record<'_>], cut: usize) -> Vec<u8> {
 }
 
 /// Where to cut the records so that `parts` leaves are most even in bytes; none is empty.
-pub(super) fn even_cuts(records: &[Record<'_>], prefix_len: usize, parts: usize) -> Vec<usize> {
-    let cost = |record: &Record<'_>| record.cost(prefix_len);
+pub(super) fn even_cuts(records: &[Carried<'_>], prefix_len: usize, parts: usize) -> Vec<usize> {
+    let cost = |record: &Carried<'_>| record.cost(prefix_len);
     let total: usize = records.iter().map(cost).sum();
     let mut cuts = Vec::with_capacity(parts);
     let (mut before, mut index) = (0, 0);

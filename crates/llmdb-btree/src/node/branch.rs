@@ -1,19 +1,23 @@
 //! Branches: separators and the children between them.
 //!
 //! ```text
-//! OFFSET        SIZE  DESCRIPTION (little-endian)
+//! OFFSET        SIZE  DESCRIPTION (little-endian), with e = page size and m = e/48 rounded up to 64
 //!     24           2  child count c
 //!     26           2  separator count s = c - 1
 //!     28           2  prefix length p
 //!     30           2  1 = separators have tails
 //!     32         8*c  children
-//!      h  4*s', s' = s rounded up to 16: heads of the separators behind the prefix; filled with ones
-//!         4*s'/16     every 16th head
-//!      o         2*s  with tails only: where each separator stands: length (2), bytes behind the prefix
+//! 32+8*c         2*s  with tails only: where each separator stands: length (2), bytes behind the prefix
 //!    ...              free space
-//!                     separators
-//!  end-p          p   prefix
+//!                     with tails only: separators
+//!    h-p           p  prefix; h = e-m-64*b, with b = s/16 rounded up
+//!      h        64*b  heads of the separators behind the prefix in blocks of 16, the last block first;
+//!                     filled with ones
+//!    e-m           m  the first head of each block; filled with ones
 //! ```
+//!
+//! Where a head, a block's first head or a child stands does not follow from the counts, so a search waits
+//! for three cache lines of the page and no more: the first and the last ones together, a block, a child.
 //!
 //! Child i holds the keys from separator i-1 (inside) to separator i (outside). Without tails a separator
 //! is its head without the zeros at its end: it has at most four bytes behind the prefix and does not end
@@ -22,20 +26,25 @@
 //! Children and separators are changed in place where there is room; else a branch is built anew, which
 //! closes the holes.
 
-use super::search::{self, count_below, count_up_to, head_of, partition};
+use super::lanes::prefetch;
+use super::search::{self, count_all, head_of, heads_size, partition};
 use llmdb_pager::page::{
-    HEADER_SIZE, REF_SIZE, read_u16, read_u32, set_ref_count, set_reference, write_header,
+    HEADER_SIZE, REF_SIZE, read_u16, read_u32, read_u64, set_ref_count, set_reference, write_header,
 };
-use llmdb_pager::{Page, Ref};
+use llmdb_pager::{Page, PageSource, Ref};
 
+const CHILD_COUNT: usize = 24;
 const COUNT: usize = 26;
 const PREFIX_LEN: usize = 28;
 const TAILS: usize = 30;
 const HEAD_SIZE: usize = 4;
 const OFFSET_SIZE: usize = 2;
 const LEN_SIZE: usize = 2;
-/// Heads are searched in blocks of this many; the first of each stands in the summary.
+/// Heads are searched in blocks of this many; the first of each stands at the page's end as well.
 const BLOCK: usize = search::GROUP;
+
+const _: () = assert!(CHILD_COUNT + 8 == HEADER_SIZE);
+const _: () = assert!(CHILD_COUNT + 2 == COUNT && COUNT + 2 == PREFIX_LEN && PREFIX_LEN + 2 == TAILS);
 
 /// A read view of a branch.
 #[derive(Clone, Copy)]
@@ -66,7 +75,8 @@ impl<'a> Branch<'a> {
 
     pub(crate) fn prefix(self) -> &'a [u8] {
         let bytes = self.0.bytes();
-        &bytes[bytes.len() - usize::from(read_u16(bytes, PREFIX_LEN))..]
+        let end = heads_start(bytes.len(), self.separators());
+        &bytes[end - usize::from(read_u16(bytes, PREFIX_LEN))..end]
     }
 
     #[inline]
@@ -75,18 +85,13 @@ impl<'a> Branch<'a> {
     }
 
     #[inline]
-    fn heads_start(self) -> usize {
-        HEADER_SIZE + self.0.ref_count() * REF_SIZE
-    }
-
-    #[inline]
     fn head(self, index: usize) -> u32 {
-        read_u32(self.0.bytes(), self.heads_start() + index * HEAD_SIZE)
+        read_u32(self.0.bytes(), head_at(self.0.bytes().len(), index))
     }
 
     fn tail(self, index: usize) -> &'a [u8] {
         let bytes = self.0.bytes();
-        let offsets = offsets_start(self.heads_start(), self.separators());
+        let offsets = HEADER_SIZE + self.children() * REF_SIZE;
         let at = usize::from(read_u16(bytes, offsets + index * OFFSET_SIZE));
         let len = usize::from(read_u16(bytes, at));
         &bytes[at + LEN_SIZE..at + LEN_SIZE + len]
@@ -95,11 +100,11 @@ impl<'a> Branch<'a> {
     /// Where the separators' tails begin, holes among them counted; the prefix where there is none.
     fn heap_start(self) -> usize {
         let bytes = self.0.bytes();
-        let end = bytes.len() - usize::from(read_u16(bytes, PREFIX_LEN));
+        let end = heads_start(bytes.len(), self.separators()) - usize::from(read_u16(bytes, PREFIX_LEN));
         if !self.has_tails() {
             return end;
         }
-        let offsets = offsets_start(self.heads_start(), self.separators());
+        let offsets = HEADER_SIZE + self.children() * REF_SIZE;
         let offsets = &bytes[offsets..offsets + self.separators() * OFFSET_SIZE];
         let starts = offsets.as_chunks::<OFFSET_SIZE>().0.iter();
         starts.map(|at| u16::from_le_bytes(*at)).min().map_or(end, |lowest| end.min(usize::from(lowest)))
@@ -123,33 +128,62 @@ impl<'a> Branch<'a> {
     /// The child that holds `key`.
     #[inline]
     pub(crate) fn search(self, key: &[u8]) -> usize {
-        let Some(suffix) = key.get(usize::from(read_u16(self.0.bytes(), PREFIX_LEN))..) else {
+        self.search_block(key, self.block_of(key))
+    }
+
+    /// The first separator of the block in which the search for `key` ends.
+    #[inline]
+    pub(crate) fn block_of(self, key: &[u8]) -> usize {
+        let bytes = self.0.bytes();
+        let Some(suffix) = key.get(usize::from(read_u16(bytes, PREFIX_LEN))..) else {
             // Only a damaged tree routes such a key here.
             return 0;
         };
-        let (count, head) = (self.separators(), head_of(suffix));
-        let end = self.count(count, head, count_up_to);
-        if !self.has_tails() {
-            return end;
-        }
-        self.search_tails(suffix, self.count(count, head, count_below), end)
+        // The last block whose first head is not above holds the answer.
+        let summary = &bytes[bytes.len() - summary_size(bytes.len())..];
+        count_all(summary, head_of(suffix)).saturating_sub(1) * BLOCK
     }
 
-    /// The child that holds a key whose head the separators `first..end` share.
-    fn search_tails(self, suffix: &[u8], first: usize, end: usize) -> usize {
-        partition(first..end, |index| self.tail(index) <= suffix)
-    }
-
-    /// How many of the heads are below (or up to) `head`, by way of the summary.
+    /// Asks for the cache lines that [`Branch::block_of`] will look at, in a page that is not read yet.
     #[inline]
-    fn count(self, count: usize, head: u32, count_in: fn(&[u8], usize, usize, u32) -> usize) -> usize {
-        let start = self.heads_start();
-        let blocks = count.div_ceil(BLOCK);
+    pub(crate) fn prefetch<S: PageSource>(source: &S, at: Ref) {
+        source.prefetch(at, 0);
+        let size = source.page_size();
+        for line in (size - summary_size(size)..size).step_by(64) {
+            source.prefetch(at, line);
+        }
+    }
+
+    /// Asks for the cache lines that [`Branch::search_block`] will look at.
+    #[inline]
+    pub(crate) fn prefetch_block(self, before: usize) {
         let bytes = self.0.bytes();
-        // The block before the first one whose first head is too great holds the answer.
-        let block = count_in(bytes, start + blocks * BLOCK * HEAD_SIZE, blocks, head).saturating_sub(1);
-        let before = block * BLOCK;
-        before + count_in(bytes, start + before * HEAD_SIZE, (count - before).min(BLOCK), head)
+        prefetch(bytes, head_at(bytes.len(), before));
+        prefetch(bytes, HEADER_SIZE + before * REF_SIZE);
+        prefetch(bytes, HEADER_SIZE + (before + BLOCK) * REF_SIZE);
+    }
+
+    /// As [`Branch::search`], in the block that begins with separator `before`.
+    #[inline]
+    pub(crate) fn search_block(self, key: &[u8], before: usize) -> usize {
+        let bytes = self.0.bytes();
+        // Three of the header's counts in one word.
+        let counts = read_u64(bytes, CHILD_COUNT);
+        let [count, prefix_len, tails] = [16, 32, 48].map(|shift| usize::from((counts >> shift) as u16));
+        let Some(suffix) = key.get(prefix_len..) else {
+            return 0;
+        };
+        let block = head_at(bytes.len(), before);
+        let heads = &bytes[block..block + BLOCK * HEAD_SIZE];
+        let end = (before + count_all(heads, head_of(suffix))).min(count);
+        if tails == 0 { end } else { self.search_tails(suffix, end) }
+    }
+
+    /// As [`Branch::search`] behind the prefix, where `end` separators have a head up to the key's.
+    fn search_tails(self, suffix: &[u8], end: usize) -> usize {
+        let head = head_of(suffix);
+        let first = partition(0..end, |index| self.head(index) < head);
+        partition(first..end, |index| self.tail(index) <= suffix)
     }
 }
 
@@ -187,14 +221,13 @@ impl Separators {
     }
 
     /// Bytes that a branch of these separators and one more would take, behind a prefix that all share.
-    pub(crate) fn use_with(&self, more: &[u8], prefix_len: usize) -> usize {
+    pub(crate) fn use_with(&self, page_size: usize, more: &[u8], prefix_len: usize) -> usize {
         let count = self.ends.len() + 1;
         let longest = self.longest.max(more.len()) - prefix_len;
         let has_tails = longest > HEAD_SIZE || self.ends_in_zero || more.last() == Some(&0);
         let tails = self.bytes.len() + more.len() + count * (LEN_SIZE + OFFSET_SIZE) - count * prefix_len;
-        offsets_start(HEADER_SIZE + (count + 1) * REF_SIZE, count)
-            + if has_tails { tails } else { 0 }
-            + prefix_len
+        let heads = heads_size(count) + summary_size(page_size);
+        HEADER_SIZE + (count + 1) * REF_SIZE + if has_tails { tails } else { 0 } + prefix_len + heads
     }
 
     /// All of them, in order.
@@ -219,9 +252,22 @@ impl Suffix<'_> {
     }
 }
 
-fn offsets_start(heads_start: usize, separators: usize) -> usize {
-    let padded = separators.next_multiple_of(BLOCK);
-    heads_start + padded * HEAD_SIZE + padded / BLOCK * HEAD_SIZE
+/// Bytes of the blocks' first heads, at a page's end.
+#[inline]
+fn summary_size(page_size: usize) -> usize {
+    (page_size / 48).next_multiple_of(BLOCK * HEAD_SIZE)
+}
+
+/// Where the heads of so many separators begin.
+fn heads_start(page_size: usize, separators: usize) -> usize {
+    page_size - summary_size(page_size) - heads_size(separators)
+}
+
+/// Where a head stands.
+#[inline]
+fn head_at(page_size: usize, index: usize) -> usize {
+    let block = page_size - summary_size(page_size) - (index / BLOCK + 1) * BLOCK * HEAD_SIZE;
+    block + index % BLOCK * HEAD_SIZE
 }
 
 /// Whether a separator behind the prefix is told by its head alone.
@@ -241,17 +287,19 @@ pub(crate) fn validate(page: Page<'_>) -> Result<(), &'static str> {
         return Err("a branch refers to nothing");
     }
     let prefix_len = usize::from(read_u16(bytes, PREFIX_LEN));
-    let offsets = offsets_start(branch.heads_start(), count);
+    let offsets = HEADER_SIZE + children * REF_SIZE;
     let offsets_end = offsets + if branch.has_tails() { count * OFFSET_SIZE } else { 0 };
-    if offsets_end + prefix_len > bytes.len() {
+    let heads = summary_size(bytes.len()) + heads_size(count);
+    if offsets_end + prefix_len + heads > bytes.len() {
         return Err("a branch's arrays reach past its end");
     }
+    let heap_end = bytes.len() - heads - prefix_len;
     for index in 0..count {
         if branch.has_tails() {
             let at = usize::from(read_u16(bytes, offsets + index * OFFSET_SIZE));
             if at < offsets_end
-                || at + LEN_SIZE > bytes.len()
-                || at + LEN_SIZE + usize::from(read_u16(bytes, at)) > bytes.len() - prefix_len
+                || at + LEN_SIZE > heap_end
+                || at + LEN_SIZE + usize::from(read_u16(bytes, at)) > heap_end
             {
                 return Err("a separator lies outside a branch's heap");
             }
@@ -268,12 +316,16 @@ pub(crate) fn validate(page: Page<'_>) -> Result<(), &'static str> {
 
 /// The summary and the unused heads must be as `build` makes them: searches rely on both.
 fn validate_fill(branch: Branch<'_>, count: usize) -> Result<(), &'static str> {
-    let padded = count.next_multiple_of(BLOCK);
-    if (count..padded).any(|index| branch.head(index) != u32::MAX) {
+    let bytes = branch.0.bytes();
+    if (count..count.next_multiple_of(BLOCK)).any(|index| branch.head(index) != u32::MAX) {
         return Err("a branch's unused heads are not all ones");
     }
-    if (0..padded / BLOCK).any(|block| branch.head(padded + block) != branch.head(block * BLOCK)) {
-        return Err("a branch's summary does not fit its heads");
+    let summary = &bytes[bytes.len() - summary_size(bytes.len())..];
+    for (block, first) in summary.as_chunks::<HEAD_SIZE>().0.iter().enumerate() {
+        let expected = if block * BLOCK < count { branch.head(block * BLOCK) } else { u32::MAX };
+        if u32::from_le_bytes(*first) != expected {
+            return Err("a branch's summary does not fit its heads");
+        }
     }
     Ok(())
 }
@@ -282,66 +334,73 @@ fn validate_fill(branch: Branch<'_>, count: usize) -> Result<(), &'static str> {
 /// done: not where there is no room between arrays and separators, or where this is the first tail.
 pub(crate) fn insert_child(bytes: &mut [u8], index: usize, separator: &[u8], child: Ref) -> bool {
     let branch = Branch(Page::new(bytes));
-    let (count, heads, has_tails) = (branch.separators(), branch.heads_start(), branch.has_tails());
+    let (count, has_tails, heap) = (branch.separators(), branch.has_tails(), branch.heap_start());
     let suffix = &separator[branch.prefix().len()..];
-    let (moved, offsets) = (heads + REF_SIZE, offsets_start(heads, count));
-    let moved_offsets = offsets_start(moved, count + 1);
-    let heap = branch.heap_start();
+    let (offsets, head) = (HEADER_SIZE + branch.children() * REF_SIZE, head_of(suffix));
+    // A new block of heads pushes the prefix down, and would push tails.
+    let block = heads_size(count + 1) - heads_size(count);
     let needed = if has_tails { LEN_SIZE + suffix.len() + (count + 1) * OFFSET_SIZE } else { 0 };
-    if !(has_tails || is_short(suffix)) || moved_offsets + needed > heap {
+    if (if has_tails { block > 0 } else { !is_short(suffix) }) || offsets + REF_SIZE + needed + block > heap {
         return false;
     }
     if has_tails {
-        let at = heap - LEN_SIZE - suffix.len();
+        let (at, moved) = (heap - LEN_SIZE - suffix.len(), offsets + REF_SIZE);
         put_tail(bytes, at, suffix);
         bytes.copy_within(
             offsets + index * OFFSET_SIZE..offsets + count * OFFSET_SIZE,
-            moved_offsets + (index + 1) * OFFSET_SIZE,
+            moved + (index + 1) * OFFSET_SIZE,
         );
-        bytes.copy_within(offsets..offsets + index * OFFSET_SIZE, moved_offsets);
-        put_u16(bytes, moved_offsets + index * OFFSET_SIZE, at);
+        bytes.copy_within(offsets..offsets + index * OFFSET_SIZE, moved);
+        put_u16(bytes, moved + index * OFFSET_SIZE, at);
     }
-    bytes.copy_within(heads + index * HEAD_SIZE..heads + count * HEAD_SIZE, moved + (index + 1) * HEAD_SIZE);
-    bytes.copy_within(heads..heads + index * HEAD_SIZE, moved);
     let place = HEADER_SIZE + (index + 1) * REF_SIZE;
-    bytes.copy_within(place..heads, place + REF_SIZE);
+    bytes.copy_within(place..offsets, place + REF_SIZE);
     set_reference(bytes, index + 1, child);
     set_ref_count(bytes, count + 2);
     put_u16(bytes, COUNT, count + 1);
-    put_head(bytes, moved + index * HEAD_SIZE, head_of(suffix));
-    fill_heads(bytes, moved, count + 1);
+    if block > 0 {
+        let heads = heads_start(bytes.len(), count);
+        bytes.copy_within(heap..heads, heap - block);
+    }
+    open_head(bytes, index, count);
+    put_head(bytes, head_at(bytes.len(), index), head);
+    fill_heads(bytes, count + 1);
     true
 }
 
 /// Takes out child `index + 1` and the separator before it, in place. A tail leaves a hole.
 pub(crate) fn remove_child(bytes: &mut [u8], index: usize) {
     let branch = Branch(Page::new(bytes));
-    let (count, heads, has_tails) = (branch.separators(), branch.heads_start(), branch.has_tails());
-    let (moved, offsets) = (heads - REF_SIZE, offsets_start(heads, count));
+    let (count, has_tails, prefix_len) = (branch.separators(), branch.has_tails(), branch.prefix().len());
+    let offsets = HEADER_SIZE + branch.children() * REF_SIZE;
     let place = HEADER_SIZE + (index + 1) * REF_SIZE;
-    bytes.copy_within(place + REF_SIZE..heads, place);
-    bytes.copy_within(heads..heads + index * HEAD_SIZE, moved);
-    bytes.copy_within(heads + (index + 1) * HEAD_SIZE..heads + count * HEAD_SIZE, moved + index * HEAD_SIZE);
-    set_ref_count(bytes, count);
-    put_u16(bytes, COUNT, count - 1);
-    fill_heads(bytes, moved, count - 1);
+    bytes.copy_within(place + REF_SIZE..offsets, place);
     if has_tails {
-        let moved_offsets = offsets_start(moved, count - 1);
-        bytes.copy_within(offsets..offsets + index * OFFSET_SIZE, moved_offsets);
+        let moved = offsets - REF_SIZE;
+        bytes.copy_within(offsets..offsets + index * OFFSET_SIZE, moved);
         bytes.copy_within(
             offsets + (index + 1) * OFFSET_SIZE..offsets + count * OFFSET_SIZE,
-            moved_offsets + index * OFFSET_SIZE,
+            moved + index * OFFSET_SIZE,
         );
     }
+    set_ref_count(bytes, count);
+    put_u16(bytes, COUNT, count - 1);
+    close_head(bytes, index, count);
+    let block = heads_size(count) - heads_size(count - 1);
+    if block > 0 {
+        let heads = heads_start(bytes.len(), count);
+        bytes.copy_within(heads - prefix_len..heads, heads - prefix_len + block);
+    }
+    fill_heads(bytes, count - 1);
 }
 
 /// Sets a separator (whole) in place. Whether that could be done: as [`insert_child`].
 pub(crate) fn set_separator(bytes: &mut [u8], index: usize, separator: &[u8]) -> bool {
     let branch = Branch(Page::new(bytes));
-    let (count, heads, has_tails) = (branch.separators(), branch.heads_start(), branch.has_tails());
+    let (count, has_tails) = (branch.separators(), branch.has_tails());
     let suffix = &separator[branch.prefix().len()..];
     if has_tails {
-        let offsets = offsets_start(heads, count);
+        let offsets = HEADER_SIZE + branch.children() * REF_SIZE;
         let mut at = usize::from(read_u16(bytes, offsets + index * OFFSET_SIZE));
         if branch.tail(index).len() < suffix.len() {
             let heap = branch.heap_start();
@@ -355,8 +414,8 @@ pub(crate) fn set_separator(bytes: &mut [u8], index: usize, separator: &[u8]) ->
     } else if !is_short(suffix) {
         return false;
     }
-    put_head(bytes, heads + index * HEAD_SIZE, head_of(suffix));
-    fill_heads(bytes, heads, count);
+    put_head(bytes, head_at(bytes.len(), index), head_of(suffix));
+    fill_heads(bytes, count);
     true
 }
 
@@ -365,36 +424,76 @@ fn put_tail(bytes: &mut [u8], at: usize, suffix: &[u8]) {
     bytes[at + LEN_SIZE..at + LEN_SIZE + suffix.len()].copy_from_slice(suffix);
 }
 
-/// Writes what follows from the heads: the filling behind them, and the summary.
-fn fill_heads(bytes: &mut [u8], heads: usize, count: usize) {
-    let padded = count.next_multiple_of(BLOCK);
-    bytes[heads + count * HEAD_SIZE..heads + padded * HEAD_SIZE].fill(0xff);
-    for block in 0..padded / BLOCK {
-        let first = heads + block * BLOCK * HEAD_SIZE;
-        bytes.copy_within(first..first + HEAD_SIZE, heads + (padded + block) * HEAD_SIZE);
+/// Moves the heads from `index` up by one place, block by block from the last one.
+fn open_head(bytes: &mut [u8], index: usize, count: usize) {
+    let size = bytes.len();
+    for block in (index / BLOCK..=count / BLOCK).rev() {
+        let first = block * BLOCK;
+        let (start, end) = (index.max(first), count.min(first + BLOCK - 1));
+        if count > end {
+            let from = head_at(size, end);
+            bytes.copy_within(from..from + HEAD_SIZE, head_at(size, end + 1));
+        }
+        let from = head_at(size, start);
+        bytes.copy_within(from..from + (end - start) * HEAD_SIZE, from + HEAD_SIZE);
     }
 }
 
+/// Moves the heads behind `index` down by one place, block by block.
+fn close_head(bytes: &mut [u8], index: usize, count: usize) {
+    let size = bytes.len();
+    for block in index / BLOCK..=(count - 1) / BLOCK {
+        let first = block * BLOCK;
+        let (start, end) = (index.max(first), (count - 1).min(first + BLOCK - 1));
+        let from = head_at(size, start) + HEAD_SIZE;
+        bytes.copy_within(from..from + (end - start) * HEAD_SIZE, from - HEAD_SIZE);
+        if end + 1 < count {
+            let next = head_at(size, end + 1);
+            bytes.copy_within(next..next + HEAD_SIZE, head_at(size, end));
+        }
+    }
+}
+
+/// Writes what follows from the heads: the filling behind them, and the summary.
+fn fill_heads(bytes: &mut [u8], count: usize) {
+    let size = bytes.len();
+    if !count.is_multiple_of(BLOCK) {
+        let from = head_at(size, count);
+        bytes[from..from + (BLOCK - count % BLOCK) * HEAD_SIZE].fill(0xff);
+    }
+    let summary = size - summary_size(size);
+    let blocks = count.div_ceil(BLOCK);
+    for block in 0..blocks {
+        let first = head_at(size, block * BLOCK);
+        bytes.copy_within(first..first + HEAD_SIZE, summary + block * HEAD_SIZE);
+    }
+    bytes[summary + blocks * HEAD_SIZE..].fill(0xff);
+}
+
+/// Bytes that a branch takes, holes not counted.
+pub(crate) fn used(branch: Branch<'_>) -> usize {
+    let bytes = branch.0.bytes();
+    let count = branch.separators();
+    let tails = (0..count).map(|index| branch.suffix(index).bytes().len() + LEN_SIZE + OFFSET_SIZE);
+    let tails = if branch.has_tails() { tails.sum() } else { 0 };
+    let heads = heads_size(count) + summary_size(bytes.len());
+    HEADER_SIZE + branch.children() * REF_SIZE + tails + branch.prefix().len() + heads
+}
+
 /// Bytes that a branch of these separators (behind a prefix of `prefix_len`) would take.
-pub(crate) fn page_use<'a>(prefix_len: usize, suffixes: impl Iterator<Item = &'a [u8]>) -> usize {
+pub(crate) fn page_use<'a>(
+    page_size: usize,
+    prefix_len: usize,
+    suffixes: impl Iterator<Item = &'a [u8]>,
+) -> usize {
     let (mut count, mut tails, mut has_tails) = (0, 0, false);
     for suffix in suffixes {
         count += 1;
         tails += LEN_SIZE + suffix.len() + OFFSET_SIZE;
         has_tails |= !is_short(suffix);
     }
-    offsets_start(HEADER_SIZE + (count + 1) * REF_SIZE, count)
-        + if has_tails { tails } else { 0 }
-        + prefix_len
-}
-
-/// Bytes that a branch takes, holes not counted.
-pub(crate) fn used(branch: Branch<'_>) -> usize {
-    let count = branch.separators();
-    let tails = (0..count).map(|index| branch.suffix(index).bytes().len() + LEN_SIZE + OFFSET_SIZE);
-    offsets_start(branch.heads_start(), count)
-        + if branch.has_tails() { tails.sum() } else { 0 }
-        + branch.prefix().len()
+    let heads = heads_size(count) + summary_size(page_size);
+    HEADER_SIZE + (count + 1) * REF_SIZE + if has_tails { tails } else { 0 } + prefix_len + heads
 }
 
 /// Builds a branch. `separators` are whole; each begins with `prefix`.
@@ -404,6 +503,7 @@ pub(crate) fn used(branch: Branch<'_>) -> usize {
 pub(crate) fn build(bytes: &mut [u8], level: u8, prefix: &[u8], separators: &[&[u8]], children: &[Ref]) {
     assert_eq!(children.len(), separators.len() + 1);
     write_header(bytes, super::BRANCH, level);
+    bytes[HEADER_SIZE..].fill(0);
     set_ref_count(bytes, children.len());
     for (index, child) in children.iter().enumerate() {
         set_reference(bytes, index, *child);
@@ -411,27 +511,30 @@ pub(crate) fn build(bytes: &mut [u8], level: u8, prefix: &[u8], separators: &[&[
     let (count, end) = (separators.len(), bytes.len());
     put_u16(bytes, COUNT, count);
     put_u16(bytes, PREFIX_LEN, prefix.len());
-    bytes[end - prefix.len()..].copy_from_slice(prefix);
     let suffixes = separators.iter().map(|separator| &separator[prefix.len()..]);
-    let heads = HEADER_SIZE + children.len() * REF_SIZE;
+    let heads = heads_start(end, count);
+    let mut heap = heads - prefix.len();
+    bytes[heap..heads].copy_from_slice(prefix);
+    bytes[heads..].fill(0xff);
+    let summary = end - summary_size(end);
     for (index, suffix) in suffixes.clone().enumerate() {
-        put_head(bytes, heads + index * HEAD_SIZE, head_of(suffix));
+        let head = head_of(suffix);
+        put_head(bytes, head_at(end, index), head);
+        if index % BLOCK == 0 {
+            put_head(bytes, summary + index / BLOCK * HEAD_SIZE, head);
+        }
     }
-    fill_heads(bytes, heads, count);
-    let offsets = offsets_start(heads, count);
-    let mut heap = end - prefix.len();
     if suffixes.clone().all(is_short) {
-        bytes[offsets..heap].fill(0);
         return;
     }
     put_u16(bytes, TAILS, 1);
+    let offsets = HEADER_SIZE + children.len() * REF_SIZE;
     for (index, suffix) in suffixes.enumerate() {
         heap -= LEN_SIZE + suffix.len();
         assert!(heap >= offsets + count * OFFSET_SIZE, "a branch's separators were measured before");
         put_tail(bytes, heap, suffix);
         put_u16(bytes, offsets + index * OFFSET_SIZE, heap);
     }
-    bytes[offsets + count * OFFSET_SIZE..heap].fill(0);
 }
 
 fn put_head(bytes: &mut [u8], at: usize, head: u32) {

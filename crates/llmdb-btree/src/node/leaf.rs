@@ -6,7 +6,7 @@
 //!     28           2  prefix length p
 //!     30           2  heap size: bytes from the page's end down that cells take, holes included
 //!     32           p  prefix that all keys share; zeros up to a multiple of 4
-//!      h  4*n', n' = n rounded up to 8: heads, big-endian values of the next four key bytes; filled with ones
+//!      h  4*n', n' = n rounded up to 16: heads, big-endian values of the next four key bytes; filled with ones
 //!      o         2*n  where each record's cell begins
 //!    ...              free space
 //!                     cells: key length behind the prefix (2), value length (2; 65535 = large value),
@@ -19,10 +19,11 @@
 //!
 //! Not here: which leaf a key belongs to (`edit`, `tree`).
 
-use super::search::{count_below, count_up_to, head_of, partition};
+use super::lanes::prefetch;
+use super::search::{count_below, count_up_to, head_of, heads_size, partition};
 use crate::value::{LARGE_REF_SIZE, LargeRef, Stored};
-use llmdb_pager::Page;
-use llmdb_pager::page::{HEADER_SIZE, read_u16, write_header};
+use llmdb_pager::page::{HEADER_SIZE, read_u16, read_u32, write_header};
+use llmdb_pager::{Page, PageSource, Ref};
 
 const COUNT: usize = 26;
 const PREFIX_LEN: usize = 28;
@@ -30,16 +31,10 @@ const HEAP_SIZE: usize = 30;
 const HEAD_SIZE: usize = 4;
 const OFFSET_SIZE: usize = 2;
 pub(crate) const CELL_HEADER_SIZE: usize = 4;
-/// Heads are filled up to a multiple of this, for vector instructions.
-const HEAD_GROUP: usize = 8;
 const LARGE: u16 = u16::MAX;
 
 const _: () = assert!(COUNT == llmdb_pager::page::OWN.start);
 const _: () = assert!(HEAP_SIZE + 2 == HEADER_SIZE);
-
-fn heads_size(count: usize) -> usize {
-    count.next_multiple_of(HEAD_GROUP) * HEAD_SIZE
-}
 
 fn heads_start(prefix_len: usize) -> usize {
     HEADER_SIZE + prefix_len.next_multiple_of(HEAD_SIZE)
@@ -57,7 +52,7 @@ pub(crate) fn cell_size(suffix_len: usize, value: &Stored<'_>) -> usize {
 
 /// A record on its way from one leaf to another: its key is `front` and, behind it, `back`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Record<'a> {
+pub(crate) struct Carried<'a> {
     pub(crate) front: &'a [u8],
     pub(crate) back: &'a [u8],
     /// The value's length as a cell says it; [`LARGE`] for a reference.
@@ -66,7 +61,7 @@ pub(crate) struct Record<'a> {
     pub(crate) value: &'a [u8],
 }
 
-impl<'a> Record<'a> {
+impl<'a> Carried<'a> {
     /// A record from outside; `room` takes a large value's reference.
     pub(crate) fn new(key: &'a [u8], value: &Stored<'a>, room: &'a mut [u8; LARGE_REF_SIZE]) -> Self {
         let (tag, value) = match value {
@@ -107,13 +102,21 @@ impl<'a> Record<'a> {
 }
 
 /// Bytes that a leaf of these records would take.
-pub(crate) fn records_use(prefix_len: usize, records: &[Record<'_>]) -> usize {
+pub(crate) fn records_use(prefix_len: usize, records: &[Carried<'_>]) -> usize {
     page_use(prefix_len, records.len(), records.iter().map(|record| record.cell_size(prefix_len)).sum())
 }
 
 /// Bytes that a leaf of these cells would take.
 pub(crate) fn page_use(prefix_len: usize, count: usize, cells: usize) -> usize {
     heads_start(prefix_len) + heads_size(count) + count * OFFSET_SIZE + cells
+}
+
+/// Where in a leaf a key may stand.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    index: usize,
+    cell: usize,
+    prefix_len: usize,
 }
 
 /// A read view of a leaf.
@@ -148,6 +151,23 @@ impl<'a> Leaf<'a> {
         usize::from(read_u16(self.0, offsets + index * OFFSET_SIZE))
     }
 
+    /// How many bytes of its keys stand in the prefix.
+    #[inline]
+    pub(crate) fn prefix_len(self) -> usize {
+        usize::from(read_u16(self.0, PREFIX_LEN))
+    }
+
+    /// A whole record, with one look at where it is.
+    #[inline]
+    pub(crate) fn record(self, index: usize) -> Record<'a> {
+        let cell = &self.0[self.cell(index)..];
+        let (key_len, value_len) = (usize::from(read_u16(cell, 0)), read_u16(cell, 2));
+        let (suffix, value) = cell[CELL_HEADER_SIZE..].split_at(key_len);
+        let is_large = value_len == LARGE;
+        let value = &value[..if is_large { LARGE_REF_SIZE } else { usize::from(value_len) }];
+        Record { suffix, value, is_large }
+    }
+
     /// A key, behind the prefix.
     #[inline]
     pub(crate) fn suffix(self, index: usize) -> &'a [u8] {
@@ -158,33 +178,34 @@ impl<'a> Leaf<'a> {
 
     #[inline]
     pub(crate) fn value(self, index: usize) -> Stored<'a> {
-        let cell = self.cell(index);
-        let value = cell + CELL_HEADER_SIZE + usize::from(read_u16(self.0, cell));
-        match read_u16(self.0, cell + 2) {
-            LARGE => {
-                let bytes = &self.0[value..value + LARGE_REF_SIZE];
-                Stored::Large(LargeRef::decode(bytes).expect("validated when the page was first used"))
-            }
-            len => Stored::Inline(&self.0[value..value + usize::from(len)]),
+        let cell = &self.0[self.cell(index)..];
+        value_of(cell, usize::from(read_u16(cell, 0)))
+    }
+
+    /// Asks for the cache lines that a search looks at first, in a page that is not read yet.
+    #[inline]
+    pub(crate) fn prefetch_page<S: PageSource>(source: &S, at: Ref) {
+        for line in [0, 64, 128] {
+            source.prefetch(at, line);
         }
     }
 
-    /// A record as it stands here.
-    pub(crate) fn record(self, index: usize) -> Record<'a> {
-        self.record_at(self.prefix(), self.cell(index))
+    /// A record, to be carried elsewhere.
+    pub(crate) fn carry(self, index: usize) -> Carried<'a> {
+        self.carry_at(self.prefix(), self.cell(index))
     }
 
     /// All records, in order.
-    pub(crate) fn records(self) -> impl ExactSizeIterator<Item = Record<'a>> {
+    pub(crate) fn carry_all(self) -> impl ExactSizeIterator<Item = Carried<'a>> {
         let prefix = self.prefix();
         let cells = self.cells().iter();
-        cells.map(move |cell| self.record_at(prefix, usize::from(u16::from_le_bytes(*cell))))
+        cells.map(move |cell| self.carry_at(prefix, usize::from(u16::from_le_bytes(*cell))))
     }
 
-    fn record_at(self, prefix: &'a [u8], cell: usize) -> Record<'a> {
+    fn carry_at(self, prefix: &'a [u8], cell: usize) -> Carried<'a> {
         let (key_len, tag) = (usize::from(read_u16(self.0, cell)), read_u16(self.0, cell + 2));
         let (key, value) = self.0[cell + CELL_HEADER_SIZE..].split_at(key_len);
-        Record { front: prefix, back: key, tag, value: &value[..value_size(tag)] }
+        Carried { front: prefix, back: key, tag, value: &value[..value_size(tag)] }
     }
 
     /// Where each record's cell begins.
@@ -192,6 +213,54 @@ impl<'a> Leaf<'a> {
         let count = self.len();
         let offsets = self.heads_start() + heads_size(count);
         self.0[offsets..offsets + count * OFFSET_SIZE].as_chunks::<OFFSET_SIZE>().0
+    }
+
+    /// Asks for the cache lines that a search looks at first.
+    #[inline]
+    pub(crate) fn prefetch(self) {
+        prefetch(self.0, 64);
+        prefetch(self.0, 128);
+    }
+
+    /// The value of `key`.
+    #[inline]
+    pub(crate) fn find(self, key: &[u8]) -> Option<Stored<'a>> {
+        self.find_at(key, self.place_of(key)?)
+    }
+
+    /// The first record whose head is the key's, and where its cell begins.
+    #[inline]
+    pub(crate) fn place_of(self, key: &[u8]) -> Option<Place> {
+        let prefix_len = usize::from(read_u16(self.0, PREFIX_LEN));
+        let suffix = key.get(prefix_len..)?;
+        let (count, head) = (self.len(), head_of(suffix));
+        let heads = &self.0[heads_start(prefix_len)..];
+        let index = count_below(&heads[..heads_size(count)], head);
+        if index >= count || read_u32(heads, index * HEAD_SIZE) != head {
+            return None;
+        }
+        let cell = usize::from(read_u16(&heads[heads_size(count)..], index * OFFSET_SIZE));
+        Some(Place { index, cell, prefix_len })
+    }
+
+    /// Asks for the cache lines of a record.
+    #[inline]
+    pub(crate) fn prefetch_cell(self, place: Place) {
+        for line in 0..5 {
+            prefetch(self.0, place.cell + line * 64);
+        }
+    }
+
+    /// The value of `key`, whose head the record at `place` is the first to have.
+    #[inline]
+    pub(crate) fn find_at(self, key: &[u8], place: Place) -> Option<Stored<'a>> {
+        let suffix = &key[place.prefix_len..];
+        let cell = &self.0[place.cell..];
+        let len = usize::from(read_u16(cell, 0));
+        if cell[CELL_HEADER_SIZE..CELL_HEADER_SIZE + len] == *suffix {
+            return Some(value_of(cell, len));
+        }
+        self.search_equal_heads(suffix, place.index).ok().map(|index| self.value(index))
     }
 
     /// Where `key` is (`Ok`) or belongs (`Err`).
@@ -202,8 +271,9 @@ impl<'a> Leaf<'a> {
             // Only a damaged tree routes such a key here; it is not among the leaf's.
             return Err(0);
         };
-        let (count, start, head) = (self.len(), heads_start(prefix_len), head_of(suffix));
-        let first = count_below(self.0, start, count, head);
+        let (count, head) = (self.len(), head_of(suffix));
+        let heads = &self.0[heads_start(prefix_len)..];
+        let first = count_below(&heads[..heads_size(count)], head);
         if first == count || self.head(first) != head {
             return Err(first);
         }
@@ -216,14 +286,15 @@ impl<'a> Leaf<'a> {
     /// As [`Leaf::search`] behind the prefix, where `first` is the first record with the same head, and
     /// another one.
     fn search_equal_heads(self, suffix: &[u8], first: usize) -> Result<usize, usize> {
-        let end = count_up_to(self.0, self.heads_start(), self.len(), head_of(suffix));
+        let (start, count) = (self.heads_start(), self.len());
+        let end = count_up_to(&self.0[start..start + heads_size(count)], count, head_of(suffix));
         let at = partition(first..end, |index| self.suffix(index) < suffix);
         if at < end && self.suffix(at) == suffix { Ok(at) } else { Err(at) }
     }
 
     #[inline]
     fn head(self, index: usize) -> u32 {
-        llmdb_pager::page::read_u32(self.0, self.heads_start() + index * HEAD_SIZE)
+        read_u32(self.0, self.heads_start() + index * HEAD_SIZE)
     }
 
     /// Bytes in use, holes not counted.
@@ -244,6 +315,42 @@ impl<'a> Leaf<'a> {
 
     fn cell_size_at(self, cell: usize) -> usize {
         CELL_HEADER_SIZE + usize::from(read_u16(self.0, cell)) + value_size(read_u16(self.0, cell + 2))
+    }
+}
+
+/// A record as its leaf holds it.
+#[derive(Clone, Copy)]
+pub(crate) struct Record<'a> {
+    /// The key behind the leaf's prefix.
+    pub(crate) suffix: &'a [u8],
+    value: &'a [u8],
+    is_large: bool,
+}
+
+impl<'a> Record<'a> {
+    /// No record.
+    pub(crate) const EMPTY: Self = Self { suffix: &[], value: &[], is_large: false };
+
+    #[inline]
+    pub(crate) fn stored(self) -> Stored<'a> {
+        if self.is_large {
+            Stored::Large(LargeRef::decode(self.value).expect("validated when the page was first used"))
+        } else {
+            Stored::Inline(self.value)
+        }
+    }
+}
+
+/// The value in a cell whose key has `key_len` bytes behind the prefix.
+#[inline]
+fn value_of(cell: &[u8], key_len: usize) -> Stored<'_> {
+    let value = &cell[CELL_HEADER_SIZE + key_len..];
+    match read_u16(cell, 2) {
+        LARGE => {
+            let bytes = &value[..LARGE_REF_SIZE];
+            Stored::Large(LargeRef::decode(bytes).expect("validated when the page was first used"))
+        }
+        len => Stored::Inline(&value[..usize::from(len)]),
     }
 }
 
@@ -315,7 +422,7 @@ pub(crate) fn init(bytes: &mut [u8], prefix: &[u8]) {
 ///
 /// # Panics
 /// Where they do not fit; [`records_use`] tells.
-pub(crate) fn build(bytes: &mut [u8], prefix: &[u8], records: &[Record<'_>]) {
+pub(crate) fn build(bytes: &mut [u8], prefix: &[u8], records: &[Carried<'_>]) {
     write_header(bytes, super::LEAF, 0);
     put_u16(bytes, PREFIX_LEN, prefix.len());
     let (count, heads) = (records.len(), heads_start(prefix.len()));
@@ -339,7 +446,7 @@ pub(crate) fn build(bytes: &mut [u8], prefix: &[u8], records: &[Record<'_>]) {
 }
 
 /// Writes a record's cell. Answers its key's head.
-fn write_record(at: &mut [u8], record: &Record<'_>, prefix_len: usize) -> u32 {
+fn write_record(at: &mut [u8], record: &Carried<'_>, prefix_len: usize) -> u32 {
     let (front, back) = record.parts(prefix_len);
     let (middle, key_end) = (CELL_HEADER_SIZE + front.len(), CELL_HEADER_SIZE + front.len() + back.len());
     put_u16(at, 0, front.len() + back.len());
@@ -457,7 +564,7 @@ pub(crate) fn replace(bytes: &mut [u8], index: usize, key: &[u8], value: &Stored
 fn compact(bytes: &mut [u8]) {
     let copy = bytes.to_vec();
     let leaf = Leaf(&copy);
-    let records: Vec<Record<'_>> = leaf.records().collect();
+    let records: Vec<Carried<'_>> = leaf.carry_all().collect();
     build(bytes, leaf.prefix(), &records);
 }
 

@@ -6,9 +6,10 @@
 //!
 //! Not here: what to do where heads are equal (`leaf`, `branch`).
 
+use super::lanes::{LANES_SIZE, up_to};
+
 /// Heads that are compared at a time.
 pub(super) const GROUP: usize = 16;
-const HEAD_SIZE: usize = 4;
 
 /// The head of a key behind the prefix.
 #[inline]
@@ -23,43 +24,30 @@ pub(super) fn head_of(suffix: &[u8]) -> u32 {
     }
 }
 
-/// How many of the `count` heads at `start` of `page` are below `head`.
+/// Bytes that `count` heads take: whole groups, what is over filled with ones.
 #[inline]
-pub(super) fn count_below(page: &[u8], start: usize, count: usize, head: u32) -> usize {
-    count_where(page, start, count, |stored| stored < head)
+pub(super) fn heads_size(count: usize) -> usize {
+    count.div_ceil(GROUP) * LANES_SIZE
 }
 
-/// How many of the `count` heads at `start` of `page` are at most `head`.
+/// How many of the rising heads are below `head`. `heads` are whole groups.
 #[inline]
-pub(super) fn count_up_to(page: &[u8], start: usize, count: usize, head: u32) -> usize {
-    count_where(page, start, count, |stored| stored <= head)
+pub(super) fn count_below(heads: &[u8], head: u32) -> usize {
+    // What fills a group up is never below.
+    head.checked_sub(1).map_or(0, |below| count_all(heads, below))
 }
 
-/// Counts in whole groups: what stands behind the last head is read and left out.
+/// How many of `len` rising heads are at most `head`. `heads` are whole groups.
 #[inline]
-fn count_where(page: &[u8], start: usize, count: usize, is_counted: impl Fn(u32) -> bool) -> usize {
-    let groups = count.div_ceil(GROUP);
-    let Some(bytes) = page.get(start..start + groups * GROUP * HEAD_SIZE) else {
-        return count_at_end(page, start, count, is_counted);
-    };
-    let mut total = 0;
-    for (index, group) in bytes.as_chunks::<{ GROUP * HEAD_SIZE }>().0.iter().enumerate() {
-        let inside = (count - index * GROUP) as u32;
-        let mut counted = 0;
-        for (place, stored) in group.as_chunks::<HEAD_SIZE>().0.iter().enumerate() {
-            counted +=
-                u32::from(is_counted(u32::from_le_bytes(*stored))) & u32::from((place as u32) < inside);
-        }
-        total += counted as usize;
-    }
-    total
+pub(super) fn count_up_to(heads: &[u8], len: usize, head: u32) -> usize {
+    count_all(heads, head).min(len)
 }
 
-/// As [`count_where`], for heads so near the page's end that no whole group can be read.
-#[cold]
-fn count_at_end(page: &[u8], start: usize, count: usize, is_counted: impl Fn(u32) -> bool) -> usize {
-    let heads = &page[start..start + count * HEAD_SIZE];
-    heads.as_chunks::<HEAD_SIZE>().0.iter().filter(|stored| is_counted(u32::from_le_bytes(**stored))).count()
+/// How many of the rising heads are at most `limit`; what fills groups up counts where `limit` is all ones.
+#[inline]
+pub(super) fn count_all(heads: &[u8], limit: u32) -> usize {
+    let (groups, _) = heads.as_chunks::<LANES_SIZE>();
+    groups.iter().map(|group| up_to(group, limit)).sum()
 }
 
 /// Binary search for the first of `range` for which `is_below` does not hold.
