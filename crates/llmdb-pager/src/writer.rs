@@ -642,6 +642,10 @@ impl PageSource for WriteTxn {
     fn page_size(&self) -> usize {
         self.core.page_size
     }
+
+    fn will_need(&self, refs: &mut dyn Iterator<Item = Ref>, around: u64) {
+        self.core.will_need(&self.view, refs, around);
+    }
 }
 
 impl std::fmt::Debug for WriteTxn {

@@ -138,7 +138,18 @@ impl File for DiskFile {
     fn map(&self, len: u64) -> io::Result<Map> {
         let len = usize::try_from(len).map_err(|_| io::ErrorKind::OutOfMemory)?;
         let region = memmap2::MmapOptions::new().len(len).map_raw_read_only(&self.0)?;
+        // A descent touches pages all over the file. Without this the kernel reads 128 KiB around each
+        // page that is not cached; whoever reads in order says so by `will_need`. Only advice: a refusal
+        // costs time and nothing else.
+        let _ = region.advise(memmap2::Advice::Random);
         Ok(map_of(region, len))
+    }
+
+    fn will_need(&self, offset: u64, len: u64) {
+        if let Some(len) = std::num::NonZeroU64::new(len) {
+            // Only advice.
+            let _ = rustix::fs::fadvise(&self.0, offset, Some(len), rustix::fs::Advice::WillNeed);
+        }
     }
 }
 

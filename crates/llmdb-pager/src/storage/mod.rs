@@ -94,6 +94,12 @@ pub trait File: Debug + Send + Sync {
     /// # Errors
     /// `OutOfMemory` where the address space is limited.
     fn map(&self, len: u64) -> io::Result<Map>;
+
+    /// Says that a range will be read soon, so that the system may begin to fetch it. A hint: it never
+    /// waits for the device and cannot fail.
+    fn will_need(&self, offset: u64, len: u64) {
+        let _ = (offset, len);
+    }
 }
 
 /// A held lock; dropping it lets go.
