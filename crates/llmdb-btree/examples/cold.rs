@@ -1,5 +1,5 @@
 //! What a cold file costs: how long opening takes, how much memory the process has after it and one get,
-//! how fast single gets and a scan are when nothing of the file is cached.
+//! how fast single gets, a scan and a check are when nothing of the file is cached.
 //!
 //! `cargo run --release -p llmdb-btree --example cold -- FILE RECORDS` makes FILE with so many records of
 //! 256 bytes under random keys of 16 bytes if it is not there, and prints one line per measurement.
@@ -45,7 +45,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let at = |part: f64| micros[(part * (micros.len() - 1) as f64) as usize];
     println!("cold_gets_per_s={rate:.0} p50_us={:.0} p99_us={:.0}", at(0.5), at(0.99));
     drop(db);
-    scan(path)
+    scan(path)?;
+    check(path)
 }
 
 fn load(path: &Path, records: u64) -> Result<(), Box<dyn Error>> {
@@ -85,6 +86,20 @@ fn scan(path: &Path) -> Result<(), Box<dyn Error>> {
     }
     let seconds = start.elapsed().as_secs_f64();
     println!("cold_scan_rows={rows} mb_per_s={:.0}", bytes as f64 / 1e6 / seconds);
+    Ok(())
+}
+
+fn check(path: &Path) -> Result<(), Box<dyn Error>> {
+    drop_cache(path)?;
+    let db = Database::open(PagerOptions::new(), path)?;
+    let start = Instant::now();
+    let report = db.check(&mut |_, _| {})?;
+    let seconds = start.elapsed().as_secs_f64();
+    if !report.is_sound() {
+        return Err(format!("the check found damage: {report:?}").into());
+    }
+    let bytes = report.pages as f64 * db.pager().page_size() as f64;
+    println!("cold_check_s={seconds:.1} mb_per_s={:.0}", bytes / 1e6 / seconds);
     Ok(())
 }
 

@@ -90,6 +90,11 @@ impl ReadTxn {
         Ok(forest::root_of(source, tree)?.map(|root| Tree::new(source, root)))
     }
 
+    /// A tree's number by its name.
+    pub(crate) fn number_of(&self, name: &str) -> Result<Option<TreeId>, Error> {
+        number_of(Source::Snapshot(&self.snapshot), None, name)
+    }
+
     /// The names of all trees, in order.
     ///
     /// # Errors

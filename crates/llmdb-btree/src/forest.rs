@@ -83,7 +83,7 @@ fn forest_page(source: Source<'_>, at: Ref, level: Option<u8>) -> Result<Page<'_
 }
 
 /// How many trees lie below one reference of a page of `level`.
-fn width(page_size: usize, level: u8) -> u64 {
+pub(crate) fn width(page_size: usize, level: u8) -> u64 {
     (fan(page_size) as u64).saturating_pow(u32::from(level))
 }
 
@@ -109,7 +109,8 @@ pub(crate) fn root_of(source: Source<'_>, tree: TreeId) -> Result<Option<TreeRoo
     }
 }
 
-fn stat(page: Page<'_>, slot: usize) -> TreeRoot {
+/// What a forest page of level 0 says of the tree in a slot.
+pub(crate) fn stat(page: Page<'_>, slot: usize) -> TreeRoot {
     let at = stat_at(page.bytes().len(), slot);
     let bytes = page.bytes();
     TreeRoot { root: page.reference(slot), len: read_u64(bytes, at), form: bytes[at + FORM_AT] }

@@ -138,6 +138,17 @@ impl Error {
         Self::Damaged { page, what, expected: expected.into(), found: found.into() }
     }
 
+    /// A page whose birth is not the one that the reference to it says.
+    pub(crate) fn lost_write(page: PageNumber, expected: u64, birth: u64) -> Self {
+        let what = "an older or newer version of the page is here (a lost write)";
+        Self::damaged(page, what, expected, birth)
+    }
+
+    /// A large value whose bytes are not what was written.
+    pub(crate) fn other_hash(start: PageNumber) -> Self {
+        Self::damaged(start, "a large value's hash does not fit", "its hash", "another")
+    }
+
     /// A refused system call, with what was being done.
     pub fn io(doing: impl Into<String>, source: io::Error) -> Self {
         Self::Io { doing: doing.into(), source }

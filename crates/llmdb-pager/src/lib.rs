@@ -24,6 +24,7 @@
 //!
 //! What it is not: it knows no keys and no trees (`llmdb-btree`), and no log (`llmdb-wal`).
 
+mod bits;
 mod check;
 mod checkpoint;
 mod error;
@@ -34,6 +35,7 @@ mod page_number;
 mod pager;
 mod raw;
 mod readers;
+mod scrub;
 pub mod sim;
 mod snapshot;
 mod space;
@@ -41,11 +43,12 @@ pub mod storage;
 mod verified;
 mod writer;
 
-pub use check::{CheckReport, Damage, ExtentUse, Intact, Progress, Visit};
+pub use check::{Below, CheckReport, Damage, ExtentUse, Intact, Progress};
 pub use checkpoint::CheckpointReport;
 pub use error::{Error, Text};
 pub use page::{Kind, Page, PageNumber, Ref};
 pub use pager::{Pager, PagerOptions, PagerStat, beside};
+pub use scrub::{ScrubEvent, ScrubOptions, ScrubReport, Scrubber};
 pub use snapshot::{PageSource, Snapshot, Validate};
 pub use space::Run;
 pub use writer::WriteTxn;

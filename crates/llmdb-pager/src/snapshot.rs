@@ -154,12 +154,7 @@ impl Core {
             self.verified.insert(number);
         }
         if !at.fits_birth(page.birth()) {
-            return Err(Error::damaged(
-                number,
-                "an older or newer version of the page is here (a lost write)",
-                at.word() >> 48,
-                page.birth(),
-            ));
+            return Err(Error::lost_write(number, at.word() >> 48, page.birth()));
         }
         Ok(page)
     }
@@ -198,6 +193,14 @@ impl Core {
         }
     }
 
+    /// Whether a page's bytes, read from the file, are the ones that a reference means.
+    pub(crate) fn verify_ref(&self, bytes: &[u8], at: Ref) -> Result<(), Error> {
+        let number = at.number();
+        verify(bytes, self.seed, number)?;
+        let birth = Page::new(bytes).birth();
+        if at.fits_birth(birth) { Ok(()) } else { Err(Error::lost_write(number, at.word() >> 48, birth)) }
+    }
+
     /// An extent of the file; `intact` is asked at its first use.
     pub(crate) fn extent<'a>(
         &self,
@@ -213,12 +216,7 @@ impl Core {
         }
         if fresh {
             if !intact(bytes) {
-                return Err(Error::damaged(
-                    start,
-                    "a large value's hash does not fit",
-                    "its hash",
-                    "another",
-                ));
+                return Err(Error::other_hash(start));
             }
             self.verified_extents.insert(start);
         }
@@ -290,6 +288,28 @@ impl Snapshot {
     #[inline]
     pub(crate) fn new(core: &Arc<Core>) -> Self {
         Self { held: Pinned::newest(core) }
+    }
+
+    /// A snapshot of another state than the newest one, which the writer vouches for.
+    pub(crate) fn of(core: &Arc<Core>, state: Arc<State>) -> Self {
+        Self { held: Pinned::of(core, state) }
+    }
+
+    pub(crate) fn core(&self) -> &Core {
+        self.held.owner()
+    }
+
+    /// Asks `intact` of an extent, whatever was checked before.
+    pub(crate) fn extent_anew(
+        &self,
+        start: PageNumber,
+        len: u64,
+        intact: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<(), Error> {
+        let core = self.core();
+        let bytes = core.file_bytes(self.held.state(), start, len)?;
+        core.file.will_need(start.0 * core.page_size as u64, len);
+        if intact(bytes) { Ok(()) } else { Err(Error::other_hash(start)) }
     }
 
     /// The number of the newest commit that it sees; 0 = none.

@@ -16,7 +16,7 @@ use crate::meta::Meta;
 use crate::page::{Kind, Page, PageNumber, Ref, set_birth, write_header};
 use crate::raw::{FRAMES_MAX, WriterKey};
 use crate::readers::Owner as _;
-use crate::snapshot::{Core, PageSource, State};
+use crate::snapshot::{Core, PageSource, Snapshot, State};
 use crate::space::{Run, Space};
 use crate::storage::write_all_at;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -218,15 +218,7 @@ pub(crate) fn read_map_page(core: &Core, at: Ref) -> Result<Vec<u8>, Error> {
     let number = at.number();
     crate::storage::read_exact_at(&*core.file, &mut bytes, number.0 * core.page_size as u64)
         .map_err(|e| Error::io(core.doing(&format!("reading page {number} of")), e))?;
-    crate::page::verify(&bytes, core.seed, number)?;
-    if !at.fits_birth(Page::new(&bytes).birth()) {
-        return Err(Error::damaged(
-            number,
-            "an older or newer version of the page is here (a lost write)",
-            at.word() >> 48,
-            Page::new(&bytes).birth(),
-        ));
-    }
+    core.verify_ref(&bytes, at)?;
     Ok(bytes)
 }
 
@@ -319,6 +311,22 @@ impl WriteTxn {
 
     fn writer_ref(&self) -> &Writer {
         self.writer.as_ref().expect(WRITER_HERE)
+    }
+
+    /// A snapshot of the newest durable checkpoint, which keeps the pages that this one reaches. Those of the
+    /// allocation map are kept only until the next checkpoint: they must be read while the writer is held.
+    pub(crate) fn pin_checkpoint(&mut self) -> Snapshot {
+        let core = self.core.clone();
+        let base = self.base.clone();
+        let meta = &self.writer().meta;
+        let (commit, time, root) = (meta.commit, meta.time, meta.root);
+        if base.commit == commit && base.root == root {
+            return Snapshot::new(&core);
+        }
+        let page_count = meta.page_count;
+        let state = Arc::new(State { commit, time, root, page_count, map: base.map.clone() });
+        // No run that the checkpoint reaches has been given back: each waits for the next checkpoint.
+        Snapshot::of(&core, state)
     }
 
     /// The number that this commit will get.

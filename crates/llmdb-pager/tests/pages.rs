@@ -5,7 +5,7 @@ use llmdb_pager::page::{HEADER_SIZE, REF_SIZE, set_ref_count, set_reference};
 use llmdb_pager::sim::{SimDisk, SimOptions};
 use llmdb_pager::storage::{DiskStorage, File, Lock, LockError, Map, OpenMode, Storage};
 use llmdb_pager::{
-    CheckReport, Error, ExtentUse, Kind, Page, PageNumber, PageSource, Pager, PagerOptions, Ref, Run,
+    Below, CheckReport, Error, ExtentUse, Kind, Page, PageNumber, PageSource, Pager, PagerOptions, Ref, Run,
     Snapshot, WriteTxn,
 };
 use std::io;
@@ -58,7 +58,7 @@ fn mark_of(source: &impl PageSource, index: usize) -> u8 {
 }
 
 fn check(pager: &Pager) -> CheckReport {
-    pager.check(&mut |_, _| Ok(Vec::new()), &mut |_, _| {}).unwrap()
+    pager.check(&|_, _: Option<&()>| Below::default(), &mut |_, _| {}).unwrap()
 }
 
 #[test]
@@ -151,13 +151,14 @@ fn every_page_size_keeps_pages_and_extents() {
         assert!((0..30).all(|index| mark_of(&snapshot, index) == 5));
         let intact = |bytes: &[u8]| bytes == value;
         assert_eq!(snapshot.extent(run.start, value.len() as u64, &intact).unwrap(), value);
-        let mut with_extent = |page: Page<'_>, _: Option<Page<'_>>| {
+        let with_extent = |page: Page<'_>, _: Option<&()>| {
             let whole = value.clone();
             let extent =
                 ExtentUse { run, len: value.len() as u64, intact: Box::new(move |bytes| bytes == whole) };
-            Ok(if page.kind() == TOP { vec![extent] } else { Vec::new() })
+            let extents = if page.kind() == TOP { vec![extent] } else { Vec::new() };
+            Below { extents, ..Below::default() }
         };
-        let report = pager.check(&mut with_extent, &mut |_, _| {}).unwrap();
+        let report = pager.check(&with_extent, &mut |_, _| {}).unwrap();
         assert!(report.is_sound(), "{page_size}: {report:?}");
         let report = check(&pager);
         assert_eq!(
@@ -248,12 +249,13 @@ fn claim_far(pager: &Pager, page: u64) {
 
 /// The report of a check that knows of extents of one page each.
 fn check_with(pager: &Pager, extents: &[u64]) -> CheckReport {
-    let mut visit = |page: Page<'_>, _: Option<Page<'_>>| {
+    let visit = |page: Page<'_>, _: Option<&()>| {
         let of =
             |page: &u64| ExtentUse { run: Run::one(PageNumber(*page)), len: 1, intact: Box::new(|_| true) };
-        Ok(if page.kind() == TOP { extents.iter().map(of).collect() } else { Vec::new() })
+        let extents = if page.kind() == TOP { extents.iter().map(of).collect() } else { Vec::new() };
+        Below { extents, ..Below::default() }
     };
-    pager.check(&mut visit, &mut |_, _| {}).unwrap()
+    pager.check(&visit, &mut |_, _| {}).unwrap()
 }
 
 #[test]

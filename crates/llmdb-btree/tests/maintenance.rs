@@ -1,0 +1,177 @@
+//! Looking after a file: the check beside a writer and on several threads, and the scrubber.
+
+use llmdb_btree::{Database, TreeId, spawn_scrubber};
+use llmdb_pager::{PageNumber, PagerOptions, ScrubEvent, ScrubOptions};
+use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+const TREE: &str = "records";
+
+fn path_in(folder: &Path) -> PathBuf {
+    folder.join("trees.llmdb")
+}
+
+fn key(index: u64) -> Vec<u8> {
+    let mixed = index.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    [&mixed.to_be_bytes()[..], &index.to_be_bytes()[..]].concat()
+}
+
+fn value(index: u64) -> Vec<u8> {
+    let len = if index.is_multiple_of(500) { 20_000 } else { 200 };
+    vec![index as u8; len]
+}
+
+/// Inserts records under random keys, one in 500 large.
+fn fill(db: &Database, range: std::ops::Range<u64>) -> TreeId {
+    let mut txn = db.begin_write().unwrap();
+    let tree = txn.create_tree(TREE).unwrap();
+    for index in range {
+        txn.insert(tree, &key(index), &value(index)).unwrap();
+    }
+    txn.commit().unwrap();
+    tree
+}
+
+#[test]
+fn a_check_goes_on_beside_a_writer() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = Database::create(PagerOptions::new(), path_in(folder.path())).unwrap();
+    let tree = fill(&db, 0..20_000);
+    let (mut told, mut round) = (0, 0);
+    let report = db
+        .check(&mut |done, of| {
+            assert!(done >= told && done <= of, "{done} of {of} after {told}");
+            told = done;
+            // Commits that free what is being checked, if nothing kept it.
+            if round < 12 {
+                let mut txn = db.begin_write().unwrap();
+                for index in (round * 1_000..(round + 1) * 1_000).step_by(2) {
+                    txn.remove(tree, &key(index)).unwrap();
+                    txn.insert(tree, &key(100_000 + index), &value(index)).unwrap();
+                }
+                txn.commit().unwrap();
+                round += 1;
+            }
+        })
+        .unwrap();
+    assert!(report.is_sound(), "{:?} leaked {}", report.damage, report.leaked_pages);
+    assert!(round > 3, "the check told of its progress {round} times");
+    let after = db.check(&mut |_, _| {}).unwrap();
+    assert!(after.is_sound(), "{:?} leaked {}", after.damage, after.leaked_pages);
+    fill(&db, 300_000..300_001);
+    fill(&db, 300_001..300_002);
+    let used = db.pager().stat().unwrap();
+    assert!(used.retired_pages < used.page_count / 4, "the check lets go of what it kept: {used:?}");
+}
+
+#[test]
+fn the_report_is_the_same_on_any_number_of_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = path_in(folder.path());
+    let db = Database::create(PagerOptions::new(), &path).unwrap();
+    fill(&db, 0..60_000);
+    let count = db.pager().stat().unwrap().page_count;
+    drop(db);
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    for page in (100..count).step_by(301) {
+        file.write_all_at(b"rot", page * 4096 + 1_000).unwrap();
+    }
+    let db = Database::open(PagerOptions::new(), &path).unwrap();
+    let report = |threads: usize| {
+        let none = |_: llmdb_pager::Page<'_>, _: Option<&()>| llmdb_pager::Below::default();
+        db.pager().check_on(NonZeroUsize::new(threads).unwrap(), &none, &mut |_, _| {}).unwrap()
+    };
+    let one = report(1);
+    assert!(one.damage.len() > 5, "{:?}", one.damage);
+    assert!(one.damage.is_sorted_by_key(|damage| damage.page));
+    assert_eq!(one, report(2));
+    assert_eq!(one, report(7));
+    assert!(!db.check(&mut |_, _| {}).unwrap().is_sound());
+}
+
+/// Rate without a bound that a test would notice.
+const FAST: u64 = 1 << 40;
+
+#[test]
+fn a_scrub_finds_rot_in_any_page_and_large_value_and_goes_on_where_it_was_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = path_in(folder.path());
+    let db = Database::create(PagerOptions::new(), &path).unwrap();
+    let tree = fill(&db, 0..20_000);
+    let mut events = 0;
+    let whole = db
+        .scrub(ScrubOptions::new(FAST), &mut |_| {
+            events += 1;
+            if events == 3 {
+                // Pages move while the pass goes on; it must not take that for damage.
+                let mut txn = db.begin_write().unwrap();
+                for index in (0..20_000).step_by(7) {
+                    txn.remove(tree, &key(index)).unwrap();
+                }
+                txn.commit().unwrap();
+            }
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert_eq!((whole.damage_count, whole.next), (0, None));
+    drop(db);
+    let db = Database::open(PagerOptions::new(), &path).unwrap();
+    let sound = db.check(&mut |_, _| {}).unwrap();
+    assert!(sound.is_sound());
+    let count = db.pager().stat().unwrap().page_count;
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    for page in (50..count).step_by(97) {
+        file.write_all_at(b"rot", page * 4096 + 1_000).unwrap();
+    }
+    drop(db);
+    // Page by page, each time as another process: what a check finds, once each.
+    let mut found = Vec::new();
+    let mut next = Some(PageNumber(0));
+    while let Some(from) = next {
+        let db = Database::open(PagerOptions::new(), &path).unwrap();
+        let report = db.scrub(ScrubOptions::new(FAST).from(from), &mut |event| match event {
+            ScrubEvent::Damage(damage) => {
+                found.push((damage.page, damage.what));
+                ControlFlow::Continue(())
+            }
+            ScrubEvent::Reached { next, .. } if next > from => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        });
+        let after = report.unwrap().next;
+        assert!(after.is_none_or(|after| after > from), "{after:?} after {from}");
+        next = after;
+    }
+    found.sort();
+    let db = Database::open(PagerOptions::new(), &path).unwrap();
+    let mut expected: Vec<_> =
+        db.check(&mut |_, _| {}).unwrap().damage.into_iter().map(|d| (d.page, d.what)).collect();
+    expected.sort();
+    assert!(expected.len() > 15, "{expected:?}");
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_scrubber_holds_its_rate_and_stops_when_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = Database::create(PagerOptions::new(), path_in(folder.path())).unwrap();
+    fill(&db, 0..20_000);
+    let (sender, receiver) = channel();
+    let options = ScrubOptions::new(2 << 20);
+    let start = Instant::now();
+    let scrubber = spawn_scrubber(db.pager(), options, Duration::from_secs(3600), move |event| {
+        if let ScrubEvent::Reached { bytes, .. } = event {
+            let _ = sender.send(bytes);
+        }
+    })
+    .unwrap();
+    let reached = receiver.iter().find(|bytes| *bytes > 1 << 20).unwrap();
+    let least = (reached - (1 << 20)) as f64 / (2 << 20) as f64;
+    assert!(start.elapsed().as_secs_f64() >= least, "{reached} bytes in {:?}", start.elapsed());
+    let next = scrubber.stop().unwrap();
+    assert!(next.is_some_and(|next| next > PageNumber(0)), "{next:?}");
+    assert!(start.elapsed() < Duration::from_secs(60));
+}
