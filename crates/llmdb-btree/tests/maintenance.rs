@@ -1,11 +1,14 @@
-//! Looking after a file: the check beside a writer and on several threads, and the scrubber.
+//! Looking after a file: the check beside a writer and on several threads, the scrubber, and giving free
+//! room back.
 
 use llmdb_btree::{Database, TreeId, spawn_scrubber};
+use llmdb_pager::sim::{SimDisk, SimOptions};
 use llmdb_pager::{PageNumber, PagerOptions, ScrubEvent, ScrubOptions};
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
@@ -174,4 +177,136 @@ fn a_scrubber_holds_its_rate_and_stops_when_told() {
     let next = scrubber.stop().unwrap();
     assert!(next.is_some_and(|next| next > PageNumber(0)), "{next:?}");
     assert!(start.elapsed() < Duration::from_secs(60));
+}
+
+/// Removes records, and checkpoints until nothing keeps their pages.
+fn thin_out(db: &Database, tree: TreeId, gone: impl Iterator<Item = u64>) {
+    let mut txn = db.begin_write().unwrap();
+    for index in gone {
+        assert!(txn.remove(tree, &key(index)).unwrap());
+    }
+    txn.commit().unwrap();
+    for extra in 0..2 {
+        let mut txn = db.begin_write().unwrap();
+        txn.insert(tree, b"last", &[extra]).unwrap();
+        txn.commit().unwrap();
+    }
+}
+
+fn holds(db: &Database, range: std::ops::Range<u64>) {
+    let reader = db.begin_read();
+    let tree = reader.tree(TREE).unwrap().unwrap();
+    for index in range {
+        assert_eq!(tree.get(&key(index)).unwrap(), Some(&value(index)[..]), "record {index}");
+    }
+}
+
+#[test]
+fn trim_gives_room_back_and_what_is_taken_again_has_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = path_in(folder.path());
+    let db = Database::create(PagerOptions::new(), &path).unwrap();
+    let tree = fill(&db, 0..60_000);
+    thin_out(&db, tree, 2_000..60_000);
+    let before = db.pager().stat().unwrap();
+    let expected = db.pager().trimmable().unwrap();
+    assert!(expected.freed_bytes > before.file_bytes / 2, "{expected:?} of {before:?}");
+    assert_eq!(db.pager().trim().unwrap(), expected);
+    let after = db.pager().stat().unwrap();
+    assert_eq!(after.file_bytes, before.file_bytes, "the length stays");
+    assert!(after.allocated_bytes + expected.freed_bytes <= before.allocated_bytes + (1 << 20), "{after:?}");
+    assert_eq!(db.pager().trim().unwrap(), Default::default(), "once is enough");
+    holds(&db, 0..2_000);
+    assert!(db.check(&mut |_, _| {}).unwrap().is_sound());
+    drop(db);
+    // The next process knows of no hole and takes the pages all the same.
+    let db = Database::open(PagerOptions::new(), &path).unwrap();
+    fill(&db, 2_000..30_000);
+    let grown = db.pager().stat().unwrap();
+    assert!(grown.file_bytes <= before.file_bytes + (1 << 20), "holes are used again: {grown:?}");
+    assert!(grown.allocated_bytes > after.allocated_bytes);
+    holds(&db, 0..30_000);
+    assert!(db.check(&mut |_, _| {}).unwrap().is_sound());
+    drop(db);
+    let cut = PagerOptions::new().cut_free_end(&path).unwrap();
+    let len = std::fs::metadata(&path).unwrap().len();
+    let db = Database::open(PagerOptions::new(), &path).unwrap();
+    let stat = db.pager().stat().unwrap();
+    assert_eq!((len, stat.page_count * 4096), (stat.file_bytes, len), "{cut} bytes were cut");
+    fill(&db, 30_000..32_000);
+    holds(&db, 0..32_000);
+}
+
+#[test]
+fn a_disk_that_others_filled_after_a_trim_is_an_ordinary_error() {
+    let disk = SimDisk::with_options(SimOptions {
+        file_capacity: 32 << 20,
+        disk_capacity: Some(20 << 20),
+        ..SimOptions::default()
+    });
+    let options = || PagerOptions::new().storage(Arc::new(disk.clone()));
+    let mut db = Database::create(options(), "db").unwrap();
+    let tree = fill(&db, 0..30_000);
+    thin_out(&db, tree, 1_000..30_000);
+    let freed = db.pager().trim().unwrap().freed_bytes;
+    assert!(freed > 4 << 20, "{freed}");
+    for reopens in [false, true] {
+        if reopens {
+            drop(db);
+            db = Database::open(options(), "db").unwrap();
+        }
+        let room = (20 << 20) - db.pager().stat().unwrap().allocated_bytes;
+        disk.write_file("hog", vec![1; room as usize - (64 << 10)]);
+        let mut txn = db.begin_write().unwrap();
+        let full = (1_000..30_000)
+            .try_for_each(|index| txn.insert(tree, &key(index), &value(index)).map(|_| ()))
+            .and_then(|()| txn.commit());
+        let error = full.expect_err("the disk is full").to_string();
+        assert!(error.contains("the disk is full"), "{error}");
+        holds(&db, 0..1_000);
+        assert!(db.check(&mut |_, _| {}).unwrap().is_sound());
+        disk.remove_file("hog");
+        fill(&db, 1_000..3_000);
+        holds(&db, 0..3_000);
+        thin_out(&db, tree, 1_000..3_000);
+        db.pager().trim().unwrap();
+    }
+}
+
+#[test]
+fn a_power_cut_at_any_step_of_a_trim_loses_nothing() {
+    let run = |cut: Option<u64>| {
+        let disk = SimDisk::new(cut.unwrap_or(0));
+        let options = PagerOptions::new().storage(Arc::new(disk.clone()));
+        let db = Database::create(options, "db").unwrap();
+        let tree = fill(&db, 0..3_000);
+        thin_out(&db, tree, 100..3_000);
+        let start = disk.op_count();
+        if let Some(cut) = cut {
+            disk.cut_power_at(cut);
+        }
+        let trimmed = db.pager().trim();
+        assert!(trimmed.is_err() || trimmed.unwrap().runs > 0);
+        if let Ok(mut txn) = db.begin_write() {
+            let all = (100..400)
+                .try_for_each(|index| txn.insert(tree, &key(index), &value(index)).map(|_| ()))
+                .and_then(|()| txn.commit());
+            assert_eq!(all.is_ok(), cut.is_none());
+        }
+        (disk, start)
+    };
+    let (whole, start) = run(None);
+    assert!(whole.op_count() > start + 5, "{} steps", whole.op_count() - start);
+    for cut in start..whole.op_count() {
+        let (disk, _) = run(Some(cut));
+        for seed in 0..4 {
+            let image = disk.crash_image(seed);
+            let options = PagerOptions::new().storage(Arc::new(image));
+            let db = Database::open(options, "db").unwrap();
+            let report = db.check(&mut |_, _| {}).unwrap();
+            assert!(report.is_sound(), "cut at {cut}, seed {seed}: {report:?}");
+            holds(&db, 0..100);
+            fill(&db, 400..450);
+        }
+    }
 }

@@ -145,7 +145,7 @@ impl WriteTxn {
         let mut layout = writer
             .space
             .write_out(commit, &mut |run| old_map.push(run), taken, &|at| read_map_page(core, at))?;
-        writer.ensure_len(core)?;
+        writer.ensure_room(core, taken)?;
         for run in old_map {
             // No snapshot looks at the map: only the durable checkpoint holds the old page.
             writer.retire_run(run, commit, commit);

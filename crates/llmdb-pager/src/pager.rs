@@ -20,6 +20,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// A file, and the lock that keeps others away.
+type LockedFile = (Arc<dyn File>, Box<dyn Lock>);
+
 /// How to open or create a data file.
 #[derive(Clone)]
 #[non_exhaustive]
@@ -121,6 +124,13 @@ impl PagerOptions {
         }
         let lock = self.take_lock(path)?;
         self.open_locked(path, lock)
+    }
+
+    /// The file and its lock, for work on a file that nobody has open.
+    pub(crate) fn open_unmapped(&self, path: &Path) -> Result<LockedFile, Error> {
+        read_metas(&*self.open_file(path, OpenMode::Read)?, path)?;
+        let lock = self.take_lock(path)?;
+        Ok((self.open_file(path, OpenMode::ReadWrite)?, lock))
     }
 
     fn open_file(&self, path: &Path, mode: OpenMode) -> Result<Arc<dyn File>, Error> {
@@ -308,6 +318,7 @@ impl Pager {
             free_pages: free,
             retired_pages: waiting,
             file_bytes: writer.file_len,
+            allocated_bytes: core.file.allocated().map_err(|e| Error::io(core.doing("looking at"), e))?,
             dirty_bytes: writer.frames_in_use() * core.page_size as u64,
             checkpoint: writer.meta.checkpoint,
             checkpoint_commit: writer.meta.commit,
@@ -338,6 +349,8 @@ pub struct PagerStat {
     pub retired_pages: u64,
     /// The file's length in bytes.
     pub file_bytes: u64,
+    /// Bytes of the disk that the file takes: less where free pages were given back ([`Pager::trim`]).
+    pub allocated_bytes: u64,
     /// Bytes of dirty pages in memory.
     pub dirty_bytes: u64,
     /// The number of the durable checkpoint.

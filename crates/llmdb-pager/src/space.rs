@@ -309,6 +309,28 @@ impl Space {
         self.extend(count, read)
     }
 
+    /// The runs of at least `least` free pages, each inside a region, by page number. Takes memory for the
+    /// answer, not for the map.
+    pub(crate) fn free_runs(&mut self, least: u64, read: ReadPage<'_>) -> Result<Vec<Run>, Error> {
+        self.load_index(read)?;
+        let per_region = region_pages(self.page_size);
+        let mut found = Vec::new();
+        for index in 0..self.entries.len() as u64 {
+            if u64::from(self.entries[index as usize].free) < least {
+                continue;
+            }
+            let was_loaded = self.regions.contains_key(&index);
+            self.load_region(index, read)?;
+            for (offset, count) in self.regions[&index].runs(least) {
+                found.push(Run { start: PageNumber(index * per_region + offset), count });
+            }
+            if !was_loaded {
+                self.regions.remove(&index);
+            }
+        }
+        Ok(found)
+    }
+
     fn extend(&mut self, count: u64, read: ReadPage<'_>) -> Result<Run, Error> {
         let start = self.page_count;
         let end = start.checked_add(count).filter(|end| *end <= PAGE_NUMBER_END);
@@ -594,6 +616,29 @@ impl Region {
             *word &= !mask;
         }
         was != used
+    }
+
+    /// The rows of at least `least` neighbouring free bits.
+    fn runs(&self, least: u64) -> Vec<(u64, u64)> {
+        let mut found = Vec::new();
+        let mut run = 0;
+        for (index, word) in self.used.iter().chain([&u64::MAX]).enumerate() {
+            if *word == 0 {
+                run += WORD_BITS;
+                continue;
+            }
+            for bit in 0..WORD_BITS {
+                if *word & (1 << bit) == 0 {
+                    run += 1;
+                    continue;
+                }
+                if run >= least.max(1) {
+                    found.push((index as u64 * WORD_BITS + bit - run, run));
+                }
+                run = 0;
+            }
+        }
+        found
     }
 
     /// The first `count` neighbouring free bits, or the longest row where none is as long.

@@ -11,6 +11,7 @@
 //! Not here: making it durable (`checkpoint`).
 
 use crate::error::Error;
+use crate::holes::Holes;
 use crate::mapping::map_for;
 use crate::meta::Meta;
 use crate::page::{Kind, Page, PageNumber, Ref, set_birth, write_header};
@@ -35,6 +36,7 @@ pub(crate) struct Writer {
     pub(crate) meta: Meta,
     pub(crate) slot: usize,
     pub(crate) file_len: u64,
+    pub(crate) holes: Holes,
     /// Runs not needed by the newest state any more.
     pub(crate) retired_runs: Vec<RetiredRun>,
     frame_count: u32,
@@ -64,12 +66,14 @@ struct RetiredFrame {
 
 impl Writer {
     pub(crate) fn new(space: Space, meta: Meta, slot: usize, file_len: u64, key: WriterKey) -> Self {
+        let holes = Holes::new(meta.page_size, file_len);
         let len_is_known = file_len == meta.file_len;
         Self {
             space,
             meta,
             slot,
             file_len,
+            holes,
             retired_runs: Vec::new(),
             frame_count: 0,
             free_frames: Vec::new(),
@@ -159,7 +163,7 @@ impl Writer {
     pub(crate) fn allocate(&mut self, core: &Core, count: u64) -> Result<Run, Error> {
         let before = self.space.page_count();
         let run = self.space.allocate(count, &|at| read_map_page(core, at))?;
-        if let Err(error) = self.ensure_len(core) {
+        if let Err(error) = self.ensure_room(core, &[run]) {
             self.space.release(run, &|at| read_map_page(core, at))?;
             self.space.shrink_to(before);
             return Err(error);
@@ -171,12 +175,18 @@ impl Writer {
     pub(crate) fn allocate_up_to(&mut self, core: &Core, count: u64) -> Result<Run, Error> {
         let before = self.space.page_count();
         let run = self.space.allocate_up_to(count, &|at| read_map_page(core, at))?;
-        if let Err(error) = self.ensure_len(core) {
+        if let Err(error) = self.ensure_room(core, &[run]) {
             self.space.release(run, &|at| read_map_page(core, at))?;
             self.space.shrink_to(before);
             return Err(error);
         }
         Ok(run)
+    }
+
+    /// Grows the file to hold all its pages, and reserves room for those taken runs that lie in holes.
+    pub(crate) fn ensure_room(&mut self, core: &Core, taken: &[Run]) -> Result<(), Error> {
+        self.ensure_len(core)?;
+        taken.iter().try_for_each(|run| self.holes.reserve(core, *run))
     }
 
     /// Grows the file to hold all its pages.
