@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::node::branch::Branch;
 use crate::node::leaf::Leaf;
 use crate::source::{Node, Request, Source};
+use crate::value::Stored;
 use llmdb_pager::Ref;
 use std::ops::Bound;
 
@@ -141,6 +142,11 @@ impl<'t> Cursor<'t> {
             Some((leaf, index)) if !self.key.is_empty() => self.source.value(leaf.value(*index)),
             _ => Ok(&[]),
         }
+    }
+
+    /// The record's value as its leaf holds it; `None` where it stands nowhere.
+    pub(crate) fn stored(&self) -> Option<Stored<'t>> {
+        self.leaf.filter(|_| !self.key.is_empty()).map(|(leaf, index)| leaf.value(index))
     }
 
     fn restart(&mut self, toward: Toward<'_>) -> Result<(), Error> {

@@ -68,7 +68,8 @@ pub(crate) fn validate(page: Page<'_>) -> Result<(), &'static str> {
     Ok(())
 }
 
-fn forest_page(source: Source<'_>, at: Ref, level: Option<u8>) -> Result<Page<'_>, PagerError> {
+/// The forest page at `at`, of `level` where that is known.
+pub(crate) fn forest_page(source: Source<'_>, at: Ref, level: Option<u8>) -> Result<Page<'_>, PagerError> {
     let page = source.page(at)?;
     if page.kind() != FOREST || level.is_some_and(|level| page.level() != level) {
         let found = u64::from(page.kind().0);
@@ -180,6 +181,20 @@ fn set_stat(bytes: &mut [u8], slot: usize, tree: TreeRoot) {
     let at = stat_at(bytes.len(), slot);
     bytes[at..at + FORM_AT].copy_from_slice(&tree.len.to_le_bytes());
     bytes[at + FORM_AT] = tree.form;
+}
+
+/// How many records all trees have together.
+pub(crate) fn record_count(source: Source<'_>) -> Result<u64, Error> {
+    let mut count = 0u64;
+    let mut open = vec![(source.root(), None)];
+    while let Some((at, level)) = open.pop().filter(|(at, _)| !at.is_null()) {
+        let page = forest_page(source, at, level)?;
+        match page.level() {
+            0 => (0..page.ref_count()).for_each(|slot| count = count.saturating_add(stat(page, slot).len)),
+            level => open.extend(page.references().map(|below| (below, Some(level - 1)))),
+        }
+    }
+    Ok(count)
 }
 
 /// The first number that no tree has. O(trees / 169) pages at 4 KiB.

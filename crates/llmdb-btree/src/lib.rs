@@ -28,7 +28,9 @@
 //!
 //! What it is not: it knows no time and no types.
 
+mod build;
 mod check;
+mod compact;
 mod cursor;
 mod database;
 mod drop;
@@ -44,6 +46,7 @@ mod validate;
 mod value;
 
 pub use check::check;
+pub use compact::{CompactReport, compact_to};
 pub use cursor::{Cursor, Entry, Range};
 pub use database::{Database, ReadTxn, WriteTxn};
 pub use error::Error;

@@ -310,3 +310,153 @@ fn a_power_cut_at_any_step_of_a_trim_loses_nothing() {
         }
     }
 }
+
+#[test]
+fn a_compact_copy_is_dense_whole_and_made_beside_a_writer() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = Database::create(PagerOptions::new(), path_in(folder.path())).unwrap();
+    // 16-byte keys and 256-byte values, as the bar has it.
+    let mut txn = db.begin_write().unwrap();
+    let tree = txn.create_tree(TREE).unwrap();
+    let gone = txn.create_tree("gone").unwrap();
+    let other = txn.create_tree("other").unwrap();
+    let empty = txn.create_tree("empty").unwrap();
+    for index in 0..40_000u64 {
+        txn.insert(tree, &key(index), &[index as u8; 256]).unwrap();
+    }
+    txn.insert(gone, b"x", b"y").unwrap();
+    for len in [1, 100, 1_000, 5_000, 3_000_000] {
+        txn.insert(other, &vec![7; len.min(1_280)], &vec![len as u8; len]).unwrap();
+    }
+    txn.commit().unwrap();
+    let mut txn = db.begin_write().unwrap();
+    assert!(txn.drop_tree("gone").unwrap());
+    for index in (0..40_000).step_by(2) {
+        txn.remove(tree, &key(index)).unwrap();
+    }
+    let commit = txn.commit().unwrap();
+    let reader = db.begin_read();
+    let dense = folder.path().join("dense.llmdb");
+    let mut told = 0;
+    let report = llmdb_btree::compact_to(&reader, PagerOptions::new(), &dense, &mut |done, of| {
+        assert!(done >= told && done <= of);
+        told = done;
+        assert!(!dense.exists() || done == of, "it has its name at the end");
+        let mut txn = db.begin_write().unwrap();
+        txn.insert(tree, &key(1_000_000 + done), b"later").unwrap();
+        txn.remove(tree, &key(done * 2 + 1)).unwrap();
+        txn.commit().unwrap();
+    })
+    .unwrap();
+    assert!(told > 20_000 && report.records == told, "{report:?}");
+    let copy = Database::open(PagerOptions::new(), &dense).unwrap();
+    assert_eq!(std::fs::metadata(&dense).unwrap().len(), report.file_bytes);
+    let from = copy.begin_read();
+    assert_eq!((from.seq(), from.time()), (commit, reader.time()));
+    assert_eq!(from.tree_names().unwrap(), ["empty", "other", TREE]);
+    let mut user_bytes = 0;
+    for name in from.tree_names().unwrap() {
+        let (old, new) = (reader.tree(&name).unwrap().unwrap(), from.tree(&name).unwrap().unwrap());
+        assert_eq!(old.len(), new.len());
+        let pairs: Vec<_> = new.iter().map(Result::unwrap).collect();
+        assert!(old.iter().map(Result::unwrap).eq(pairs.iter().cloned()), "tree {name}");
+        assert!(pairs.iter().all(|(key, value)| new.get(key).unwrap() == Some(*value)));
+        user_bytes += pairs.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
+    }
+    let allocated = copy.pager().stat().unwrap().allocated_bytes;
+    let ratio = allocated as f64 / user_bytes as f64;
+    assert!(ratio <= 1.1, "{allocated} bytes on disk for {user_bytes}: {ratio:.3}");
+    assert!(copy.check(&mut |_, _| {}).unwrap().is_sound());
+    // The copy is a database like any other.
+    let mut txn = copy.begin_write().unwrap();
+    assert_eq!(txn.open_tree("empty").unwrap(), Some(empty));
+    for index in 0..3_000 {
+        txn.insert(tree, &key(index), b"new").unwrap();
+        txn.remove(tree, &key(30_000 + index)).unwrap();
+    }
+    txn.commit().unwrap();
+    assert!(copy.check(&mut |_, _| {}).unwrap().is_sound());
+    let error = db.compact_to(PagerOptions::new(), &dense, &mut |_, _| {}).unwrap_err();
+    assert!(error.to_string().contains("exists already"), "{error}");
+}
+
+#[test]
+fn a_compact_copy_of_any_shape_is_sound() {
+    let folder = tempfile::tempdir().unwrap();
+    for (case, records) in [0, 1, 2, 14, 15, 16, 300, 5_000].into_iter().enumerate() {
+        for long_keys in [false, true] {
+            let name = format!("{case}-{long_keys}");
+            let db = Database::create(PagerOptions::new(), folder.path().join(&name)).unwrap();
+            let mut txn = db.begin_write().unwrap();
+            let tree = txn.create_tree(TREE).unwrap();
+            for index in 0..records {
+                let mut key = key(index);
+                if long_keys {
+                    // A prefix that many share, and separators as long as can be.
+                    key = [&vec![index as u8 / 64; 1_200][..], &key].concat();
+                }
+                txn.insert(tree, &key, &vec![1; (index * 37 % 900) as usize]).unwrap();
+            }
+            txn.commit().unwrap();
+            let dense = folder.path().join(format!("{name}-dense"));
+            let report = db.compact_to(PagerOptions::new(), &dense, &mut |_, _| {}).unwrap();
+            assert_eq!(report.records, records + 1);
+            let copy = Database::open(PagerOptions::new(), &dense).unwrap();
+            let found = copy.check(&mut |_, _| {}).unwrap();
+            assert!(found.is_sound(), "{name}: {found:?}");
+            let (old, new) = (db.begin_read(), copy.begin_read());
+            let (old, new) = (old.tree(TREE).unwrap().unwrap(), new.tree(TREE).unwrap().unwrap());
+            assert!(old.iter().map(Result::unwrap).eq(new.iter().map(Result::unwrap)), "{name}");
+            // Growing and shrinking it keeps it sound.
+            let mut txn = copy.begin_write().unwrap();
+            let keys: Vec<_> = old.iter().map(|record| record.unwrap().0).collect();
+            for (index, key) in keys.iter().enumerate() {
+                match index % 3 {
+                    0 => assert!(txn.remove(tree, key).unwrap()),
+                    1 => drop(txn.insert(tree, &[&key[..], b"!"].concat()[..key.len().min(1_270) + 1], b"x")),
+                    _ => {}
+                }
+            }
+            txn.commit().unwrap();
+            let found = copy.check(&mut |_, _| {}).unwrap();
+            assert!(found.is_sound(), "{name}: {found:?}");
+        }
+    }
+}
+
+#[test]
+fn a_compact_copy_that_is_cut_off_leaves_no_file_of_its_name() {
+    let run = |cut: Option<u64>| {
+        let disk = SimDisk::new(cut.unwrap_or(0));
+        let options = PagerOptions::new().storage(Arc::new(disk.clone()));
+        let db = Database::create(options.clone(), "db").unwrap();
+        fill(&db, 0..500);
+        let start = disk.op_count();
+        if let Some(cut) = cut {
+            disk.cut_power_at(cut);
+        }
+        let made = db.compact_to(options, "dense", &mut |_, _| {});
+        assert_eq!(made.is_ok(), cut.is_none(), "{made:?}");
+        (disk, start)
+    };
+    let (whole, start) = run(None);
+    let mut found = [0; 2];
+    for cut in start..whole.op_count() {
+        let (disk, _) = run(Some(cut));
+        for seed in 0..3 {
+            let image = disk.crash_image(seed);
+            let there = image.files().iter().any(|path| path == Path::new("dense"));
+            found[usize::from(there)] += 1;
+            let options = PagerOptions::new().storage(Arc::new(image.clone()));
+            if !there {
+                let db = Database::open(options.clone(), "db").unwrap();
+                holds(&db, 0..500);
+                db.compact_to(options.clone(), "dense", &mut |_, _| {}).unwrap();
+            }
+            let copy = Database::open(options, "dense").unwrap();
+            assert!(copy.check(&mut |_, _| {}).unwrap().is_sound());
+            holds(&copy, 0..500);
+        }
+    }
+    assert!(found[0] > 20 && found[1] > 0, "{found:?}");
+}

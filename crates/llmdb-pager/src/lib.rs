@@ -25,6 +25,7 @@
 //! What it is not: it knows no keys and no trees (`llmdb-btree`), and no log (`llmdb-wal`).
 
 mod bits;
+mod build;
 mod check;
 mod checkpoint;
 mod error;
@@ -45,6 +46,7 @@ mod trim;
 mod verified;
 mod writer;
 
+pub use build::FileBuilder;
 pub use check::{Below, CheckReport, Damage, ExtentUse, Intact, Progress};
 pub use checkpoint::CheckpointReport;
 pub use error::{Error, Text};

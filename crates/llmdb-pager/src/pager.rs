@@ -21,17 +21,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A file, and the lock that keeps others away.
-type LockedFile = (Arc<dyn File>, Box<dyn Lock>);
+pub(crate) type LockedFile = (Arc<dyn File>, Box<dyn Lock>);
 
 /// How to open or create a data file.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct PagerOptions {
-    storage: Arc<dyn Storage>,
-    page_size: usize,
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) page_size: usize,
     validate: Validate,
     owner: String,
-    owner_area: [u8; OWNER_AREA_SIZE],
+    pub(crate) owner_area: [u8; OWNER_AREA_SIZE],
 }
 
 impl Default for PagerOptions {
@@ -93,6 +93,19 @@ impl PagerOptions {
     /// [`Error::AlreadyExists`], [`Error::PageSize`], [`Error::Locked`], [`Error::DiskFull`], [`Error::Io`].
     pub fn create(self, path: impl AsRef<Path>) -> Result<Pager, Error> {
         let path = path.as_ref();
+        let (new, (file, lock), identity) = self.begin_new_file(path)?;
+        let written = self.fill_new_file(&*file, &new, identity);
+        if written.is_err() {
+            // The reason is the caller's to see; the unfinished file goes, now or at the next attempt.
+            let _ = self.storage.remove(&new);
+        }
+        written?;
+        self.name_new_file(&new, path)?;
+        self.open_locked(path, lock)
+    }
+
+    /// A new file under a name of its own, the lock of the name that it will have, and an identity.
+    pub(crate) fn begin_new_file(&self, path: &Path) -> Result<(PathBuf, LockedFile, u128), Error> {
         check_page_size(self.page_size)?;
         let exists = |what: &Path| {
             self.storage.exists(what).map_err(|e| Error::io(format!("looking for {}", what.display()), e))
@@ -104,8 +117,22 @@ impl PagerOptions {
         if exists(path)? {
             return Err(Error::AlreadyExists { path: path.into() });
         }
-        self.write_new_file(path)?;
-        self.open_locked(path, lock)
+        let new = beside(path, "-new");
+        let doing = |what: &str| format!("{what} {}", new.display());
+        if exists(&new)? {
+            self.storage.remove(&new).map_err(|e| Error::io(doing("removing the unfinished"), e))?;
+        }
+        let file =
+            self.storage.open(&new, OpenMode::CreateNew).map_err(|e| Error::io(doing("creating"), e))?;
+        let identity = random_identity().map_err(|e| Error::io("asking the system for random bytes", e))?;
+        Ok((new, (file, lock), identity))
+    }
+
+    /// Gives a file that is whole and durable its name.
+    pub(crate) fn name_new_file(&self, new: &Path, path: &Path) -> Result<(), Error> {
+        let doing = |what: &str| format!("{what} {}", new.display());
+        self.storage.rename(new, path).map_err(|e| Error::io(doing("renaming"), e))?;
+        self.storage.sync_dir(path).map_err(|e| Error::io(doing("flushing the folder of"), e))
     }
 
     /// Opens an existing file.
@@ -148,28 +175,10 @@ impl PagerOptions {
         })
     }
 
-    fn write_new_file(&self, path: &Path) -> Result<(), Error> {
-        let new = beside(path, "-new");
+    fn fill_new_file(&self, file: &dyn File, new: &Path, identity: u128) -> Result<(), Error> {
         let doing = |what: &str| format!("{what} {}", new.display());
-        let storage = &self.storage;
-        if storage.exists(&new).map_err(|e| Error::io(doing("looking for"), e))? {
-            storage.remove(&new).map_err(|e| Error::io(doing("removing the unfinished"), e))?;
-        }
-        let file = storage.open(&new, OpenMode::CreateNew).map_err(|e| Error::io(doing("creating"), e))?;
         let size = first_page(self.page_size) * self.page_size as u64;
-        let written = self.fill_new_file(&*file, size, &doing);
-        if written.is_err() {
-            // The reason is the caller's to see; the unfinished file goes, now or at the next attempt.
-            let _ = storage.remove(&new);
-        }
-        written?;
-        storage.rename(&new, path).map_err(|e| Error::io(doing("renaming"), e))?;
-        storage.sync_dir(path).map_err(|e| Error::io(doing("flushing the folder of"), e))
-    }
-
-    fn fill_new_file(&self, file: &dyn File, size: u64, doing: &dyn Fn(&str) -> String) -> Result<(), Error> {
         file.allocate(0, size).map_err(|e| Error::allocation(doing("reserving"), size, e))?;
-        let identity = random_identity().map_err(|e| Error::io("asking the system for random bytes", e))?;
         let meta = first_meta(self.page_size, identity, self.owner_area).encode();
         for offset in META_OFFSETS {
             write_all_at(file, &meta, offset).map_err(|e| Error::io(doing("writing"), e))?;

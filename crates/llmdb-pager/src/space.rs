@@ -535,16 +535,7 @@ impl Space {
     }
 
     fn render_index(&self, level: usize, group: &[(Ref, u32)]) -> Vec<u8> {
-        let fan = index_fan(self.page_size);
-        let mut bytes = vec![0; self.page_size];
-        write_header(&mut bytes, Kind::SPACE_INDEX, level as u8);
-        set_ref_count(&mut bytes, group.len());
-        for (index, (at, free)) in group.iter().enumerate() {
-            set_reference(&mut bytes, index, *at);
-            let count = HEADER_SIZE + fan * REF_SIZE + index * COUNT_SIZE;
-            bytes[count..count + COUNT_SIZE].copy_from_slice(&free.to_le_bytes());
-        }
-        bytes
+        render_index(self.page_size, level, group)
     }
 
     /// The layout is durable: from now on it is where the map stands.
@@ -578,6 +569,55 @@ pub(crate) struct Layout {
     birth: u64,
     /// How many pages are free in each region that is written.
     frees: Vec<(usize, u32)>,
+}
+
+fn render_index(page_size: usize, level: usize, group: &[(Ref, u32)]) -> Vec<u8> {
+    let fan = index_fan(page_size);
+    let mut bytes = vec![0; page_size];
+    write_header(&mut bytes, Kind::SPACE_INDEX, level as u8);
+    set_ref_count(&mut bytes, group.len());
+    for (index, (at, free)) in group.iter().enumerate() {
+        set_reference(&mut bytes, index, *at);
+        let count = HEADER_SIZE + fan * REF_SIZE + index * COUNT_SIZE;
+        bytes[count..count + COUNT_SIZE].copy_from_slice(&free.to_le_bytes());
+    }
+    bytes
+}
+
+/// The map of a file whose pages are all in use, its own behind the first `data_pages` included: its pages in
+/// the order in which they stand, and the reference to the last of them, its top.
+pub(crate) fn full_map(page_size: usize, data_pages: u64, birth: u64) -> (Vec<Vec<u8>>, Ref) {
+    let (per_region, fan) = (region_pages(page_size), index_fan(page_size));
+    let mut map_pages = 0;
+    let shape = loop {
+        let shape = level_sizes((data_pages + map_pages).div_ceil(per_region) as usize, fan);
+        let needed: usize = shape.iter().sum();
+        if needed as u64 <= map_pages {
+            break shape;
+        }
+        map_pages = needed as u64;
+    };
+    let mut pages = Vec::new();
+    let mut next = data_pages;
+    let mut below: Vec<(Ref, u32)> = Vec::new();
+    for (level, count) in shape.into_iter().enumerate() {
+        let mut groups = below.chunks(fan);
+        let mut here = Vec::with_capacity(count);
+        for _ in 0..count {
+            pages.push(match level {
+                0 => {
+                    let mut bytes = vec![u8::MAX; page_size];
+                    write_header(&mut bytes, Kind::SPACE, 0);
+                    bytes
+                }
+                _ => render_index(page_size, level, groups.next().expect("one group for each page")),
+            });
+            here.push((Ref::page(PageNumber(next), birth), 0));
+            next += 1;
+        }
+        below = here;
+    }
+    (pages, below[0].0)
 }
 
 fn level_sizes(regions: usize, fan: usize) -> Vec<usize> {
