@@ -1,8 +1,9 @@
 //! What a cold file costs: how long opening takes, how much memory the process has after it and one get,
 //! how fast single gets, a scan and a check are when nothing of the file is cached.
 //!
-//! `cargo run --release -p llmdb-btree --example cold -- FILE RECORDS` makes FILE with so many records of
-//! 256 bytes under random keys of 16 bytes if it is not there, and prints one line per measurement.
+//! `cargo run --release -p llmdb-btree --example cold -- FILE RECORDS [FILLER]` makes FILE with so many records
+//! of 256 bytes under random keys of 16 bytes, and so many values of 4 MiB in a tree of their own, if it is
+//! not there, and prints one line per measurement.
 
 use llmdb_btree::Database;
 use llmdb_pager::{PagerOptions, beside};
@@ -18,11 +19,12 @@ const GETS: u64 = 2_000;
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
     let (Some(path), Some(records)) = (args.next(), args.next()) else {
-        return Err("usage: cold FILE RECORDS".into());
+        return Err("usage: cold FILE RECORDS [FILLER]".into());
     };
     let (path, records) = (Path::new(&path), records.parse()?);
+    let filler = args.next().map_or(Ok(0), |count| count.parse())?;
     if !path.exists() {
-        load(path, records)?;
+        return load(path, records, filler);
     }
     drop_cache(path)?;
     let before = resident()?;
@@ -49,7 +51,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     check(path)
 }
 
-fn load(path: &Path, records: u64) -> Result<(), Box<dyn Error>> {
+fn load(path: &Path, records: u64, filler: u32) -> Result<(), Box<dyn Error>> {
     let db = Database::create(PagerOptions::new(), path)?;
     for first in (0..records).step_by(BATCH as usize) {
         let mut txn = db.begin_write()?;
@@ -59,6 +61,13 @@ fn load(path: &Path, records: u64) -> Result<(), Box<dyn Error>> {
         }
         txn.commit()?;
     }
+    for index in 0..filler {
+        let mut txn = db.begin_write()?;
+        let tree = txn.create_tree("filler")?;
+        txn.insert(tree, &index.to_be_bytes(), &vec![index as u8; 4 << 20])?;
+        txn.commit()?;
+    }
+    println!("made; run it again to measure");
     Ok(())
 }
 

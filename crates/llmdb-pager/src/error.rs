@@ -98,6 +98,25 @@ pub enum Error {
         /// What failed first.
         reason: String,
     },
+    /// The file does not fit into the address space that the process may have.
+    #[error(
+        "{path} takes {needed} bytes of address space, and {}; {} ({source})",
+        match limit {
+            Some(limit) => format!("this process may have {limit} in all"),
+            None => "the system has no such stretch free".into(),
+        },
+        "raise the limit (ulimit -v, or the container's), end old readers, or compact the database"
+    )]
+    AddressSpace {
+        /// The path opened.
+        path: PathBuf,
+        /// Bytes of the file that must be mapped.
+        needed: u64,
+        /// The process's limit in bytes, if there is one.
+        limit: Option<u64>,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The system refused an operation.
     #[error("{doing}: {source}")]
     Io {
@@ -125,6 +144,7 @@ impl Error {
             Self::DiskFull { .. } => "LLMDB-P11",
             Self::Poisoned { .. } => "LLMDB-P12",
             Self::Io { .. } => "LLMDB-P13",
+            Self::AddressSpace { .. } => "LLMDB-P14",
         }
     }
 

@@ -6,7 +6,7 @@
 //! 3. The lock is held for as long as the [`Pager`], a snapshot or a transaction lives.
 
 use crate::error::Error;
-use crate::mapping::map_file;
+use crate::mapping::{address_limit, map_file};
 use crate::meta::{META_OFFSETS, Metas, OWNER_AREA_SIZE, first_meta, first_page, read_metas};
 use crate::page::{PAGE_SIZE_DEFAULT, check_page_size};
 use crate::readers::{self, Owner as _};
@@ -318,6 +318,7 @@ impl Pager {
     pub fn stat(&self) -> Result<PagerStat, Error> {
         let mut txn = self.begin_write()?;
         let core = self.core.clone();
+        let reserved_bytes = txn.base.map.len();
         let writer = txn.writer();
         let free = writer.space.free_count(&|at| crate::writer::read_map_page(&core, at))?;
         let waiting: u64 = writer.retired_runs.iter().map(|retired| retired.run.count).sum();
@@ -328,6 +329,8 @@ impl Pager {
             retired_pages: waiting,
             file_bytes: writer.file_len,
             allocated_bytes: core.file.allocated().map_err(|e| Error::io(core.doing("looking at"), e))?,
+            reserved_bytes,
+            address_limit: address_limit(),
             dirty_bytes: writer.frames_in_use() * core.page_size as u64,
             checkpoint: writer.meta.checkpoint,
             checkpoint_commit: writer.meta.commit,
@@ -360,6 +363,10 @@ pub struct PagerStat {
     pub file_bytes: u64,
     /// Bytes of the disk that the file takes: less where free pages were given back ([`Pager::trim`]).
     pub allocated_bytes: u64,
+    /// Bytes of address space that the file's map takes: a file that outgrows it is mapped anew.
+    pub reserved_bytes: u64,
+    /// Bytes of address space that the process may have; `None` where nobody limits it.
+    pub address_limit: Option<u64>,
     /// Bytes of dirty pages in memory.
     pub dirty_bytes: u64,
     /// The number of the durable checkpoint.
