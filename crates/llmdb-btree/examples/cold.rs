@@ -107,7 +107,7 @@ fn check(path: &Path) -> Result<(), Box<dyn Error>> {
     if !report.is_sound() {
         return Err(format!("the check found damage: {report:?}").into());
     }
-    let bytes = report.pages as f64 * db.pager().page_size() as f64;
+    let bytes = report.pages as f64 * db.pager().page_size() as f64 + report.extent_bytes as f64;
     println!("cold_check_s={seconds:.1} mb_per_s={:.0}", bytes / 1e6 / seconds);
     Ok(())
 }

@@ -53,7 +53,8 @@ fn reservations(needed: u64, limit: Option<u64>) -> Vec<u64> {
     if let Some(limit) = limit {
         most = most.min(limit / 4);
     }
-    let mut sizes = vec![needed.saturating_add(needed / 4), needed];
+    // A huge file may leave room for little more than itself.
+    let mut sizes = vec![needed.saturating_add(needed / 4), needed.saturating_add(needed / 32), needed];
     let mut size = most;
     while size > needed {
         sizes.push(size);

@@ -177,7 +177,7 @@ impl Check<'_> {
         self.expected = meta.page_count;
         self.metas()?;
         let map = self.space(meta.space_root)?;
-        self.expected = map.used_count(self.page_count);
+        self.expected = map.used_count();
         Ok((snapshot, meta, map))
     }
 

@@ -4,48 +4,89 @@ use super::Check;
 use crate::error::Error;
 use crate::meta::first_page;
 use crate::page::{HEADER_SIZE, Kind, Page, PageNumber, Ref, read_u64};
-use crate::space::region_pages;
+use crate::space::{index_free, region_pages};
 use crate::writer::read_map_page;
 use std::collections::BTreeMap;
 
 /// The bits of the durable map.
 pub(super) struct DurableMap {
     regions: BTreeMap<u64, Vec<u64>>,
+    /// Regions without bits that are all free, one bit each; the others without bits are all in use.
+    free: Vec<u64>,
     per_region: u64,
+    page_count: u64,
 }
 
 impl DurableMap {
-    /// The bits of a region; where the map says nothing all is in use. Beyond the end nothing is.
-    fn word(&self, region: u64, word: usize, page_count: u64) -> u64 {
-        let bits = self.regions.get(&region).map_or(u64::MAX, |bits| bits[word]);
-        let first = region * self.per_region + word as u64 * 64;
-        match page_count.saturating_sub(first) {
-            0 => 0,
-            inside @ 1..64 => bits & ((1 << inside) - 1),
-            _ => bits,
+    fn region_count(&self) -> u64 {
+        self.page_count.div_ceil(self.per_region)
+    }
+
+    /// Pages of a region that lie in the file.
+    fn pages_in(&self, region: u64) -> u64 {
+        self.per_region.min(self.page_count - region * self.per_region)
+    }
+
+    fn is_free(&self, region: u64) -> bool {
+        self.free.get((region / 64) as usize).is_some_and(|word| word >> (region % 64) & 1 == 1)
+    }
+
+    fn set_free(&mut self, region: u64) {
+        let word = (region / 64) as usize;
+        if self.free.len() <= word {
+            self.free.resize(word + 1, 0);
         }
+        self.free[word] |= 1 << (region % 64);
     }
 
     /// Pages in use.
-    pub(super) fn used_count(&self, page_count: u64) -> u64 {
-        let words = (self.per_region / 64) as usize;
-        let used_in = |region: &u64| -> u64 {
-            (0..words).map(|word| u64::from(self.word(*region, word, page_count).count_ones())).sum()
-        };
-        let known: u64 = self.regions.keys().map(used_in).sum();
-        let unknown = page_count.div_ceil(self.per_region) - self.regions.len() as u64;
-        (known + unknown * self.per_region).min(page_count)
+    pub(super) fn used_count(&self) -> u64 {
+        (0..self.region_count())
+            .map(|region| match self.regions.get(&region) {
+                _ if self.is_free(region) => 0,
+                Some(bits) => {
+                    let beyond = self.per_region - self.pages_in(region);
+                    let used: u64 = bits.iter().map(|word| u64::from(word.count_ones())).sum();
+                    used.saturating_sub(beyond)
+                }
+                None => self.pages_in(region),
+            })
+            .sum()
     }
+}
+
+/// A part of the map that is still to be walked.
+enum Part {
+    Page(Ref),
+    /// A region that stands in the index alone.
+    Uniform {
+        is_free: bool,
+    },
 }
 
 impl Check<'_> {
     /// Walks the allocation map.
     pub(super) fn space(&mut self, root: Ref) -> Result<DurableMap, Error> {
         let per_region = region_pages(self.pager.page_size());
-        let mut map = DurableMap { regions: BTreeMap::new(), per_region };
-        let mut open = vec![root];
+        let mut map = DurableMap {
+            regions: BTreeMap::new(),
+            free: Vec::new(),
+            per_region,
+            page_count: self.page_count,
+        };
+        let mut open = vec![Part::Page(root)];
         let mut next = 0;
-        while let Some(at) = open.pop() {
+        while let Some(part) = open.pop() {
+            let at = match part {
+                Part::Page(at) => at,
+                Part::Uniform { is_free } => {
+                    if is_free {
+                        map.set_free(next);
+                    }
+                    next += 1;
+                    continue;
+                }
+            };
             if at.is_null() || !self.reach(at) {
                 continue;
             }
@@ -65,7 +106,13 @@ impl Check<'_> {
                     map.regions.insert(next, words);
                     next += 1;
                 }
-                Kind::SPACE_INDEX => open.extend(page.references().collect::<Vec<_>>().into_iter().rev()),
+                Kind::SPACE_INDEX => open.extend((0..page.ref_count()).rev().map(|slot| {
+                    let below = page.reference(slot);
+                    match page.level() {
+                        1 if below.is_null() => Part::Uniform { is_free: index_free(page, slot) > 0 },
+                        _ => Part::Page(below),
+                    }
+                })),
                 other => self.report.add(at.number(), format!("kind {} in the allocation map", other.0)),
             }
         }
@@ -77,26 +124,39 @@ impl Check<'_> {
             // What damaged pages refer to was not reached: comparing would only repeat the damage.
             return;
         }
-        let page_size = self.pager.page_size();
-        if self.seen.count() == first_page(page_size) {
+        if self.seen.count() == first_page(self.pager.page_size()) {
             return;
         }
-        let words = (map.per_region / 64) as usize;
         let mut leaked = 0;
-        let mut free = Vec::new();
-        for region in 0..self.page_count.div_ceil(map.per_region) {
+        let mut lost = Vec::new();
+        for region in 0..map.region_count() {
             let seen = self.seen.region(region);
-            for word in 0..words {
-                let held = map.word(region, word, self.page_count);
+            let bits = map.regions.get(&region);
+            match (seen, bits) {
+                (None, None) if map.is_free(region) => continue,
+                (None, None) => {
+                    leaked += map.pages_in(region);
+                    continue;
+                }
+                _ => {}
+            }
+            let uniform = if map.is_free(region) { 0 } else { u64::MAX };
+            for word in 0..(map.per_region / 64) as usize {
+                let first = region * map.per_region + word as u64 * 64;
+                let inside = match map.page_count.saturating_sub(first) {
+                    0 => break,
+                    pages @ 1..64 => (1 << pages) - 1,
+                    _ => u64::MAX,
+                };
+                let held = bits.map_or(uniform, |bits| bits[word]) & inside;
                 let reached = seen.map_or(0, |seen| seen[word]);
                 leaked += u64::from((held & !reached).count_ones());
-                let base = region * map.per_region + word as u64 * 64;
-                let lost = reached & !held;
-                free.extend((0..64).filter(|bit| lost >> bit & 1 == 1).map(|bit| PageNumber(base + bit)));
+                let free = reached & !held;
+                lost.extend((0..64).filter(|bit| free >> bit & 1 == 1).map(|bit| PageNumber(first + bit)));
             }
         }
         self.report.leaked_pages = leaked;
-        for page in free {
+        for page in lost {
             self.report.add(page, "in use, but free in the allocation map");
         }
     }
