@@ -111,6 +111,8 @@ pub(crate) struct Space {
     regions: BTreeMap<u64, Region>,
     /// The region where the last page was found.
     cursor: u64,
+    /// No run of this many free pages was there at the last look, and none was given back since.
+    none_as_long: u64,
 }
 
 impl Space {
@@ -123,6 +125,7 @@ impl Space {
             levels: Vec::new(),
             regions: BTreeMap::new(),
             cursor: 0,
+            none_as_long: u64::MAX,
         }
     }
 
@@ -280,6 +283,9 @@ impl Space {
     pub(crate) fn allocate(&mut self, count: u64, read: ReadPage<'_>) -> Result<Run, Error> {
         self.load_index(read)?;
         let per_region = region_pages(self.page_size);
+        if count >= self.none_as_long {
+            return self.extend(count, read);
+        }
         if count <= per_region {
             let total = self.entries.len() as u64;
             for step in 0..total {
@@ -300,6 +306,7 @@ impl Space {
             self.set(run, true, read)?;
             return Ok(run);
         }
+        self.none_as_long = count;
         self.extend(count, read)
     }
 
@@ -336,7 +343,7 @@ impl Space {
     pub(crate) fn allocate_up_to(&mut self, count: u64, read: ReadPage<'_>) -> Result<Run, Error> {
         self.load_index(read)?;
         let per_region = region_pages(self.page_size);
-        let total = self.entries.len() as u64;
+        let total = if self.none_as_long > 1 { self.entries.len() as u64 } else { 0 };
         for step in 0..total {
             let index = (self.cursor + step) % total;
             if self.entries[index as usize].free == 0 {
@@ -350,6 +357,7 @@ impl Space {
                 return Ok(run);
             }
         }
+        self.none_as_long = 1;
         self.extend(count, read)
     }
 
@@ -446,6 +454,9 @@ impl Space {
 
     fn set(&mut self, run: Run, used: bool, read: ReadPage<'_>) -> Result<(), Error> {
         let per_region = region_pages(self.page_size);
+        if !used {
+            self.none_as_long = u64::MAX;
+        }
         let mut page = run.start.0;
         while page < run.end() {
             let index = page / per_region;
