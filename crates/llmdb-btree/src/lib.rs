@@ -28,7 +28,9 @@
 //!
 //! What it is not: it knows no time and no types.
 
+mod build;
 mod check;
+mod compact;
 mod cursor;
 mod database;
 mod drop;
@@ -38,6 +40,7 @@ mod forest;
 mod get_many;
 mod limits;
 mod node;
+mod scrub;
 mod source;
 mod sync;
 mod tree;
@@ -45,12 +48,14 @@ mod validate;
 mod value;
 
 pub use check::check;
+pub use compact::{CompactReport, compact_to};
 pub use cursor::{Cursor, Entry, Range};
 pub use database::{Database, ReadTxn, WriteTxn};
 pub use error::Error;
 pub use forest::TreeId;
 pub use limits::{VALUE_SIZE_MAX, key_size_max};
 pub use node::{BRANCH, FOREST, LEAF};
+pub use scrub::{scrub, spawn_scrubber};
 pub use source::Source;
 pub use tree::{FORM_TREE, Tree, TreeRoot};
 pub use validate::validate;
