@@ -7,7 +7,8 @@
 use crate::error::Error;
 use crate::node::branch::Branch;
 use crate::node::leaf::{Leaf, Record};
-use crate::source::{Node, Source};
+use crate::source::{Node, Request, Source};
+use crate::value::Stored;
 use llmdb_pager::Ref;
 use std::ops::Bound;
 
@@ -25,6 +26,37 @@ pub struct Cursor<'t> {
     value: Record<'t>,
     /// Whether the leaf behind this one was asked for.
     is_ahead: bool,
+    ahead: Ahead,
+}
+
+/// How far ahead of a walk from leaf to leaf pages are asked for: further the longer it goes on.
+#[derive(Clone, Copy)]
+struct Ahead {
+    /// Leaves until the next request.
+    steps: usize,
+    /// Leaves that it asks for.
+    window: usize,
+}
+
+impl Ahead {
+    const NONE: Self = Self { steps: 0, window: 2 };
+    /// A walk that went on for as long as this is taken for a long scan.
+    const WINDOW_MAX: usize = 64;
+    /// A long scan of a tree that grew in random order needs what stands around its leaves before long.
+    const AROUND: u64 = 32;
+
+    /// One leaf further: what to ask for now, if anything.
+    fn step(&mut self) -> Option<Request> {
+        if self.steps > 0 {
+            self.steps -= 1;
+            return None;
+        }
+        let count = self.window;
+        let around = if count < Self::WINDOW_MAX { 1 } else { Self::AROUND };
+        self.steps = count / 2 - 1;
+        self.window = (count * 2).min(Self::WINDOW_MAX);
+        Some(Request { count, around })
+    }
 }
 
 /// Which child or record to take on the way down.
@@ -37,8 +69,16 @@ enum Toward<'k> {
 
 impl<'t> Cursor<'t> {
     pub(crate) fn new(source: Source<'t>, root: Ref) -> Self {
-        let value = Record::EMPTY;
-        Self { source, root, path: Vec::new(), leaf: None, key: Vec::new(), value, is_ahead: false }
+        Self {
+            source,
+            root,
+            path: Vec::new(),
+            leaf: None,
+            key: Vec::new(),
+            value: Record::EMPTY,
+            is_ahead: false,
+            ahead: Ahead::NONE,
+        }
     }
 
     /// Goes to the first record. Whether there is one.
@@ -126,10 +166,16 @@ impl<'t> Cursor<'t> {
         self.source.value(self.value.stored())
     }
 
+    /// The record's value as its leaf holds it; `None` where it stands nowhere.
+    pub(crate) fn stored(&self) -> Option<Stored<'t>> {
+        self.leaf.filter(|_| !self.key.is_empty()).map(|(leaf, index)| leaf.value(index))
+    }
+
     fn restart(&mut self, toward: Toward<'_>) -> Result<(), Error> {
         self.path.clear();
         self.stand_nowhere();
         self.is_ahead = false;
+        self.ahead = Ahead::NONE;
         if self.root.is_null() {
             return Ok(());
         }
@@ -228,6 +274,11 @@ impl<'t> Cursor<'t> {
                 Some(next) => {
                     *index = next;
                     let (child, level) = (branch.child(next), *level);
+                    if level == 1
+                        && let Some(request) = self.ahead.step()
+                    {
+                        self.source.will_need(branch, next, request, forward);
+                    }
                     return self.descend(
                         child,
                         Some(level),

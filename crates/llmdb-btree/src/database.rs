@@ -110,6 +110,20 @@ impl ReadTxn {
         Ok(forest::root_of(source, tree)?.map(|root| Tree::new(source, root)))
     }
 
+    pub(crate) fn source(&self) -> Source<'_> {
+        Source::Snapshot(&self.snapshot)
+    }
+
+    /// Records of all trees together, the names among them.
+    pub(crate) fn record_count(&self) -> Result<u64, Error> {
+        forest::record_count(self.source())
+    }
+
+    /// A tree's number by its name.
+    pub(crate) fn number_of(&self, name: &str) -> Result<Option<TreeId>, Error> {
+        number_of(Source::Snapshot(&self.snapshot), None, name)
+    }
+
     /// The names of all trees, in order.
     ///
     /// # Errors

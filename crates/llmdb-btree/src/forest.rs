@@ -68,7 +68,8 @@ pub(crate) fn validate(page: Page<'_>) -> Result<(), &'static str> {
     Ok(())
 }
 
-fn forest_page(source: Source<'_>, at: Ref, level: Option<u8>) -> Result<Page<'_>, PagerError> {
+/// The forest page at `at`, of `level` where that is known.
+pub(crate) fn forest_page(source: Source<'_>, at: Ref, level: Option<u8>) -> Result<Page<'_>, PagerError> {
     let page = source.page(at)?;
     if page.kind() != FOREST || level.is_some_and(|level| page.level() != level) {
         let found = u64::from(page.kind().0);
@@ -83,7 +84,7 @@ fn forest_page(source: Source<'_>, at: Ref, level: Option<u8>) -> Result<Page<'_
 }
 
 /// How many trees lie below one reference of a page of `level`.
-fn width(page_size: usize, level: u8) -> u64 {
+pub(crate) fn width(page_size: usize, level: u8) -> u64 {
     (fan(page_size) as u64).saturating_pow(u32::from(level))
 }
 
@@ -109,7 +110,8 @@ pub(crate) fn root_of(source: Source<'_>, tree: TreeId) -> Result<Option<TreeRoo
     }
 }
 
-fn stat(page: Page<'_>, slot: usize) -> TreeRoot {
+/// What a forest page of level 0 says of the tree in a slot.
+pub(crate) fn stat(page: Page<'_>, slot: usize) -> TreeRoot {
     let at = stat_at(page.bytes().len(), slot);
     let bytes = page.bytes();
     TreeRoot { root: page.reference(slot), len: read_u64(bytes, at), form: bytes[at + FORM_AT] }
@@ -179,6 +181,20 @@ fn set_stat(bytes: &mut [u8], slot: usize, tree: TreeRoot) {
     let at = stat_at(bytes.len(), slot);
     bytes[at..at + FORM_AT].copy_from_slice(&tree.len.to_le_bytes());
     bytes[at + FORM_AT] = tree.form;
+}
+
+/// How many records all trees have together.
+pub(crate) fn record_count(source: Source<'_>) -> Result<u64, Error> {
+    let mut count = 0u64;
+    let mut open = vec![(source.root(), None)];
+    while let Some((at, level)) = open.pop().filter(|(at, _)| !at.is_null()) {
+        let page = forest_page(source, at, level)?;
+        match page.level() {
+            0 => (0..page.ref_count()).for_each(|slot| count = count.saturating_add(stat(page, slot).len)),
+            level => open.extend(page.references().map(|below| (below, Some(level - 1)))),
+        }
+    }
+    Ok(count)
 }
 
 /// The first number from `from` on that no tree has. O((trees - from) / 169) pages at 4 KiB.

@@ -32,7 +32,9 @@
 //!
 //! What it is not: it knows no time and no types.
 
+mod build;
 mod check;
+mod compact;
 mod cursor;
 mod database;
 mod drop;
@@ -42,6 +44,7 @@ mod forest;
 mod get_many;
 mod limits;
 mod node;
+mod scrub;
 mod source;
 mod stats;
 mod sync;
@@ -52,12 +55,14 @@ mod value_reader;
 mod write;
 
 pub use check::check;
+pub use compact::{CompactReport, compact_to};
 pub use cursor::{Cursor, Entry, Range};
 pub use database::{Database, ReadTxn, WriteTxn};
 pub use error::Error;
 pub use forest::TreeId;
 pub use limits::{VALUE_SIZE_MAX, key_size_max};
 pub use node::{BRANCH, FOREST, LEAF};
+pub use scrub::{scrub, spawn_scrubber};
 pub use source::Source;
 pub use stats::{LevelStats, TreeStats};
 pub use tree::{FORM_TREE, Tree, TreeRoot};

@@ -16,6 +16,13 @@ pub enum Source<'t> {
     Write(&'t WriteTxn),
 }
 
+/// How much to fetch ahead: so many children, each with the aligned block of pages around it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request {
+    pub(crate) count: usize,
+    pub(crate) around: u64,
+}
+
 /// A page of a tree.
 pub(crate) enum Node<'t> {
     Leaf(Leaf<'t>),
@@ -58,6 +65,21 @@ impl<'t> Source<'t> {
         match self {
             Self::Snapshot(snapshot) => snapshot.page_size(),
             Self::Write(txn) => txn.page_size(),
+        }
+    }
+
+    /// Begins to fetch children of a branch from number `from` on, or back from there.
+    pub(crate) fn will_need(self, branch: &Branch<'_>, from: usize, ahead: Request, forward: bool) {
+        let Request { count, around } = ahead;
+        let range = if forward {
+            from..(from + count).min(branch.children())
+        } else {
+            (from + 1).saturating_sub(count)..from + 1
+        };
+        let refs = &mut range.map(|index| branch.child(index));
+        match self {
+            Self::Snapshot(snapshot) => snapshot.will_need(refs, around),
+            Self::Write(txn) => txn.will_need(refs, around),
         }
     }
 

@@ -216,17 +216,21 @@ impl WriteTxn {
             writer.space.touch(*run);
         }
         let mut old_map = Vec::new();
-        let mut layout = writer
-            .space
-            .write_out(commit, &mut |run| old_map.push(run), taken, &|at| read_map_page(core, at))?;
-        writer.ensure_len(core)?;
+        let mut absent: Vec<Run> = writer.retired_runs.iter().map(|retired| retired.run).collect();
+        absent.extend(dropped);
+        absent.sort_unstable();
+        let mut layout =
+            writer.space.write_out(commit, &absent, &mut |run| old_map.push(run), taken, &|at| {
+                read_map_page(core, at)
+            })?;
+        writer.ensure_room(core, taken)?;
+        absent.extend(&old_map);
+        absent.sort_unstable();
         for run in old_map {
             // No snapshot looks at the map: only the durable checkpoint holds the old page.
             writer.retire_run(run, commit, commit);
         }
-        let mut not_in: Vec<Run> = writer.retired_runs.iter().map(|retired| retired.run).collect();
-        not_in.extend(dropped);
-        let (mut pages, root) = writer.space.render(&mut layout, &not_in);
+        let (mut pages, root) = writer.space.render(&mut layout, &absent);
         pages.sort_unstable_by_key(|page| page.run);
         for page in &mut pages {
             set_birth(&mut page.bytes, commit);

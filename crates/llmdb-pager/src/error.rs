@@ -98,6 +98,25 @@ pub enum Error {
         /// What failed first.
         reason: String,
     },
+    /// The file does not fit into the address space that the process may have.
+    #[error(
+        "{path} takes {needed} bytes of address space, and {}; {} ({source})",
+        match limit {
+            Some(limit) => format!("this process may have {limit} in all"),
+            None => "the system has no such stretch free".into(),
+        },
+        "raise the limit (ulimit -v, or the container's), end old readers, or compact the database"
+    )]
+    AddressSpace {
+        /// The path opened.
+        path: PathBuf,
+        /// Bytes of the file that must be mapped.
+        needed: u64,
+        /// The process's limit in bytes, if there is one.
+        limit: Option<u64>,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The system refused an operation.
     #[error("{doing}: {source}")]
     Io {
@@ -125,6 +144,7 @@ impl Error {
             Self::DiskFull { .. } => "LLMDB-P11",
             Self::Poisoned { .. } => "LLMDB-P12",
             Self::Io { .. } => "LLMDB-P13",
+            Self::AddressSpace { .. } => "LLMDB-P14",
         }
     }
 
@@ -136,6 +156,17 @@ impl Error {
         found: impl Into<Text>,
     ) -> Self {
         Self::Damaged { page, what, expected: expected.into(), found: found.into() }
+    }
+
+    /// A page whose birth is not the one that the reference to it says.
+    pub(crate) fn lost_write(page: PageNumber, expected: u64, birth: u64) -> Self {
+        let what = "an older or newer version of the page is here (a lost write)";
+        Self::damaged(page, what, expected, birth)
+    }
+
+    /// A large value whose bytes are not what was written.
+    pub(crate) fn other_hash(start: PageNumber) -> Self {
+        Self::damaged(start, "a large value's hash does not fit", "its hash", "another")
     }
 
     /// A refused system call, with what was being done.

@@ -25,10 +25,13 @@
 //! What it is not: it knows no keys and no trees (`llmdb-btree`), and no log (`llmdb-wal`).
 
 mod atomic;
+mod bits;
+mod build;
 mod check;
 mod checkpoint;
 mod error;
 mod extent;
+mod holes;
 mod mapping;
 pub mod meta;
 pub mod page;
@@ -38,20 +41,25 @@ mod pager;
 mod raw;
 mod readers;
 mod rows;
+mod scrub;
 pub mod sim;
 mod snapshot;
 mod space;
 mod spill;
 pub mod storage;
 mod tag;
+mod trim;
 mod verified;
 mod writer;
 
-pub use check::{CheckReport, Damage, ExtentUse, Intact, Progress, Visit};
+pub use build::FileBuilder;
+pub use check::{Below, CheckReport, Damage, ExtentUse, Intact, Progress};
 pub use checkpoint::CheckpointReport;
 pub use error::{Error, Text};
 pub use page::{Kind, Page, PageNumber, Ref};
 pub use pager::{Pager, PagerOptions, PagerStat, beside};
+pub use scrub::{ScrubEvent, ScrubOptions, ScrubReport, Scrubber};
 pub use snapshot::{PageSource, Snapshot, Validate};
 pub use space::Run;
+pub use trim::TrimReport;
 pub use writer::WriteTxn;

@@ -6,7 +6,7 @@
 //! 3. The lock is held for as long as the [`Pager`], a snapshot or a transaction lives.
 
 use crate::error::Error;
-use crate::mapping::map_file;
+use crate::mapping::{address_limit, map_file};
 use crate::meta::{META_OFFSETS, Metas, OWNER_AREA_SIZE, first_meta, first_page, read_metas};
 use crate::page::{PAGE_SIZE_DEFAULT, check_page_size};
 use crate::readers::{self, Owner as _};
@@ -20,15 +20,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// A file, and the lock that keeps others away.
+pub(crate) type LockedFile = (Arc<dyn File>, Box<dyn Lock>);
+
 /// How to open or create a data file.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct PagerOptions {
-    storage: Arc<dyn Storage>,
-    page_size: usize,
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) page_size: usize,
     validate: Validate,
     owner: String,
-    owner_area: [u8; OWNER_AREA_SIZE],
+    pub(crate) owner_area: [u8; OWNER_AREA_SIZE],
     dirty_budget: u64,
 }
 
@@ -106,6 +109,19 @@ impl PagerOptions {
     /// [`Error::AlreadyExists`], [`Error::PageSize`], [`Error::Locked`], [`Error::DiskFull`], [`Error::Io`].
     pub fn create(self, path: impl AsRef<Path>) -> Result<Pager, Error> {
         let path = path.as_ref();
+        let (new, (file, lock), identity) = self.begin_new_file(path)?;
+        let written = self.fill_new_file(&*file, &new, identity);
+        if written.is_err() {
+            // The reason is the caller's to see; the unfinished file goes, now or at the next attempt.
+            let _ = self.storage.remove(&new);
+        }
+        written?;
+        self.name_new_file(&new, path)?;
+        self.open_locked(path, lock)
+    }
+
+    /// A new file under a name of its own, the lock of the name that it will have, and an identity.
+    pub(crate) fn begin_new_file(&self, path: &Path) -> Result<(PathBuf, LockedFile, u128), Error> {
         check_page_size(self.page_size)?;
         let exists = |what: &Path| {
             self.storage.exists(what).map_err(|e| Error::io(format!("looking for {}", what.display()), e))
@@ -117,8 +133,22 @@ impl PagerOptions {
         if exists(path)? {
             return Err(Error::AlreadyExists { path: path.into() });
         }
-        self.write_new_file(path)?;
-        self.open_locked(path, lock)
+        let new = beside(path, "-new");
+        let doing = |what: &str| format!("{what} {}", new.display());
+        if exists(&new)? {
+            self.storage.remove(&new).map_err(|e| Error::io(doing("removing the unfinished"), e))?;
+        }
+        let file =
+            self.storage.open(&new, OpenMode::CreateNew).map_err(|e| Error::io(doing("creating"), e))?;
+        let identity = random_identity().map_err(|e| Error::io("asking the system for random bytes", e))?;
+        Ok((new, (file, lock), identity))
+    }
+
+    /// Gives a file that is whole and durable its name.
+    pub(crate) fn name_new_file(&self, new: &Path, path: &Path) -> Result<(), Error> {
+        let doing = |what: &str| format!("{what} {}", new.display());
+        self.storage.rename(new, path).map_err(|e| Error::io(doing("renaming"), e))?;
+        self.storage.sync_dir(path).map_err(|e| Error::io(doing("flushing the folder of"), e))
     }
 
     /// Opens an existing file.
@@ -139,6 +169,13 @@ impl PagerOptions {
         self.open_locked(path, lock)
     }
 
+    /// The file and its lock, for work on a file that nobody has open.
+    pub(crate) fn open_unmapped(&self, path: &Path) -> Result<LockedFile, Error> {
+        read_metas(&*self.open_file(path, OpenMode::Read)?, path)?;
+        let lock = self.take_lock(path)?;
+        Ok((self.open_file(path, OpenMode::ReadWrite)?, lock))
+    }
+
     fn open_file(&self, path: &Path, mode: OpenMode) -> Result<Arc<dyn File>, Error> {
         self.storage.open(path, mode).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => Error::NotFound { path: path.into() },
@@ -154,28 +191,10 @@ impl PagerOptions {
         })
     }
 
-    fn write_new_file(&self, path: &Path) -> Result<(), Error> {
-        let new = beside(path, "-new");
+    fn fill_new_file(&self, file: &dyn File, new: &Path, identity: u128) -> Result<(), Error> {
         let doing = |what: &str| format!("{what} {}", new.display());
-        let storage = &self.storage;
-        if storage.exists(&new).map_err(|e| Error::io(doing("looking for"), e))? {
-            storage.remove(&new).map_err(|e| Error::io(doing("removing the unfinished"), e))?;
-        }
-        let file = storage.open(&new, OpenMode::CreateNew).map_err(|e| Error::io(doing("creating"), e))?;
         let size = first_page(self.page_size) * self.page_size as u64;
-        let written = self.fill_new_file(&*file, size, &doing);
-        if written.is_err() {
-            // The reason is the caller's to see; the unfinished file goes, now or at the next attempt.
-            let _ = storage.remove(&new);
-        }
-        written?;
-        storage.rename(&new, path).map_err(|e| Error::io(doing("renaming"), e))?;
-        storage.sync_dir(path).map_err(|e| Error::io(doing("flushing the folder of"), e))
-    }
-
-    fn fill_new_file(&self, file: &dyn File, size: u64, doing: &dyn Fn(&str) -> String) -> Result<(), Error> {
         file.allocate(0, size).map_err(|e| Error::allocation(doing("reserving"), size, e))?;
-        let identity = random_identity().map_err(|e| Error::io("asking the system for random bytes", e))?;
         let meta = first_meta(self.page_size, identity, self.owner_area).encode();
         for offset in META_OFFSETS {
             write_all_at(file, &meta, offset).map_err(|e| Error::io(doing("writing"), e))?;
@@ -318,6 +337,7 @@ impl Pager {
     pub fn stat(&self) -> Result<PagerStat, Error> {
         let mut txn = self.begin_write()?;
         let core = self.core.clone();
+        let reserved_bytes = txn.base.map.len();
         let writer = txn.writer();
         let free = writer.space.free_count(&|at| crate::writer::read_map_page(&core, at))?;
         let waiting: u64 = writer.retired_runs.iter().map(|retired| retired.run.count).sum();
@@ -327,6 +347,9 @@ impl Pager {
             free_pages: free,
             retired_pages: waiting,
             file_bytes: writer.file_len,
+            allocated_bytes: core.file.allocated().map_err(|e| Error::io(core.doing("looking at"), e))?,
+            reserved_bytes,
+            address_limit: address_limit(),
             dirty_bytes: writer.frames_in_use() * core.page_size as u64,
             frame_memory: writer.frame_memory(core.page_size),
             checkpoint: writer.meta.checkpoint,
@@ -358,6 +381,12 @@ pub struct PagerStat {
     pub retired_pages: u64,
     /// The file's length in bytes.
     pub file_bytes: u64,
+    /// Bytes of the disk that the file takes: less where free pages were given back ([`Pager::trim`]).
+    pub allocated_bytes: u64,
+    /// Bytes of address space that the file's map takes: a file that outgrows it is mapped anew.
+    pub reserved_bytes: u64,
+    /// Bytes of address space that the process may have; `None` where nobody limits it.
+    pub address_limit: Option<u64>,
     /// Bytes of dirty pages in memory.
     pub dirty_bytes: u64,
     /// Bytes of memory held for dirty pages, in use or not.

@@ -209,6 +209,26 @@ impl<O: Owner> Pinned<O> {
         Self { owner: pointer_to(owner), state, slot: NonNull::from(slot), index }
     }
 
+    /// Takes a place that holds `state`, whose number is at most the newest one's. What that number sees must
+    /// not have been used again: the writer calls it.
+    pub(crate) fn of(owner: &Arc<O>, state: Arc<O::State>) -> Self {
+        let table = owner.readers();
+        let number = state.number();
+        let pointer = NonNull::from(&*state);
+        // A look at the table holds the states too: it sees the state and the announcement, or neither.
+        let mut states = table.states();
+        let place = states.partition_point(|other| other.number() < number);
+        debug_assert!(place < states.len(), "the newest state stays last");
+        states.insert(place, state);
+        let (index, slot) = loop {
+            if let Some(taken) = take(owner, IDLE, busy(number, SETTLED)) {
+                break taken;
+            }
+        };
+        drop(states);
+        Self { owner: pointer_to(owner), state: pointer, slot: NonNull::from(slot), index }
+    }
+
     #[inline]
     pub(crate) fn owner(&self) -> &O {
         // SAFETY: our slot is in use, so the owner's count that it keeps is still there.

@@ -22,6 +22,10 @@ use std::sync::{Arc, OnceLock};
 /// names the broken rule.
 pub type Validate = fn(Page<'_>) -> Result<(), &'static str>;
 
+/// Extents of this many bytes are fetched ahead at each use, shorter ones at the first only: the map is
+/// advised for random reads, which would fetch page after page.
+const ADVISE_SIZE_MIN: u64 = 128 << 10;
+
 /// A published state of the database.
 #[derive(Debug)]
 pub(crate) struct State {
@@ -159,12 +163,7 @@ impl Core {
             self.verified.insert(number);
         }
         if !at.fits_birth(page.birth()) {
-            return Err(Error::damaged(
-                number,
-                "an older or newer version of the page is here (a lost write)",
-                at.word() >> 48,
-                page.birth(),
-            ));
+            return Err(Error::lost_write(number, at.word() >> 48, page.birth()));
         }
         Ok(page)
     }
@@ -196,6 +195,31 @@ impl Core {
         Ok((self.file_bytes(state, start, len)?, self.verified.contains(start)))
     }
 
+    /// Begins to fetch the blocks of `around` pages of the file in which those of `refs` lie that were not
+    /// read since the open, neighbours together.
+    pub(crate) fn will_need(&self, state: &State, refs: &mut dyn Iterator<Item = Ref>, around: u64) {
+        let around = around.max(1);
+        let is_new = |at: &Ref| {
+            let number = at.number();
+            !at.is_dirty() && number.0 < state.page_count && !self.verified.contains(number)
+        };
+        let mut blocks: Vec<u64> = refs.filter(is_new).map(|at| at.number().0 / around).collect();
+        blocks.sort_unstable();
+        blocks.dedup();
+        let size = around * self.page_size as u64;
+        for run in blocks.chunk_by(|before, after| before + 1 == *after) {
+            self.file.will_need(run[0] * size, run.len() as u64 * size);
+        }
+    }
+
+    /// Whether a page's bytes, read from the file, are the ones that a reference means.
+    pub(crate) fn verify_ref(&self, bytes: &[u8], at: Ref) -> Result<(), Error> {
+        let number = at.number();
+        verify(bytes, self.seed, number)?;
+        let birth = Page::new(bytes).birth();
+        if at.fits_birth(birth) { Ok(()) } else { Err(Error::lost_write(number, at.word() >> 48, birth)) }
+    }
+
     /// An extent of the file; `intact` is asked at its first use.
     pub(crate) fn extent<'a>(
         &self,
@@ -205,14 +229,13 @@ impl Core {
         intact: &dyn Fn(&[u8]) -> bool,
     ) -> Result<&'a [u8], Error> {
         let bytes = self.file_bytes(state, start, len)?;
-        if !self.verified_extents.contains(start) {
+        let fresh = !self.verified_extents.contains(start);
+        if len > self.page_size as u64 && (fresh || len >= ADVISE_SIZE_MIN) {
+            self.file.will_need(start.0 * self.page_size as u64, len);
+        }
+        if fresh {
             if !intact(bytes) {
-                return Err(Error::damaged(
-                    start,
-                    "a large value's hash does not fit",
-                    "its hash",
-                    "another",
-                ));
+                return Err(Error::other_hash(start));
             }
             self.verified_extents.insert(start);
         }
@@ -274,6 +297,14 @@ pub trait PageSource {
 
     /// Bytes of a page.
     fn page_size(&self) -> usize;
+
+    /// Says that these pages will be read soon, so that those of the file that were not read since it was
+    /// opened are fetched meanwhile, many at a time, and with each the aligned block of `around` pages that
+    /// it lies in (1 = the page alone). A hint, for scans: it costs a look at a bit a page, and a system
+    /// call for each run of pages that are new.
+    fn will_need(&self, refs: &mut dyn Iterator<Item = Ref>, around: u64) {
+        let _ = (refs, around);
+    }
 }
 
 /// An open snapshot. Cheap to clone; what it sees is kept until the last clone is dropped. Beginning,
@@ -287,6 +318,28 @@ impl Snapshot {
     #[inline]
     pub(crate) fn new(core: &Arc<Core>) -> Self {
         Self { held: Pinned::newest(core) }
+    }
+
+    /// A snapshot of another state than the newest one, which the writer vouches for.
+    pub(crate) fn of(core: &Arc<Core>, state: Arc<State>) -> Self {
+        Self { held: Pinned::of(core, state) }
+    }
+
+    pub(crate) fn core(&self) -> &Core {
+        self.held.owner()
+    }
+
+    /// Asks `intact` of an extent, whatever was checked before.
+    pub(crate) fn extent_anew(
+        &self,
+        start: PageNumber,
+        len: u64,
+        intact: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<(), Error> {
+        let core = self.core();
+        let bytes = core.file_bytes(self.held.state(), start, len)?;
+        core.file.will_need(start.0 * core.page_size as u64, len);
+        if intact(bytes) { Ok(()) } else { Err(Error::other_hash(start)) }
     }
 
     /// The number of the newest commit that it sees; 0 = none.
@@ -344,5 +397,9 @@ impl PageSource for Snapshot {
     #[inline]
     fn page_size(&self) -> usize {
         self.held.owner().page_size
+    }
+
+    fn will_need(&self, refs: &mut dyn Iterator<Item = Ref>, around: u64) {
+        self.held.owner().will_need(self.held.state(), refs, around);
     }
 }

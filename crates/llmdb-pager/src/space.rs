@@ -5,7 +5,8 @@
 //!
 //! ```text
 //! SPACE (level 0)        32  bits, one a page of the region, least significant first; 1 = in use
-//! SPACE_INDEX (level n)  32  references to the pages below it, in order
+//! SPACE_INDEX (level n)  32  references to the pages below it, in order; at level 1 null = a region that is
+//!                            all in use, or all free where its count is not 0
 //!                  32+8*fan  for each, how many pages below it are free (32 bits, saturating)
 //! ```
 //!
@@ -13,6 +14,7 @@
 //! 1. In memory a page is in use if a durable checkpoint, an open snapshot or the writer may need it.
 //! 2. The durable map says "in use" exactly for what is reachable from its own checkpoint.
 //! 3. Opening reads none of it; the index is read at the first allocation, a region when it is touched.
+//! 4. A region that is neither in the file nor in memory is all in use or all free, as its count says.
 //!
 //! Not here: when a retired page may be used again (`writer`).
 
@@ -22,6 +24,7 @@ use crate::page::{
     set_reference, write_header,
 };
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 const WORD_BITS: u64 = 64;
 const COUNT_SIZE: usize = 4;
@@ -55,6 +58,12 @@ pub(crate) fn region_pages(page_size: usize) -> u64 {
 /// How many references a `SPACE_INDEX` page holds.
 fn index_fan(page_size: usize) -> usize {
     (page_size - HEADER_SIZE) / (REF_SIZE + COUNT_SIZE)
+}
+
+/// How many free pages a `SPACE_INDEX` page says are below one of its references.
+pub(crate) fn index_free(page: Page<'_>, slot: usize) -> u32 {
+    let bytes = page.bytes();
+    read_u32(bytes, HEADER_SIZE + index_fan(bytes.len()) * REF_SIZE + slot * COUNT_SIZE)
 }
 
 struct Region {
@@ -102,6 +111,8 @@ pub(crate) struct Space {
     regions: BTreeMap<u64, Region>,
     /// The region where the last page was found.
     cursor: u64,
+    /// No run of this many free pages was there at the last look, and none was given back since.
+    none_as_long: u64,
 }
 
 impl Space {
@@ -114,6 +125,7 @@ impl Space {
             levels: Vec::new(),
             regions: BTreeMap::new(),
             cursor: 0,
+            none_as_long: u64::MAX,
         }
     }
 
@@ -142,13 +154,12 @@ impl Space {
             entries.resize(regions as usize, Entry::new(0));
         } else {
             let mut level = vec![(root, 0)];
-            loop {
-                let bytes = read(level[0].0)?;
-                if Page::new(&bytes).kind() == Kind::SPACE {
-                    break;
-                }
+            let top = read(root)?;
+            let top = Page::new(&top);
+            let height = if top.kind() == Kind::SPACE { 0 } else { top.level() };
+            for height in (1..=height).rev() {
                 levels.insert(0, level.iter().map(|(at, _)| *at).collect());
-                level = self.read_index_level(&level, Page::new(&bytes).level(), read)?;
+                level = self.read_index_level(&level, height, read)?;
                 if level.len() as u64 > regions {
                     break;
                 }
@@ -209,8 +220,7 @@ impl Space {
                 ));
             }
             for index in 0..page.ref_count() {
-                let free = read_u32(&bytes, HEADER_SIZE + fan * REF_SIZE + index * COUNT_SIZE);
-                below.push((page.reference(index), free));
+                below.push((page.reference(index), index_free(page, index)));
             }
         }
         if height > 1 {
@@ -230,24 +240,28 @@ impl Space {
     /// A new file: its metas' pages are in use, nothing else is.
     fn make_first_region(&mut self) {
         self.entries[0] = Entry::new(0);
-        self.regions.insert(0, Region::all_used(self.page_size));
+        self.regions.insert(0, Region::uniform(self.page_size, true));
     }
 
     fn load_region(&mut self, index: u64, read: ReadPage<'_>) -> Result<(), Error> {
         if self.regions.contains_key(&index) {
             return Ok(());
         }
-        let at = self.entries[index as usize].at;
-        let bytes = read(at)?;
-        if Page::new(&bytes).kind() != Kind::SPACE {
-            return Err(Error::damaged(
-                at.number(),
-                "not a page of the allocation map",
-                u64::from(Kind::SPACE.0),
-                u64::from(Page::new(&bytes).kind().0),
-            ));
-        }
-        let mut region = Region::from_page(&bytes);
+        let Entry { at, free, .. } = self.entries[index as usize];
+        let mut region = if at.is_null() {
+            Region::uniform(self.page_size, free == 0)
+        } else {
+            let bytes = read(at)?;
+            if Page::new(&bytes).kind() != Kind::SPACE {
+                return Err(Error::damaged(
+                    at.number(),
+                    "not a page of the allocation map",
+                    u64::from(Kind::SPACE.0),
+                    u64::from(Page::new(&bytes).kind().0),
+                ));
+            }
+            Region::from_page(&bytes)
+        };
         let base = index * region_pages(self.page_size);
         // Whatever the map says: nothing beyond the end is free, nor are the metas' pages.
         for page in self.page_count.max(base)..base + region_pages(self.page_size) {
@@ -261,13 +275,17 @@ impl Space {
         Ok(())
     }
 
-    /// Finds `count` neighbouring free pages and takes them; grows the file's end where there are none.
+    /// Finds `count` neighbouring free pages and takes them; grows the file's end where there are none. More
+    /// than a region has are looked for around regions that are wholly free.
     ///
     /// # Errors
     /// A damaged map, or a file of 2^48 pages.
     pub(crate) fn allocate(&mut self, count: u64, read: ReadPage<'_>) -> Result<Run, Error> {
         self.load_index(read)?;
         let per_region = region_pages(self.page_size);
+        if count >= self.none_as_long {
+            return self.extend(count, read);
+        }
         if count <= per_region {
             let total = self.entries.len() as u64;
             for step in 0..total {
@@ -284,8 +302,41 @@ impl Space {
                     return Ok(run);
                 }
             }
+        } else if let Some(run) = self.find_across(count, read)? {
+            self.set(run, true, read)?;
+            return Ok(run);
         }
+        self.none_as_long = count;
         self.extend(count, read)
+    }
+
+    /// A run of free pages that is longer than a region.
+    fn find_across(&mut self, count: u64, read: ReadPage<'_>) -> Result<Option<Run>, Error> {
+        let per_region = region_pages(self.page_size);
+        let is_free = |entry: Option<&Entry>| entry.is_some_and(|entry| u64::from(entry.free) == per_region);
+        let mut row = 0;
+        for index in 0..self.entries.len() as u64 {
+            let entry = self.entries[index as usize];
+            let end = (index + 1) * per_region;
+            if is_free(Some(&entry)) {
+                row += per_region;
+                if row >= count {
+                    return Ok(Some(Run { start: PageNumber(end - row), count }));
+                }
+                continue;
+            }
+            if entry.free == 0 || (row == 0 && !is_free(self.entries.get(index as usize + 1))) {
+                row = 0;
+                continue;
+            }
+            self.load_region(index, read)?;
+            let region = &self.regions[&index];
+            if row > 0 && row + region.free_at_start() >= count {
+                return Ok(Some(Run { start: PageNumber(end - per_region - row), count }));
+            }
+            row = region.free_at_end();
+        }
+        Ok(None)
     }
 
     /// Takes `count` pages: the longest free runs of the regions from the last one used on, then new ones
@@ -337,6 +388,32 @@ impl Space {
         Ok(())
     }
 
+    /// The runs of at least `least` free pages, each inside a region, by page number. Takes memory for the
+    /// answer, not for the map.
+    pub(crate) fn free_runs(&mut self, least: u64, read: ReadPage<'_>) -> Result<Vec<Run>, Error> {
+        self.load_index(read)?;
+        let per_region = region_pages(self.page_size);
+        let mut found = Vec::new();
+        for index in 0..self.entries.len() as u64 {
+            if u64::from(self.entries[index as usize].free) < least {
+                continue;
+            }
+            if self.is_uniform(index) {
+                found.push(Run { start: PageNumber(index * per_region), count: per_region });
+                continue;
+            }
+            let was_loaded = self.regions.contains_key(&index);
+            self.load_region(index, read)?;
+            let mut here = Vec::new();
+            self.regions[&index].free_runs(index * per_region, &mut here);
+            found.extend(here.into_iter().filter(|run| run.count >= least));
+            if !was_loaded {
+                self.regions.remove(&index);
+            }
+        }
+        Ok(found)
+    }
+
     fn extend(&mut self, count: u64, read: ReadPage<'_>) -> Result<Run, Error> {
         let start = self.page_count;
         let end = start.checked_add(count).filter(|end| *end <= PAGE_NUMBER_END);
@@ -349,10 +426,8 @@ impl Space {
             self.load_region(last_known - 1, read)?;
         }
         self.page_count = end;
-        for index in last_known..end.div_ceil(per_region) {
-            self.entries.push(Entry::new(0));
-            self.regions.insert(index, Region::all_used(self.page_size));
-        }
+        // All in use, in the pages beyond the end too.
+        self.entries.resize(end.div_ceil(per_region) as usize, Entry::new(0));
         let run = Run { start: PageNumber(start), count };
         self.touch(run);
         Ok(run)
@@ -406,11 +481,19 @@ impl Space {
 
     fn set(&mut self, run: Run, used: bool, read: ReadPage<'_>) -> Result<(), Error> {
         let per_region = region_pages(self.page_size);
+        if !used {
+            self.none_as_long = u64::MAX;
+        }
         let mut page = run.start.0;
         while page < run.end() {
             let index = page / per_region;
-            self.load_region(index, read)?;
             let end = run.end().min((index + 1) * per_region);
+            if end - page == per_region && self.is_uniform(index) {
+                self.entries[index as usize].free = if used { 0 } else { per_region as u32 };
+                page = end;
+                continue;
+            }
+            self.load_region(index, read)?;
             let region = self.regions.get_mut(&index).expect("loaded above");
             let mut changed = 0;
             for bit in page..end {
@@ -426,15 +509,41 @@ impl Space {
         Ok(())
     }
 
-    /// Lays out the durable map for a checkpoint: takes pages for every changed part, and answers the
-    /// pages to write, the new root, and the old pages, which are retired. `retired` are the runs that are
-    /// in use in memory but not in this checkpoint.
+    /// Whether a region is all in use or all free, and stands nowhere but in the index.
+    fn is_uniform(&self, index: u64) -> bool {
+        self.entries[index as usize].at.is_null() && !self.regions.contains_key(&index)
+    }
+
+    /// Loads every changed region that must be written: all but those that are uniform in this checkpoint too.
+    fn load_changed(&mut self, absent: &[Run], read: ReadPage<'_>) -> Result<(), Error> {
+        let per_region = region_pages(self.page_size);
+        if self.entries.len() == 1 {
+            // A single region stands at the root.
+            return self.load_region(0, read);
+        }
+        for index in 0..self.entries.len() as u64 {
+            if !self.entries[index as usize].dirty || self.regions.contains_key(&index) {
+                continue;
+            }
+            let region = index * per_region..(index + 1) * per_region;
+            let is_whole = |run: &Run| run.start.0 <= region.start && region.end <= run.end();
+            if !self.is_uniform(index) || !overlapping(absent, &region).iter().all(is_whole) {
+                self.load_region(index, read)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lays out the durable map for a checkpoint: takes pages for every changed part, and answers where they
+    /// will stand. `absent` are the runs that are in use in memory but not in this checkpoint, in order;
+    /// `retired` is told of the old pages, which are so too.
     ///
     /// # Errors
     /// A damaged map. Pages taken so far are in the list that `taken` fills, for the caller to give back.
     pub(crate) fn write_out(
         &mut self,
         birth: u64,
+        absent: &[Run],
         retired: &mut dyn FnMut(Run),
         taken: &mut Vec<Run>,
         read: ReadPage<'_>,
@@ -444,15 +553,21 @@ impl Space {
         let mut homes: BTreeMap<(usize, usize), Run> = BTreeMap::new();
         // Taking a page for the map changes the map: go on until every changed part has a page.
         loop {
+            self.load_changed(absent, read)?;
             let shape = level_sizes(self.entries.len(), fan);
             let mut wanted = Vec::new();
-            for (index, entry) in self.entries.iter().enumerate().filter(|(_, entry)| entry.dirty) {
-                debug_assert!(entry.dirty);
+            // Neighbours share what is above them.
+            let mut last = vec![usize::MAX; shape.len()];
+            for (index, _) in self.entries.iter().enumerate().filter(|(_, entry)| entry.dirty) {
                 let mut place = index;
-                wanted.push((0, place));
-                for level in 1..shape.len() {
+                if shape.len() == 1 || self.regions.contains_key(&(index as u64)) {
+                    wanted.push((0, place));
+                }
+                for (level, last) in last.iter_mut().enumerate().skip(1) {
                     place /= fan;
-                    wanted.push((level, place));
+                    if std::mem::replace(last, place) != place {
+                        wanted.push((level, place));
+                    }
                 }
             }
             wanted.retain(|place| !homes.contains_key(place));
@@ -464,6 +579,7 @@ impl Space {
             for place in wanted {
                 if let Some(old) = self.home(place).filter(|old| !old.is_null()) {
                     let old = Run::one(old.number());
+                    self.load_region(old.start.0 / region_pages(self.page_size), read)?;
                     self.touch(old);
                     retired(old);
                 }
@@ -484,23 +600,25 @@ impl Space {
         }
     }
 
-    /// The pages of a layout. `not_in` are runs in use in memory but not in this checkpoint.
-    pub(crate) fn render(&self, layout: &mut Layout, not_in: &[Run]) -> (Vec<SpacePage>, Ref) {
+    /// The pages of a layout. `absent` are runs in use in memory but not in this checkpoint, in order.
+    pub(crate) fn render(&self, layout: &mut Layout, absent: &[Run]) -> (Vec<SpacePage>, Ref) {
         let per_region = region_pages(self.page_size);
         let fan = index_fan(self.page_size);
-        let mut absent: BTreeMap<u64, Vec<Run>> = BTreeMap::new();
-        for run in not_in {
-            for index in run.start.0 / per_region..=(run.end() - 1) / per_region {
-                absent.entry(index).or_default().push(*run);
-            }
-        }
         let mut pages = Vec::new();
         let mut below: Vec<(Ref, u32)> =
             self.entries.iter().map(|entry| (entry.at, entry.durable_free)).collect();
         for (index, slot) in below.iter_mut().enumerate() {
-            let Some(run) = layout.homes.get(&(0, index)) else { continue };
-            let none = Vec::new();
-            let bytes = self.render_region(index as u64, absent.get(&(index as u64)).unwrap_or(&none));
+            let region = index as u64 * per_region..(index as u64 + 1) * per_region;
+            let absent = overlapping(absent, &region);
+            let Some(run) = layout.homes.get(&(0, index)) else {
+                if self.entries[index].dirty {
+                    let free = if absent.is_empty() { self.entries[index].free } else { per_region as u32 };
+                    *slot = (Ref::NULL, free);
+                    layout.frees.push((index, free));
+                }
+                continue;
+            };
+            let bytes = self.render_region(index as u64, absent);
             *slot = (Ref::page(run.start, layout.birth), Region::from_page(&bytes).free_count());
             layout.frees.push((index, slot.1));
             pages.push(SpacePage { run: *run, bytes });
@@ -541,16 +659,7 @@ impl Space {
     }
 
     fn render_index(&self, level: usize, group: &[(Ref, u32)]) -> Vec<u8> {
-        let fan = index_fan(self.page_size);
-        let mut bytes = vec![0; self.page_size];
-        write_header(&mut bytes, Kind::SPACE_INDEX, level as u8);
-        set_ref_count(&mut bytes, group.len());
-        for (index, (at, free)) in group.iter().enumerate() {
-            set_reference(&mut bytes, index, *at);
-            let count = HEADER_SIZE + fan * REF_SIZE + index * COUNT_SIZE;
-            bytes[count..count + COUNT_SIZE].copy_from_slice(&free.to_le_bytes());
-        }
-        bytes
+        render_index(self.page_size, level, group)
     }
 
     /// The layout is durable: from now on it is where the map stands.
@@ -571,6 +680,7 @@ impl Space {
         }
         for (index, free) in &layout.frees {
             self.entries[*index].durable_free = *free;
+            self.entries[*index].dirty = false;
         }
         debug_assert!(self.levels.iter().flatten().all(|at| !at.is_null()));
     }
@@ -586,6 +696,62 @@ pub(crate) struct Layout {
     frees: Vec<(usize, u32)>,
 }
 
+fn render_index(page_size: usize, level: usize, group: &[(Ref, u32)]) -> Vec<u8> {
+    let fan = index_fan(page_size);
+    let mut bytes = vec![0; page_size];
+    write_header(&mut bytes, Kind::SPACE_INDEX, level as u8);
+    set_ref_count(&mut bytes, group.len());
+    for (index, (at, free)) in group.iter().enumerate() {
+        set_reference(&mut bytes, index, *at);
+        let count = HEADER_SIZE + fan * REF_SIZE + index * COUNT_SIZE;
+        bytes[count..count + COUNT_SIZE].copy_from_slice(&free.to_le_bytes());
+    }
+    bytes
+}
+
+/// The map of a file whose pages are all in use, its own behind the first `data_pages` included: its pages in
+/// the order in which they stand, and the reference to the last of them, its top.
+pub(crate) fn full_map(page_size: usize, data_pages: u64, birth: u64) -> (Vec<Vec<u8>>, Ref) {
+    let (per_region, fan) = (region_pages(page_size), index_fan(page_size));
+    let mut map_pages = 0;
+    let shape = loop {
+        let shape = level_sizes((data_pages + map_pages).div_ceil(per_region) as usize, fan);
+        let needed: usize = shape.iter().sum();
+        if needed as u64 <= map_pages {
+            break shape;
+        }
+        map_pages = needed as u64;
+    };
+    let mut pages = Vec::new();
+    let mut next = data_pages;
+    let mut below: Vec<(Ref, u32)> = Vec::new();
+    for (level, count) in shape.into_iter().enumerate() {
+        let mut groups = below.chunks(fan);
+        let mut here = Vec::with_capacity(count);
+        for _ in 0..count {
+            pages.push(match level {
+                0 => {
+                    let mut bytes = vec![u8::MAX; page_size];
+                    write_header(&mut bytes, Kind::SPACE, 0);
+                    bytes
+                }
+                _ => render_index(page_size, level, groups.next().expect("one group for each page")),
+            });
+            here.push((Ref::page(PageNumber(next), birth), 0));
+            next += 1;
+        }
+        below = here;
+    }
+    (pages, below[0].0)
+}
+
+/// Those of some runs, which are in order and do not overlap, that lie in a range.
+fn overlapping<'a>(runs: &'a [Run], range: &Range<u64>) -> &'a [Run] {
+    let first = runs.partition_point(|run| run.end() <= range.start);
+    let end = runs.partition_point(|run| run.start.0 < range.end);
+    runs.get(first..end).unwrap_or_default()
+}
+
 fn level_sizes(regions: usize, fan: usize) -> Vec<usize> {
     let mut sizes = vec![regions];
     while *sizes.last().expect("never empty") > 1 {
@@ -595,8 +761,20 @@ fn level_sizes(regions: usize, fan: usize) -> Vec<usize> {
 }
 
 impl Region {
-    fn all_used(page_size: usize) -> Self {
-        Self { used: vec![u64::MAX; region_pages(page_size).div_ceil(WORD_BITS) as usize] }
+    fn uniform(page_size: usize, used: bool) -> Self {
+        let word = if used { u64::MAX } else { 0 };
+        Self { used: vec![word; region_pages(page_size).div_ceil(WORD_BITS) as usize] }
+    }
+
+    fn free_at_start(&self) -> u64 {
+        let whole = self.used.iter().take_while(|word| **word == 0).count();
+        whole as u64 * WORD_BITS + self.used.get(whole).map_or(0, |word| u64::from(word.trailing_zeros()))
+    }
+
+    fn free_at_end(&self) -> u64 {
+        let whole = self.used.iter().rev().take_while(|word| **word == 0).count();
+        let before = self.used.len().checked_sub(whole + 1).map(|index| self.used[index]);
+        whole as u64 * WORD_BITS + before.map_or(0, |word| u64::from(word.leading_zeros()))
     }
 
     fn from_page(bytes: &[u8]) -> Self {

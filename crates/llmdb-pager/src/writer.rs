@@ -13,13 +13,14 @@
 //! Not here: making it durable (`checkpoint`), writing what does not fit into memory (`spill`).
 
 use crate::error::Error;
+use crate::holes::Holes;
 use crate::mapping::map_for;
 use crate::meta::Meta;
 use crate::page::{Kind, Page, PageNumber, Ref, set_birth, write_header};
 use crate::page_set::PageSet;
 use crate::raw::{FRAMES_MAX, SLAB_FRAMES, WriterKey};
 use crate::readers::Owner as _;
-use crate::snapshot::{Core, PageSource, State};
+use crate::snapshot::{Core, PageSource, Snapshot, State};
 use crate::space::{Run, Space};
 use crate::storage::write_all_at;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -46,6 +47,7 @@ pub(crate) struct Writer {
     pub(crate) meta: Meta,
     pub(crate) slot: usize,
     pub(crate) file_len: u64,
+    pub(crate) holes: Holes,
     /// Runs not needed by the newest state any more.
     pub(crate) retired_runs: Vec<RetiredRun>,
     frame_count: u32,
@@ -87,12 +89,14 @@ struct RetiredFrame {
 
 impl Writer {
     pub(crate) fn new(space: Space, meta: Meta, slot: usize, file_len: u64, key: WriterKey) -> Self {
+        let holes = Holes::new(meta.page_size, file_len);
         let len_is_known = file_len == meta.file_len;
         Self {
             space,
             meta,
             slot,
             file_len,
+            holes,
             retired_runs: Vec::new(),
             frame_count: 0,
             free_frames: Vec::new(),
@@ -239,7 +243,7 @@ impl Writer {
     pub(crate) fn allocate(&mut self, core: &Core, count: u64) -> Result<Run, Error> {
         let before = self.space.page_count();
         let run = self.space.allocate(count, &|at| read_map_page(core, at))?;
-        if let Err(error) = self.ensure_len(core) {
+        if let Err(error) = self.ensure_room(core, &[run]) {
             self.space.release(run, &|at| read_map_page(core, at))?;
             self.space.shrink_to(before);
             return Err(error);
@@ -254,7 +258,7 @@ impl Writer {
         let result = self
             .space
             .allocate_pages(count, &mut taken, &|at| read_map_page(core, at))
-            .and_then(|()| self.ensure_len(core));
+            .and_then(|()| self.ensure_room(core, &taken));
         if let Err(error) = result {
             self.give_back_pages(core, &taken, before)?;
             return Err(error);
@@ -274,6 +278,12 @@ impl Writer {
         }
         self.space.shrink_to(page_count);
         Ok(())
+    }
+
+    /// Grows the file to hold all its pages, and reserves room for those taken runs that lie in holes.
+    pub(crate) fn ensure_room(&mut self, core: &Core, taken: &[Run]) -> Result<(), Error> {
+        self.ensure_len(core)?;
+        taken.iter().try_for_each(|run| self.holes.reserve(core, *run))
     }
 
     /// Grows the file to hold all its pages.
@@ -315,15 +325,7 @@ pub(crate) fn read_map_page(core: &Core, at: Ref) -> Result<Vec<u8>, Error> {
     let number = at.number();
     crate::storage::read_exact_at(&*core.file, &mut bytes, number.0 * core.page_size as u64)
         .map_err(|e| Error::io(core.doing(&format!("reading page {number} of")), e))?;
-    crate::page::verify(&bytes, core.seed, number)?;
-    if !at.fits_birth(Page::new(&bytes).birth()) {
-        return Err(Error::damaged(
-            number,
-            "an older or newer version of the page is here (a lost write)",
-            at.word() >> 48,
-            Page::new(&bytes).birth(),
-        ));
-    }
+    core.verify_ref(&bytes, at)?;
     Ok(bytes)
 }
 
@@ -444,6 +446,22 @@ impl WriteTxn {
     /// How many frames hold pages that this transaction made.
     pub(crate) fn own_frames(&self) -> usize {
         self.new_frames.len() - self.spare_frames.len()
+    }
+
+    /// A snapshot of the newest durable checkpoint, which keeps the pages that this one reaches. Those of the
+    /// allocation map are kept only until the next checkpoint: they must be read while the writer is held.
+    pub(crate) fn pin_checkpoint(&mut self) -> Snapshot {
+        let core = self.core.clone();
+        let base = self.base.clone();
+        let meta = &self.writer().meta;
+        let (commit, time, root) = (meta.commit, meta.time, meta.root);
+        if base.commit == commit && base.root == root {
+            return Snapshot::new(&core);
+        }
+        let page_count = meta.page_count;
+        let state = Arc::new(State { commit, time, root, page_count, map: base.map.clone() });
+        // No run that the checkpoint reaches has been given back: each waits for the next checkpoint.
+        Snapshot::of(&core, state)
     }
 
     /// The number that this commit will get.
@@ -824,6 +842,10 @@ impl PageSource for WriteTxn {
 
     fn page_size(&self) -> usize {
         self.core.page_size
+    }
+
+    fn will_need(&self, refs: &mut dyn Iterator<Item = Ref>, around: u64) {
+        self.core.will_need(&self.view, refs, around);
     }
 }
 

@@ -5,7 +5,7 @@ use llmdb_pager::page::{HEADER_SIZE, REF_SIZE, set_ref_count, set_reference};
 use llmdb_pager::sim::{SimDisk, SimOptions};
 use llmdb_pager::storage::{DiskStorage, File, Lock, LockError, Map, OpenMode, Storage};
 use llmdb_pager::{
-    CheckReport, Error, ExtentUse, Kind, Page, PageNumber, PageSource, Pager, PagerOptions, Ref, Run,
+    Below, CheckReport, Error, ExtentUse, Kind, Page, PageNumber, PageSource, Pager, PagerOptions, Ref, Run,
     Snapshot, WriteTxn,
 };
 use std::io;
@@ -58,7 +58,7 @@ fn mark_of(source: &impl PageSource, index: usize) -> u8 {
 }
 
 fn check(pager: &Pager) -> CheckReport {
-    pager.check(&mut |_, _| Ok(Vec::new()), &mut |_, _| {}).unwrap()
+    pager.check(&|_, _: Option<&()>| Below::default(), &mut |_, _| {}).unwrap()
 }
 
 #[test]
@@ -151,13 +151,14 @@ fn every_page_size_keeps_pages_and_extents() {
         assert!((0..30).all(|index| mark_of(&snapshot, index) == 5));
         let intact = |bytes: &[u8]| bytes == value;
         assert_eq!(snapshot.extent(run.start, value.len() as u64, &intact).unwrap(), value);
-        let mut with_extent = |page: Page<'_>, _: Option<Page<'_>>| {
+        let with_extent = |page: Page<'_>, _: Option<&()>| {
             let whole = value.clone();
             let extent =
                 ExtentUse { run, len: value.len() as u64, intact: Box::new(move |bytes| bytes == whole) };
-            Ok(if page.kind() == TOP { vec![extent] } else { Vec::new() })
+            let extents = if page.kind() == TOP { vec![extent] } else { Vec::new() };
+            Below { extents, ..Below::default() }
         };
-        let report = pager.check(&mut with_extent, &mut |_, _| {}).unwrap();
+        let report = pager.check(&with_extent, &mut |_, _| {}).unwrap();
         assert!(report.is_sound(), "{page_size}: {report:?}");
         let report = check(&pager);
         assert_eq!(
@@ -228,6 +229,10 @@ impl File for SparseFile {
         self.0.set_len(self.0.len()?.max(offset + len))
     }
 
+    fn allocated(&self) -> io::Result<u64> {
+        self.0.allocated()
+    }
+
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.0.set_len(len)
     }
@@ -248,12 +253,13 @@ fn claim_far(pager: &Pager, page: u64) {
 
 /// The report of a check that knows of extents of one page each.
 fn check_with(pager: &Pager, extents: &[u64]) -> CheckReport {
-    let mut visit = |page: Page<'_>, _: Option<Page<'_>>| {
+    let visit = |page: Page<'_>, _: Option<&()>| {
         let of =
             |page: &u64| ExtentUse { run: Run::one(PageNumber(*page)), len: 1, intact: Box::new(|_| true) };
-        Ok(if page.kind() == TOP { extents.iter().map(of).collect() } else { Vec::new() })
+        let extents = if page.kind() == TOP { extents.iter().map(of).collect() } else { Vec::new() };
+        Below { extents, ..Below::default() }
     };
-    pager.check(&mut visit, &mut |_, _| {}).unwrap()
+    pager.check(&visit, &mut |_, _| {}).unwrap()
 }
 
 #[test]
@@ -306,6 +312,122 @@ fn the_allocation_map_crosses_regions_and_levels() {
     drop(txn);
     let after = pager.stat().unwrap();
     assert_eq!(after.free_pages - before.free_pages, after.page_count - before.page_count);
+}
+
+/// A folder whose file system holds a sparse file of so many bytes, and how many it holds at least: tmpfs
+/// goes beyond 128 TB, ext4 to 16. A program's own code stands at two thirds of its 140 TB of addresses, so
+/// that no single map can be longer than 93 TB.
+fn folder_for(bytes: u64) -> (tempfile::TempDir, u64) {
+    for (parent, bytes) in [
+        ("/dev/shm".into(), bytes),
+        (std::env::temp_dir(), bytes),
+        (std::env::temp_dir(), 15_000_000_000_000),
+    ] {
+        let Ok(folder) = tempfile::tempdir_in(&parent) else { continue };
+        let probe = std::fs::File::create(folder.path().join("probe")).unwrap();
+        if probe.set_len(bytes).is_ok() {
+            return (folder, bytes);
+        }
+    }
+    panic!("no file system here holds a sparse file of 15 TB")
+}
+
+#[test]
+fn a_file_of_90_tb_is_written_reopened_read_and_checked() {
+    for page_size in [4096u64, 65536] {
+        let (folder, bytes) = folder_for(90_000_000_000_000);
+        let path = folder.path().join("far.llmdb");
+        let open = || options(Sparse).open(&path).unwrap();
+        let pager = options(Sparse).page_size(page_size as usize).create(&path).unwrap();
+        let end = bytes / page_size;
+        let start = pager.stat().unwrap().page_count;
+        // A value that takes all but the last pages; the pages after it stand near the end.
+        let gap = Run { start: PageNumber(start), count: end - start - 4_000 };
+        let mut txn = pager.begin_write().unwrap();
+        txn.claim_extent(gap).unwrap();
+        let top = build(&mut txn, 3, 1);
+        txn.set_root(top);
+        txn.commit_with_checkpoint(AREA).unwrap();
+        drop(pager);
+
+        let pager = open();
+        let snapshot = pager.snapshot();
+        let children: Vec<Ref> = snapshot.page(snapshot.root()).unwrap().references().collect();
+        assert!(children.iter().all(|child| child.number().0 >= gap.end()), "{children:?}");
+        assert!((0..3).all(|index| mark_of(&snapshot, index) == 1));
+        drop(snapshot);
+        let mut txn = pager.begin_write().unwrap();
+        txn.free_extent(gap, 1);
+        remark(&mut txn, 0..1, 2);
+        txn.commit_with_checkpoint(AREA).unwrap();
+        let mut txn = pager.begin_write().unwrap();
+        remark(&mut txn, 1..2, 3);
+        txn.commit_with_checkpoint(AREA).unwrap();
+        let mut txn = pager.begin_write().unwrap();
+        remark(&mut txn, 0..1, 4);
+        txn.commit_with_checkpoint(AREA).unwrap();
+        let report = check(&pager);
+        assert!(report.is_sound(), "{report:?}");
+        let stat = pager.stat().unwrap();
+        assert!(stat.free_pages > gap.count - 100, "{stat:?}");
+        // 24 bytes a region of 133 MB: 16 MB here, 23 MB at 128 TB, both at 4 KiB pages.
+        assert!(stat.map_memory < 18 << 20, "{stat:?}");
+        assert!(
+            stat.allocated_bytes < 64 << 20,
+            "the map speaks of regions without a page for each: {stat:?}"
+        );
+        if page_size == 4096 {
+            let value = vec![7; 140 << 20];
+            let mut txn = pager.begin_write().unwrap();
+            let run = txn.write_extent(&value).unwrap();
+            assert!(run.end() < gap.end(), "free regions make one run: {run:?}");
+            txn.free_extent(run, txn.commit());
+            txn.commit_with_checkpoint(AREA).unwrap();
+        }
+        drop(pager);
+        let pager = open();
+        let snapshot = pager.snapshot();
+        let marks: Vec<u8> = (0..3).map(|index| mark_of(&snapshot, index)).collect();
+        assert_eq!(marks, [4, 3, 1]);
+        let last = snapshot.page(snapshot.root()).unwrap().reference(2).number();
+        assert!(last.0 >= gap.end(), "{last}");
+        let mut txn = pager.begin_write().unwrap();
+        remark(&mut txn, 2..3, 5);
+        txn.commit_with_checkpoint(AREA).unwrap();
+        assert!(pager.stat().unwrap().page_count >= gap.end());
+        let report = check(&pager);
+        assert!(report.is_sound(), "{report:?}");
+    }
+}
+
+#[test]
+fn a_page_of_a_region_that_was_not_looked_at_can_be_freed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("two.llmdb");
+    let pager = options(Sparse).create(&path).unwrap();
+    let start = pager.stat().unwrap().page_count;
+    let gap = Run { start: PageNumber(start), count: 2 * (4096 - HEADER_SIZE as u64) * 8 + 100 };
+    let mut txn = pager.begin_write().unwrap();
+    txn.claim_extent(gap).unwrap();
+    let top = build(&mut txn, 3, 1);
+    txn.set_root(top);
+    txn.commit_with_checkpoint(AREA).unwrap();
+    for round in 0..3 {
+        let mut txn = pager.begin_write().unwrap();
+        if round == 0 {
+            txn.free_extent(gap, 1);
+        }
+        remark(&mut txn, 0..1, 2);
+        txn.commit_with_checkpoint(AREA).unwrap();
+    }
+    drop(pager);
+    // New pages go to the free pages in front; what they replace stands in the last region.
+    let pager = options(Sparse).open(&path).unwrap();
+    let mut txn = pager.begin_write().unwrap();
+    remark(&mut txn, 1..3, 3);
+    txn.commit_with_checkpoint(AREA).unwrap();
+    let report = check(&pager);
+    assert!(report.is_sound(), "{report:?}");
 }
 
 #[test]

@@ -145,6 +145,22 @@ impl File for CountedFile {
     fn map(&self, len: u64) -> io::Result<Map> {
         self.inner.map(len)
     }
+
+    fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.inner.punch(offset, len)
+    }
+
+    fn holes(&self, range: std::ops::Range<u64>) -> io::Result<Vec<std::ops::Range<u64>>> {
+        self.inner.holes(range)
+    }
+
+    fn allocated(&self) -> io::Result<u64> {
+        self.inner.allocated()
+    }
+
+    fn will_need(&self, offset: u64, len: u64) {
+        self.inner.will_need(offset, len);
+    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use super::trace::Op;
 use crate::storage::{File, Map};
 use rustix::io::Errno;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
@@ -74,6 +75,24 @@ impl File for SimFile {
         self.disk
             .state()
             .run(call, |state, verdict| Ok((state.allocate(self.inode, offset, len, verdict)?, 0)))
+    }
+
+    fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.writable()?;
+        let call = self.call(Op::Punch).at(offset, len);
+        self.disk.state().run(call, |state, verdict| Ok((state.punch(self.inode, offset, len, verdict)?, 0)))
+    }
+
+    fn holes(&self, range: Range<u64>) -> io::Result<Vec<Range<u64>>> {
+        let mut state = self.disk.state();
+        state.powered()?;
+        Ok(state.file(self.inode).holes(range))
+    }
+
+    fn allocated(&self) -> io::Result<u64> {
+        let mut state = self.disk.state();
+        state.powered()?;
+        Ok((state.file(self.inode).blocks().count() * BLOCK_SIZE) as u64)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
@@ -204,6 +223,20 @@ impl State {
             }
         }
         failure.map_or(Ok(()), Err)
+    }
+
+    /// A hole that a failure or a cut leaves is some part of it, in whole blocks.
+    fn punch(&mut self, id: InodeId, offset: u64, len: u64, verdict: Verdict) -> io::Result<()> {
+        let end = offset.saturating_add(len).min(self.file(id).len() as u64) as usize;
+        let start = (offset as usize).min(end);
+        let blocks = start.div_ceil(BLOCK_SIZE)..(end / BLOCK_SIZE).max(start.div_ceil(BLOCK_SIZE));
+        let count = match verdict {
+            Verdict::Go => blocks.len(),
+            Verdict::Fault(_) | Verdict::Cut => self.rng.below(blocks.len() as u64 + 1) as usize,
+        };
+        let sequence = self.next_sequence();
+        self.file(id).punch(blocks.start..blocks.start + count, sequence);
+        if verdict == Verdict::Go { Ok(()) } else { Err(eio()) }
     }
 
     fn set_len(&mut self, id: InodeId, len: u64, verdict: Verdict) -> io::Result<()> {

@@ -202,6 +202,38 @@ impl Inode {
         }
     }
 
+    /// Gives blocks back: they read as zeros, which is as pending as a write of zeros.
+    pub(super) fn punch(&mut self, blocks: Range<usize>, sequence: u64) {
+        let range = blocks.start * BLOCK_SIZE..(blocks.end * BLOCK_SIZE).min(self.len);
+        if range.is_empty() {
+            return;
+        }
+        let sectors = sectors_of(range.clone());
+        let before: Vec<Sector> = sectors.clone().map(|sector| self.cached(sector)).collect();
+        self.cache.zero(range);
+        for (sector, before) in sectors.zip(&before) {
+            self.record(sector, before, self.cached(sector), sequence);
+        }
+        self.blocks.clear(blocks);
+    }
+
+    /// The parts of a range that have no space.
+    pub(super) fn holes(&self, range: Range<u64>) -> Vec<Range<u64>> {
+        let size = BLOCK_SIZE as u64;
+        let end = range.end.min(self.len as u64);
+        let mut found: Vec<Range<u64>> = Vec::new();
+        for block in range.start / size..end.div_ceil(size) {
+            if !self.blocks.has(block as usize) {
+                let hole = (block * size).max(range.start)..((block + 1) * size).min(end);
+                match found.last_mut() {
+                    Some(last) if last.end == hole.start => last.end = hole.end,
+                    _ => found.push(hole),
+                }
+            }
+        }
+        found
+    }
+
     /// An allocation failed on the way and was undone: a power cut may find the longer file.
     pub(super) fn allocate_in_vain(&mut self, reached: usize, sequence: u64) {
         let before = self.len;
@@ -341,6 +373,10 @@ impl Inode {
             } else if !keep_garbage {
                 image.cache.write(place.start, &chain[choice].bytes[..place.len()]);
             }
+            if image.cache.bytes(place.clone()).iter().any(|byte| *byte != 0) {
+                // A hole that did not persist still has its space.
+                image.blocks.set(place);
+            }
         }
         image
     }
@@ -386,6 +422,14 @@ impl Blocks {
         }
         for block in blocks {
             self.0[block / 64] |= 1 << (block % 64);
+        }
+    }
+
+    fn clear(&mut self, blocks: Range<usize>) {
+        for block in blocks {
+            if let Some(word) = self.0.get_mut(block / 64) {
+                *word &= !(1 << (block % 64));
+            }
         }
     }
 

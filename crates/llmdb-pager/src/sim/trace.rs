@@ -28,6 +28,8 @@ pub enum Op {
     Sync,
     /// Reserving space.
     Allocate,
+    /// Giving a range's room back.
+    Punch,
     /// Cutting or extending a file.
     SetLen,
     /// Mapping.
@@ -93,7 +95,8 @@ impl SimStats {
             },
             Op::SyncDir => self.dir_syncs += 1,
             Op::Allocate => self.allocations += 1,
-            Op::Open | Op::Create | Op::Rename | Op::Remove | Op::Lock | Op::SetLen | Op::Map => {}
+            Op::Open | Op::Create | Op::Rename | Op::Remove | Op::Lock | Op::Punch | Op::SetLen | Op::Map => {
+            }
         }
     }
 }

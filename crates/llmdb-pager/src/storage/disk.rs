@@ -1,9 +1,10 @@
 //! The real file system (Linux, ext4 and XFS are what the failure model speaks of).
 
 use super::{File, Lock, LockError, Map, OpenMode, Storage};
-use rustix::fs::{FallocateFlags, FlockOperation};
+use rustix::fs::{FallocateFlags, FlockOperation, SeekFrom};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
+use std::ops::Range;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -138,7 +139,53 @@ impl File for DiskFile {
     fn map(&self, len: u64) -> io::Result<Map> {
         let len = usize::try_from(len).map_err(|_| io::ErrorKind::OutOfMemory)?;
         let region = memmap2::MmapOptions::new().len(len).map_raw_read_only(&self.0)?;
+        // A descent touches pages all over the file. Without this the kernel reads 128 KiB around each
+        // page that is not cached; whoever reads in order says so by `will_need`. Only advice: a refusal
+        // costs time and nothing else.
+        let _ = region.advise(memmap2::Advice::Random);
         Ok(map_of(region, len))
+    }
+
+    fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        loop {
+            match rustix::fs::fallocate(&self.0, flags, offset, len) {
+                Err(rustix::io::Errno::INTR) => {}
+                result => return Ok(result?),
+            }
+        }
+    }
+
+    fn holes(&self, range: Range<u64>) -> io::Result<Vec<Range<u64>>> {
+        let mut found = Vec::new();
+        let mut at = range.start;
+        while at < range.end {
+            // Past the last byte of the file there is neither.
+            let hole = match rustix::fs::seek(&self.0, SeekFrom::Hole(at)) {
+                Err(rustix::io::Errno::NXIO) => break,
+                hole => hole?,
+            };
+            let data = match rustix::fs::seek(&self.0, SeekFrom::Data(hole)) {
+                Err(rustix::io::Errno::NXIO) => range.end,
+                data => data?,
+            };
+            if hole < range.end {
+                found.push(hole..data.min(range.end));
+            }
+            at = data;
+        }
+        Ok(found)
+    }
+
+    fn allocated(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.blocks() * 512)
+    }
+
+    fn will_need(&self, offset: u64, len: u64) {
+        if let Some(len) = std::num::NonZeroU64::new(len) {
+            // Only advice.
+            let _ = rustix::fs::fadvise(&self.0, offset, Some(len), rustix::fs::Advice::WillNeed);
+        }
     }
 }
 

@@ -18,6 +18,7 @@ pub use map::Map;
 
 use std::fmt::Debug;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -94,6 +95,33 @@ pub trait File: Debug + Send + Sync {
     /// # Errors
     /// `OutOfMemory` where the address space is limited.
     fn map(&self, len: u64) -> io::Result<Map>;
+
+    /// Gives the room of a range inside the file back to the file system; it reads as zeros from then on,
+    /// and the length stays. Room must be reserved again before the range is written.
+    ///
+    /// # Errors
+    /// `Unsupported` where the file system cannot.
+    fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
+        let _ = (offset, len);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// The parts of a range for which no room may be reserved, in order: at least all such parts.
+    fn holes(&self, range: Range<u64>) -> io::Result<Vec<Range<u64>>> {
+        let _ = range;
+        Ok(Vec::new())
+    }
+
+    /// How many bytes of the disk the file takes.
+    fn allocated(&self) -> io::Result<u64> {
+        self.len()
+    }
+
+    /// Says that a range will be read soon, so that the system may begin to fetch it. A hint: it never
+    /// waits for the device and cannot fail.
+    fn will_need(&self, offset: u64, len: u64) {
+        let _ = (offset, len);
+    }
 }
 
 /// A held lock; dropping it lets go.

@@ -32,7 +32,7 @@ pub(crate) fn file(bytes: &[u8]) -> bool {
         }
     }
     let _ = snapshot.extent(llmdb_pager::PageNumber(2), 10_000, &|bytes| bytes[0] == 1);
-    let _ = pager.check(&mut |_, _| Ok(Vec::new()), &mut |_, _| {});
+    let _ = pager.check(&|_, _: Option<&()>| llmdb_pager::Below::default(), &mut |_, _| {});
     let _ = pager.stat();
     drop(snapshot);
     assert!(disk.read_file(DB).as_deref() == Some(bytes), "reading changes nothing");

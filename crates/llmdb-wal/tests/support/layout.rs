@@ -75,7 +75,7 @@ fn walk(file: &[u8], page_size: usize, root: u64, purpose: Use, pages: &mut BTre
 /// The references to large values in a leaf.
 fn large_values(leaf: &[u8]) -> Vec<LargeRef> {
     let (count, prefix) = (usize::from(read_u16(leaf, 26)), usize::from(read_u16(leaf, 28)));
-    let offsets = HEADER_SIZE + prefix.next_multiple_of(4) + count.next_multiple_of(8) * 4;
+    let offsets = HEADER_SIZE + prefix.next_multiple_of(4) + count.next_multiple_of(16) * 4;
     let mut found = Vec::new();
     for index in 0..count {
         let cell = usize::from(read_u16(leaf, offsets + index * 2));

@@ -54,6 +54,8 @@ fn figures(db: &Database, times: Times) -> Result<Json, Failure> {
     Ok(json!({
         "path": db.temporal().store().path().display().to_string(),
         "file_bytes": stat.pager.file_bytes,
+        "disk_bytes": stat.pager.allocated_bytes,
+        "reserved_address_bytes": stat.pager.reserved_bytes,
         "log_bytes": stat.log_bytes,
         "page_bytes": stat.pager.page_size,
         "pages": stat.pager.page_count,
