@@ -316,8 +316,7 @@ impl WriteTxn {
         self.guard(|txn| {
             let replaced =
                 txn.edit(tree, |pager, root, finger| edit::insert(pager, root, finger, key, value))?;
-            txn.free_large(replaced);
-            Ok(())
+            txn.free_large(replaced)
         })
     }
 
@@ -338,7 +337,7 @@ impl WriteTxn {
                     edit::Removed::Inline => None,
                     edit::Removed::Large(large) => Some(large),
                 };
-            txn.free_large(removed);
+            txn.free_large(removed)?;
             Ok(true)
         })
     }
@@ -365,11 +364,8 @@ impl WriteTxn {
         change(&mut self.pager, root.get_or_insert(TreeRoot::EMPTY), &mut self.finger)
     }
 
-    pub(crate) fn free_large(&mut self, large: Option<LargeRef>) {
-        if let Some(large) = large {
-            let run = large.run(self.pager.page_size());
-            self.pager.free_extent(run, large.born);
-        }
+    pub(crate) fn free_large(&mut self, large: Option<LargeRef>) -> Result<(), Error> {
+        large.map_or(Ok(()), |large| crate::drop::free_large(&mut self.pager, large))
     }
 
     pub(crate) fn check_key(&self, key: &[u8]) -> Result<(), Error> {

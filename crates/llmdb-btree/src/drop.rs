@@ -2,8 +2,8 @@
 
 use crate::error::Error;
 use crate::source::{Node, Source};
-use crate::value::Stored;
-use llmdb_pager::{PageSource as _, Ref, WriteTxn};
+use crate::value::{LargeRef, Stored};
+use llmdb_pager::{Error as PagerError, PageSource as _, Ref, WriteTxn};
 
 /// Frees every page from `root` down. Answers how many records there were.
 pub(crate) fn free_pages(txn: &mut WriteTxn, root: Ref) -> Result<u64, Error> {
@@ -28,10 +28,20 @@ pub(crate) fn free_pages(txn: &mut WriteTxn, root: Ref) -> Result<u64, Error> {
             }
         }
         for large in larges {
-            let run = large.run(txn.page_size());
-            txn.free_extent(run, large.born);
+            free_large(txn, large)?;
         }
         txn.free(at)?;
     }
     Ok(count)
+}
+
+/// Frees a large value's pages. A reference that leads outside the file was made to harm.
+pub(crate) fn free_large(txn: &mut WriteTxn, large: LargeRef) -> Result<(), Error> {
+    let run = large.run(txn.page_size());
+    if !txn.holds(run) {
+        let what = "a large value lies outside the file";
+        return Err(PagerError::damaged(run.start, what, "a run inside", "one outside").into());
+    }
+    txn.free_extent(run, large.born);
+    Ok(())
 }

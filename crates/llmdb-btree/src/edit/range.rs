@@ -14,7 +14,7 @@ use super::finger::Finger;
 use super::pack::{Made, branches, leaves};
 use super::path::{Fence, Step, check_between};
 use super::remove::{Filled, fill_branch, fill_leaf, is_low, lower};
-use crate::drop::free_pages;
+use crate::drop::{free_large, free_pages};
 use crate::error::Error;
 use crate::node::branch::{Branch, Separators};
 use crate::node::leaf::{Carried, Leaf};
@@ -129,7 +129,7 @@ impl Cut {
         let end = range.high.map_or(leaf.len(), place).max(start);
         for index in start..end {
             if let Stored::Large(large) = leaf.value(index) {
-                txn.free_extent(large.run(txn.page_size()), large.born);
+                free_large(txn, large)?;
             }
         }
         self.removed += (end - start) as u64;
