@@ -117,6 +117,17 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// A snapshot was held for longer than the database allows, and pages wait for it.
+    #[error(
+        "this snapshot (commit {commit}) was ended: newer commits wait for its pages longer than the {limit:?} \
+         that the database allows a reader; begin a new one"
+    )]
+    SnapshotEnded {
+        /// The commit that it saw.
+        commit: u64,
+        /// How long a reader may hold what a newer commit has replaced.
+        limit: std::time::Duration,
+    },
     /// The system refused an operation.
     #[error("{doing}: {source}")]
     Io {
@@ -145,6 +156,7 @@ impl Error {
             Self::Poisoned { .. } => "LLMDB-P12",
             Self::Io { .. } => "LLMDB-P13",
             Self::AddressSpace { .. } => "LLMDB-P14",
+            Self::SnapshotEnded { .. } => "LLMDB-P15",
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! Address space is taken once, far beyond the file, so that a growing file stays at one address. Where it is
 //! limited (`ulimit -v`, a small machine) less is taken; a file that outgrows its map gets a new one, and
-//! older snapshots keep theirs until they end.
+//! older snapshots keep theirs until they end. A file longer than any free stretch of addresses is mapped in
+//! parts (`storage::disk`).
 //!
 //! Invariants
 //! 1. The map covers every page that a published state counts.

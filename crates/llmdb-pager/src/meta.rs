@@ -159,7 +159,8 @@ impl Meta {
         {
             return Err("the page count is out of range");
         }
-        if self.checkpoint.max(self.commit) >= 1 << 62 {
+        // A slot of the reader table keeps a commit number beside a tag of three bits.
+        if self.checkpoint.max(self.commit) >= 1 << 60 {
             return Err("a number is out of range");
         }
         for root in [self.root, self.space_root] {

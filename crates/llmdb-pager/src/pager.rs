@@ -8,6 +8,7 @@
 use crate::error::Error;
 use crate::mapping::{address_limit, map_file};
 use crate::meta::{META_OFFSETS, Metas, OWNER_AREA_SIZE, first_meta, first_page, read_metas};
+use crate::old_readers::{Aging, OnSlowReader, ReaderRules};
 use crate::page::{PAGE_SIZE_DEFAULT, check_page_size};
 use crate::readers::{self, Owner as _};
 use crate::snapshot::{Core, Snapshot, State, Validate};
@@ -19,6 +20,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// A file, and the lock that keeps others away.
 pub(crate) type LockedFile = (Arc<dyn File>, Box<dyn Lock>);
@@ -33,6 +35,7 @@ pub struct PagerOptions {
     owner: String,
     pub(crate) owner_area: [u8; OWNER_AREA_SIZE],
     dirty_budget: u64,
+    reader_rules: ReaderRules,
 }
 
 /// Bytes of dirty pages in memory, unless another budget is asked for.
@@ -54,6 +57,7 @@ impl PagerOptions {
             owner: owner_text("a program"),
             owner_area: [0; OWNER_AREA_SIZE],
             dirty_budget: DIRTY_BUDGET,
+            reader_rules: ReaderRules::default(),
         }
     }
 
@@ -75,6 +79,23 @@ impl PagerOptions {
     #[must_use]
     pub fn validate(mut self, validate: Validate) -> Self {
         self.validate = validate;
+        self
+    }
+
+    /// Tells `tell` of the oldest reader while it holds, for longer than `after`, what a newer commit has
+    /// replaced; once each `after` at most, when the writer looks for pages to use again.
+    #[must_use]
+    pub fn on_slow_reader(mut self, after: Duration, tell: OnSlowReader) -> Self {
+        self.reader_rules.tell = Some((after, tell));
+        self
+    }
+
+    /// Ends readers that hold, for longer than `limit`, what a newer commit has replaced: their reads answer
+    /// [`Error::SnapshotEnded`] from then on. The pages that only they can see are used again once they are
+    /// dropped; borrowed bytes stay as they are until then. Without it a reader may stay as long as it likes.
+    #[must_use]
+    pub fn max_reader_age(mut self, limit: Duration) -> Self {
+        self.reader_rules.limit = Some(limit);
         self
     }
 
@@ -214,6 +235,7 @@ impl PagerOptions {
             root: meta.root,
             page_count: meta.page_count,
             map,
+            aging: Aging::default(),
         });
         let (core, key) = Core::new(
             path.to_owned(),
@@ -222,6 +244,7 @@ impl PagerOptions {
             meta.identity,
             meta.seed(),
             self.validate,
+            self.reader_rules,
             state,
             lock,
         );

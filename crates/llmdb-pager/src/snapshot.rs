@@ -9,6 +9,7 @@
 //! Not here: how states come to be (`writer`, `checkpoint`).
 
 use crate::error::Error;
+use crate::old_readers::{Aging, ReaderRules};
 use crate::page::{Page, PageNumber, Ref, verify};
 use crate::raw::{FramePool, WriterKey};
 use crate::readers::{Numbered, Owner, Pinned, Readers};
@@ -34,6 +35,7 @@ pub(crate) struct State {
     pub(crate) root: Ref,
     pub(crate) page_count: u64,
     pub(crate) map: Map,
+    pub(crate) aging: Aging,
 }
 
 /// What readers and the writer share.
@@ -52,6 +54,7 @@ pub(crate) struct Core {
     pub(crate) validate: Validate,
     pub(crate) poison: OnceLock<String>,
     readers: Readers<State>,
+    pub(crate) reader_rules: ReaderRules,
     /// Page numbers below this are the metas'.
     first_page: u64,
     /// The page size as a power of two.
@@ -69,6 +72,7 @@ impl Core {
         identity: u128,
         seed: u64,
         validate: Validate,
+        reader_rules: ReaderRules,
         first: Arc<State>,
         lock: Box<dyn Lock>,
     ) -> (Self, WriterKey) {
@@ -86,6 +90,7 @@ impl Core {
             validate,
             poison: OnceLock::new(),
             readers: Readers::new(first),
+            reader_rules,
             first_page: crate::meta::first_page(page_size),
             page_shift: page_size.trailing_zeros(),
             _lock: lock,
@@ -353,6 +358,31 @@ impl Snapshot {
         self.held.state().time
     }
 
+    /// A page, whether the snapshot is ended or not.
+    #[inline(always)]
+    pub(crate) fn page_of(&self, at: Ref) -> Result<Page<'_>, Error> {
+        match at.frame_index() {
+            None => self.held.owner().file_page(self.held.state(), at),
+            Some(index) => self.frame(index),
+        }
+    }
+
+    #[cold]
+    fn ended(&self) -> Error {
+        let limit = self.held.owner().reader_rules.limit.unwrap_or_default();
+        Error::SnapshotEnded { commit: self.commit(), limit }
+    }
+
+    /// An extent, whether the snapshot is ended or not.
+    pub(crate) fn extent_of(
+        &self,
+        start: PageNumber,
+        len: u64,
+        intact: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<&[u8], Error> {
+        self.held.owner().extent(self.held.state(), start, len, intact)
+    }
+
     #[inline]
     fn frame(&self, index: u32) -> Result<Page<'_>, Error> {
         let commit = self.commit();
@@ -375,10 +405,10 @@ impl PageSource for Snapshot {
 
     #[inline(always)]
     fn page(&self, at: Ref) -> Result<Page<'_>, Error> {
-        match at.frame_index() {
-            None => self.held.owner().file_page(self.held.state(), at),
-            Some(index) => self.frame(index),
+        if self.held.state().aging.is_ended() {
+            return Err(self.ended());
         }
+        self.page_of(at)
     }
 
     #[inline]
@@ -387,7 +417,10 @@ impl PageSource for Snapshot {
     }
 
     fn extent(&self, start: PageNumber, len: u64, intact: &dyn Fn(&[u8]) -> bool) -> Result<&[u8], Error> {
-        self.held.owner().extent(self.held.state(), start, len, intact)
+        if self.held.state().aging.is_ended() {
+            return Err(self.ended());
+        }
+        self.extent_of(start, len, intact)
     }
 
     fn extent_unverified(&self, start: PageNumber, len: u64) -> Result<(&[u8], bool), Error> {

@@ -352,7 +352,7 @@ impl Space {
     ) -> Result<(), Error> {
         self.load_index(read)?;
         let per_region = region_pages(self.page_size);
-        let total = self.entries.len() as u64;
+        let total = if self.none_as_long > 1 { self.entries.len() as u64 } else { 0 };
         let (mut free, mut found): (Vec<Run>, u64) = (Vec::new(), 0);
         for step in 0..total {
             // Enough to choose from: short runs are left for when there is nothing else.
@@ -383,6 +383,7 @@ impl Space {
             self.cursor = last.start.0 / per_region;
         }
         if left > 0 {
+            self.none_as_long = 1;
             taken.push(self.extend(left, read)?);
         }
         Ok(())

@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::holes::Holes;
 use crate::mapping::map_for;
 use crate::meta::Meta;
+use crate::old_readers::{self, Aging};
 use crate::page::{Kind, Page, PageNumber, Ref, set_birth, write_header};
 use crate::page_set::PageSet;
 use crate::raw::{FRAMES_MAX, SLAB_FRAMES, WriterKey};
@@ -24,6 +25,7 @@ use crate::snapshot::{Core, PageSource, Snapshot, State};
 use crate::space::{Run, Space};
 use crate::storage::write_all_at;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Instant;
 
 /// The file grows to what is needed and a sixteenth of itself, within these bounds: pages are asked for many at
 /// a time, and what is reserved too much is room on the disk that others lack.
@@ -67,6 +69,8 @@ pub(crate) struct Writer {
     pub(crate) homes: Vec<Ref>,
     /// For each frame, when its transaction last changed it, in frames taken until then.
     pub(crate) touched: Vec<u32>,
+    /// When somebody was last told of a slow reader.
+    told: Option<Instant>,
     /// Whether the file's length is known to be durable, or was set by this process.
     len_is_known: bool,
     key: WriterKey,
@@ -104,6 +108,7 @@ impl Writer {
             resident: 0,
             free_at_trim: 0,
             kept: 0,
+            told: None,
             budget: BUDGET_FRAMES_MIN,
             unsynced: PageSet::default(),
             homes: Vec::new(),
@@ -202,6 +207,7 @@ impl Writer {
 
     /// Takes back what no open snapshot and no durable checkpoint needs.
     pub(crate) fn reclaim(&mut self, core: &Core) -> Result<(), Error> {
+        old_readers::look(core, &mut self.told);
         let open = core.readers().open_numbers();
         let is_seen = |born: u64, retired: u64| {
             let first = open.partition_point(|commit| *commit < born);
@@ -398,6 +404,7 @@ impl WriteTxn {
             root: base.root,
             page_count: base.page_count,
             map: base.map.clone(),
+            aging: Aging::default(),
         };
         let page_count_before = writer.space.page_count();
         let mut txn = Self {
@@ -459,7 +466,14 @@ impl WriteTxn {
             return Snapshot::new(&core);
         }
         let page_count = meta.page_count;
-        let state = Arc::new(State { commit, time, root, page_count, map: base.map.clone() });
+        let state = Arc::new(State {
+            commit,
+            time,
+            root,
+            page_count,
+            map: base.map.clone(),
+            aging: Aging::default(),
+        });
         // No run that the checkpoint reaches has been given back: each waits for the next checkpoint.
         Snapshot::of(&core, state)
     }
@@ -767,7 +781,9 @@ impl WriteTxn {
             root,
             page_count: self.view.page_count,
             map: self.view.map.clone(),
+            aging: Aging::default(),
         });
+        core.readers().newest().aging.replaced();
         core.readers().publish(state);
     }
 

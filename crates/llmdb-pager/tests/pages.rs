@@ -315,8 +315,7 @@ fn the_allocation_map_crosses_regions_and_levels() {
 }
 
 /// A folder whose file system holds a sparse file of so many bytes, and how many it holds at least: tmpfs
-/// goes beyond 128 TB, ext4 to 16. A program's own code stands at two thirds of its 140 TB of addresses, so
-/// that no single map can be longer than 93 TB.
+/// goes beyond 128 TB, ext4 to 16.
 fn folder_for(bytes: u64) -> (tempfile::TempDir, u64) {
     for (parent, bytes) in [
         ("/dev/shm".into(), bytes),
@@ -333,9 +332,9 @@ fn folder_for(bytes: u64) -> (tempfile::TempDir, u64) {
 }
 
 #[test]
-fn a_file_of_90_tb_is_written_reopened_read_and_checked() {
+fn a_file_of_128_tb_is_written_reopened_read_and_checked() {
     for page_size in [4096u64, 65536] {
-        let (folder, bytes) = folder_for(90_000_000_000_000);
+        let (folder, bytes) = folder_for(128_000_000_000_000);
         let path = folder.path().join("far.llmdb");
         let open = || options(Sparse).open(&path).unwrap();
         let pager = options(Sparse).page_size(page_size as usize).create(&path).unwrap();
@@ -370,8 +369,8 @@ fn a_file_of_90_tb_is_written_reopened_read_and_checked() {
         assert!(report.is_sound(), "{report:?}");
         let stat = pager.stat().unwrap();
         assert!(stat.free_pages > gap.count - 100, "{stat:?}");
-        // 24 bytes a region of 133 MB: 16 MB here, 23 MB at 128 TB, both at 4 KiB pages.
-        assert!(stat.map_memory < 18 << 20, "{stat:?}");
+        // 24 bytes a region of 133 MB: 23 MB at 4 KiB pages.
+        assert!(stat.map_memory < 25 << 20, "{stat:?}");
         assert!(
             stat.allocated_bytes < 64 << 20,
             "the map speaks of regions without a page for each: {stat:?}"

@@ -12,6 +12,11 @@ use std::sync::Arc;
 /// Only the owner reads and writes what LLMDB creates.
 const FILE_MODE: u32 = 0o600;
 
+/// A file that no single map can hold is mapped in parts of 4 TiB.
+const PART_SIZE: u64 = 4 << 40;
+/// How far a part reaches into the next one: as far as a large value may.
+const PART_SHARED: u64 = 4 << 30;
+
 /// Files of the operating system.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct DiskStorage;
@@ -137,13 +142,10 @@ impl File for DiskFile {
     }
 
     fn map(&self, len: u64) -> io::Result<Map> {
-        let len = usize::try_from(len).map_err(|_| io::ErrorKind::OutOfMemory)?;
-        let region = memmap2::MmapOptions::new().len(len).map_raw_read_only(&self.0)?;
-        // A descent touches pages all over the file. Without this the kernel reads 128 KiB around each
-        // page that is not cached; whoever reads in order says so by `will_need`. Only advice: a refusal
-        // costs time and nothing else.
-        let _ = region.advise(memmap2::Advice::Random);
-        Ok(map_of(region, len))
+        match self.map_part(0, len) {
+            Err(_) if len > PART_SIZE => self.map_in_parts(len),
+            mapped => mapped,
+        }
     }
 
     fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
@@ -190,6 +192,26 @@ impl File for DiskFile {
 }
 
 impl DiskFile {
+    /// Maps a range of the file.
+    fn map_part(&self, offset: u64, len: u64) -> io::Result<Map> {
+        let len = usize::try_from(len).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        let region = memmap2::MmapOptions::new().offset(offset).len(len).map_raw_read_only(&self.0)?;
+        // A descent touches pages all over the file. Without this the kernel reads 128 KiB around each
+        // page that is not cached; whoever reads in order says so by `will_need`. Only advice: a refusal
+        // costs time and nothing else.
+        let _ = region.advise(memmap2::Advice::Random);
+        Ok(map_of(region, len))
+    }
+
+    /// Maps a file that is longer than any stretch of free addresses: a program's own code stands at two
+    /// thirds of its 140 TB, so that none is longer than 93 TB.
+    fn map_in_parts(&self, len: u64) -> io::Result<Map> {
+        let parts: io::Result<Vec<Map>> = (0..len.div_ceil(PART_SIZE))
+            .map(|part| self.map_part(part * PART_SIZE, PART_SIZE + PART_SHARED))
+            .collect();
+        Map::of_parts(parts?, PART_SIZE).ok_or_else(|| io::ErrorKind::InvalidInput.into())
+    }
+
     /// Extends the file by writing zeros, for file systems that have no `fallocate`.
     fn write_zeros(&self, from: u64, to: u64) -> io::Result<()> {
         static ZEROS: [u8; 64 << 10] = [0; 64 << 10];

@@ -15,7 +15,18 @@ use std::sync::Arc;
 pub struct Map {
     address: *const u8,
     len: usize,
+    /// What is behind the first part, where one map could not hold it all.
+    far: Option<Arc<Far>>,
     _owner: Arc<dyn Any + Send + Sync>,
+}
+
+/// A file in parts that stand apart, each of `stride` bytes and some of the next one's.
+#[derive(Debug)]
+struct Far {
+    stride: u64,
+    /// From the second on.
+    parts: Vec<Map>,
+    len: u64,
 }
 
 // SAFETY: the address points into memory that `_owner` (itself Send + Sync) keeps mapped; a `Map` only
@@ -30,12 +41,23 @@ impl Map {
     /// # Safety
     /// The range must stay mapped and readable at least up to the file's length while `owner` lives.
     pub unsafe fn new(address: *const u8, len: usize, owner: Arc<dyn Any + Send + Sync>) -> Self {
-        Self { address, len, _owner: owner }
+        Self { address, len, far: None, _owner: owner }
     }
 
-    /// How many bytes of address space it covers; the file may be shorter.
+    /// One map of maps: part number i begins at byte `i * stride` of the file and reaches into the next part,
+    /// so that a range that begins in it and is no longer than what they share is found whole. `None` without
+    /// a part.
+    pub fn of_parts(parts: Vec<Self>, stride: u64) -> Option<Self> {
+        let mut parts = parts.into_iter();
+        let first = parts.next()?;
+        let parts: Vec<Self> = parts.collect();
+        let len = parts.last().map_or(first.len(), |last| parts.len() as u64 * stride + last.len());
+        Some(Self { far: Some(Arc::new(Far { stride, parts, len })), ..first })
+    }
+
+    /// How many bytes of the file it covers; the file may be shorter.
     pub fn len(&self) -> u64 {
-        self.len as u64
+        self.far.as_ref().map_or(self.len as u64, |far| far.len)
     }
 
     /// Whether it covers nothing.
@@ -52,10 +74,24 @@ impl Map {
     pub unsafe fn bytes(&self, offset: u64, len: usize) -> Option<&[u8]> {
         let start = usize::try_from(offset).ok()?;
         if len > self.len || start > self.len - len {
-            return None;
+            // SAFETY: the caller's word is passed on.
+            return unsafe { self.far_bytes(offset, len) };
         }
         // SAFETY: in bounds of the mapping (checked above), readable and unwritten by the caller's word.
         Some(unsafe { std::slice::from_raw_parts(self.address.add(start), len) })
+    }
+
+    /// As [`Map::bytes`], behind the first part.
+    ///
+    /// # Safety
+    /// As [`Map::bytes`].
+    #[cold]
+    unsafe fn far_bytes(&self, offset: u64, len: usize) -> Option<&[u8]> {
+        let far = self.far.as_deref()?;
+        let part = usize::try_from((offset / far.stride).checked_sub(1)?).ok()?;
+        // SAFETY: the part begins at that multiple of the stride in the same file; the caller vouches for the
+        // range.
+        unsafe { far.parts.get(part)?.bytes(offset % far.stride, len) }
     }
 }
 
@@ -92,5 +128,36 @@ impl Map {
 impl fmt::Debug for Map {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Map").field("len", &self.len).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_is_found_in_the_part_where_it_begins() {
+        let file: Vec<u8> = (0..24).collect();
+        let part = |range: std::ops::Range<usize>| {
+            let bytes = Arc::new(file[range].to_vec());
+            // SAFETY: the owner keeps the bytes where they are.
+            unsafe { Map::new(bytes.as_ptr(), bytes.len(), bytes) }
+        };
+        let map = Map::of_parts(vec![part(0..14), part(10..24), part(20..24)], 10).unwrap();
+        assert_eq!(map.len(), 24);
+        for start in 0..24usize {
+            for len in 0..=4usize.min(24 - start) {
+                // SAFETY: nobody writes the parts.
+                let found = unsafe { map.bytes(start as u64, len) };
+                assert_eq!(found, Some(&file[start..start + len]), "{len} bytes at {start}");
+            }
+        }
+        // SAFETY: as above.
+        unsafe {
+            assert_eq!(map.bytes(12, 13), None, "longer than what two parts share");
+            assert_eq!(map.bytes(21, 4), None, "beyond the end");
+            assert_eq!(map.bytes(40, 1), None);
+        }
+        assert!(Map::of_parts(Vec::new(), 10).is_none());
     }
 }
