@@ -9,9 +9,9 @@
 //! 2. Memory is one open page a level, and what one more page may hold.
 
 use crate::node::branch;
-use crate::node::leaf;
+use crate::node::leaf::{self, Carried};
 use crate::node::{separator, shared_prefix};
-use crate::value::Stored;
+use crate::value::{LARGE_REF_SIZE, Stored};
 use llmdb_pager::Ref;
 
 /// Takes pages as they are finished, lower ones first.
@@ -28,6 +28,12 @@ pub(crate) trait Pages {
 struct Record {
     key: Vec<u8>,
     value: Value,
+}
+
+impl Record {
+    fn carry<'r>(&'r self, room: &'r mut [u8; LARGE_REF_SIZE]) -> Carried<'r> {
+        Carried::new(&self.key, &self.value.stored(), room)
+    }
 }
 
 /// A value as its leaf will hold it.
@@ -123,9 +129,10 @@ impl<'p, P: Pages> TreeBuilder<'p, P> {
         let high = self.leaf.items.first().map(|next| separator(last, &next.key).to_vec());
         let low = std::mem::replace(&mut self.leaf.low, high.clone());
         let prefix = shared_prefix(low.as_deref(), high.as_deref());
-        self.buffer.fill(0);
-        let cells = records.iter().map(|record| (&record.key[prefix.len()..], record.value.stored()));
-        leaf::build(&mut self.buffer, prefix, cells);
+        let mut rooms = vec![[0; LARGE_REF_SIZE]; records.len()];
+        let carry = |(record, room)| Record::carry(record, room);
+        let carried: Vec<Carried<'_>> = records.iter().zip(&mut rooms).map(carry).collect();
+        leaf::build(&mut self.buffer, prefix, &carried);
         let closed: usize =
             records.iter().map(|record| leaf::cell_size(record.key.len(), &record.value.stored())).sum();
         self.cells -= closed;

@@ -4,14 +4,15 @@
 use crate::edit;
 use crate::error::Error;
 use crate::forest::{self, NAME_SIZE_MAX, TreeId};
-use crate::limits::{VALUE_SIZE_MAX, is_inline, key_size_max};
+use crate::limits::{VALUE_SIZE_MAX, key_size_max};
 use crate::source::Source;
 use crate::sync::{NO_OWNER_AREA, Open};
 use crate::tree::{FORM_TREE, Tree, TreeRoot};
 use crate::validate::validate;
 use crate::value::{LargeRef, Stored};
-use llmdb_pager::{Error as PagerError, PageSource as _, Pager, PagerOptions, Snapshot};
+use llmdb_pager::{Error as PagerError, PageSource as _, Pager, PagerOptions, Ref, Snapshot};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -150,9 +151,12 @@ fn number_of(source: Source<'_>, names: Option<TreeRoot>, name: &str) -> Result<
 /// A transaction that changes trees. Dropping it rolls back.
 #[derive(Debug)]
 pub struct WriteTxn {
-    pager: llmdb_pager::WriteTxn,
+    pub(crate) pager: llmdb_pager::WriteTxn,
     /// Trees that this transaction opened or changed; `None` = dropped. Written back at the end.
     roots: BTreeMap<TreeId, Option<TreeRoot>>,
+    finger: edit::Finger,
+    /// No tree below this number is free, but for those that this transaction dropped.
+    next_number: TreeId,
     changed: bool,
     failed: bool,
     // Last, so that the database closes only after the transaction has let go of the writer.
@@ -162,11 +166,20 @@ pub struct WriteTxn {
 impl WriteTxn {
     /// Changes trees in `pager`.
     pub fn new(pager: llmdb_pager::WriteTxn) -> Self {
-        Self { pager, roots: BTreeMap::new(), changed: false, failed: false, open: None }
+        Self {
+            pager,
+            roots: BTreeMap::new(),
+            finger: edit::Finger::default(),
+            next_number: TreeId(1),
+            changed: false,
+            failed: false,
+            open: None,
+        }
     }
 
     /// The pager's transaction.
     pub fn pager(&mut self) -> &mut llmdb_pager::WriteTxn {
+        self.finger.lift();
         &mut self.pager
     }
 
@@ -188,11 +201,12 @@ impl WriteTxn {
         if let Some(tree) = self.open_tree(name)? {
             return Ok(tree);
         }
-        let mut tree = forest::free_number(Source::Write(&self.pager))?;
+        let mut tree = forest::free_number(Source::Write(&self.pager), self.next_number)?;
         while self.roots.get(&tree).is_some_and(Option::is_some) {
-            tree.0 += 1;
+            tree = forest::free_number(Source::Write(&self.pager), TreeId(tree.0 + 1))?;
         }
         self.enter_tree(name, tree)?;
+        self.next_number = TreeId(tree.0 + 1);
         Ok(tree)
     }
 
@@ -203,10 +217,10 @@ impl WriteTxn {
     pub fn enter_tree(&mut self, name: &str, tree: TreeId) -> Result<(), Error> {
         check_name(name)?;
         self.guard(|txn| {
-            let mut names = txn.root_of(TreeId::NAMES)?.unwrap_or(TreeRoot::EMPTY);
             let record = forest::name_record(tree, FORM_TREE);
-            edit::insert(&mut txn.pager, &mut names, name.as_bytes(), &Stored::Inline(&record))?;
-            txn.roots.insert(TreeId::NAMES, Some(names));
+            txn.edit(TreeId::NAMES, |pager, names, finger| {
+                edit::insert(pager, names, finger, name.as_bytes(), &Stored::Inline(&record))
+            })?;
             txn.roots.insert(tree, Some(TreeRoot::EMPTY));
             Ok(())
         })
@@ -230,9 +244,10 @@ impl WriteTxn {
         self.guard(|txn| {
             let root = txn.root_of(tree)?.unwrap_or(TreeRoot::EMPTY);
             crate::drop::free_pages(&mut txn.pager, root.root)?;
-            let mut names = txn.root_of(TreeId::NAMES)?.unwrap_or(TreeRoot::EMPTY);
-            edit::remove(&mut txn.pager, &mut names, name.as_bytes())?;
-            txn.roots.insert(TreeId::NAMES, Some(names));
+            txn.finger.lift();
+            txn.edit(TreeId::NAMES, |pager, names, finger| {
+                edit::remove(pager, names, finger, name.as_bytes())
+            })?;
             txn.roots.insert(tree, None);
             Ok(())
         })?;
@@ -240,7 +255,7 @@ impl WriteTxn {
     }
 
     /// Where a tree begins in this transaction.
-    fn root_of(&self, tree: TreeId) -> Result<Option<TreeRoot>, Error> {
+    pub(crate) fn root_of(&self, tree: TreeId) -> Result<Option<TreeRoot>, Error> {
         match self.roots.get(&tree) {
             Some(root) => Ok(*root),
             None => forest::root_of(Source::Write(&self.pager), tree),
@@ -270,18 +285,11 @@ impl WriteTxn {
     /// on unchanged; others end it.
     pub fn insert(&mut self, tree: TreeId, key: &[u8], value: &[u8]) -> Result<Option<LargeRef>, Error> {
         self.check_key(key)?;
-        if value.len() as u64 > VALUE_SIZE_MAX {
-            return Err(Error::ValueTooLong { len: value.len() as u64, max: VALUE_SIZE_MAX });
-        }
+        check_value_len(value.len() as u64)?;
         self.check_failed()?;
-        if is_inline(self.pager.page_size(), key.len(), value.len() as u64) {
-            self.insert_stored(tree, key, &Stored::Inline(value))?;
-            return Ok(None);
-        }
-        let run = self.pager.write_extent(value)?;
-        let large = LargeRef::of(value, run.start, self.pager.commit());
-        self.insert_stored(tree, key, &Stored::Large(large))?;
-        Ok(Some(large))
+        let stored = self.store(key, value)?;
+        self.insert_stored(tree, key, &stored)?;
+        Ok(if let Stored::Large(large) = stored { Some(large) } else { None })
     }
 
     /// Inserts or replaces a record whose large value stands in the file already (recovery).
@@ -299,11 +307,15 @@ impl WriteTxn {
         self.insert_stored(tree, key, &Stored::Large(large))
     }
 
-    fn insert_stored(&mut self, tree: TreeId, key: &[u8], value: &Stored<'_>) -> Result<(), Error> {
+    pub(crate) fn insert_stored(
+        &mut self,
+        tree: TreeId,
+        key: &[u8],
+        value: &Stored<'_>,
+    ) -> Result<(), Error> {
         self.guard(|txn| {
-            let mut root = txn.root_of(tree)?.unwrap_or(TreeRoot::EMPTY);
-            let replaced = edit::insert(&mut txn.pager, &mut root, key, value)?;
-            txn.roots.insert(tree, Some(root));
+            let replaced =
+                txn.edit(tree, |pager, root, finger| edit::insert(pager, root, finger, key, value))?;
             txn.free_large(replaced);
             Ok(())
         })
@@ -317,26 +329,50 @@ impl WriteTxn {
     pub fn remove(&mut self, tree: TreeId, key: &[u8]) -> Result<bool, Error> {
         self.check_key(key)?;
         self.guard(|txn| {
-            let Some(mut root) = txn.root_of(tree)? else { return Ok(false) };
-            let removed = match edit::remove(&mut txn.pager, &mut root, key)? {
-                edit::Removed::Nothing => return Ok(false),
-                edit::Removed::Inline => None,
-                edit::Removed::Large(large) => Some(large),
-            };
-            txn.roots.insert(tree, Some(root));
+            if !txn.has_tree(tree)? {
+                return Ok(false);
+            }
+            let removed =
+                match txn.edit(tree, |pager, root, finger| edit::remove(pager, root, finger, key))? {
+                    edit::Removed::Nothing => return Ok(false),
+                    edit::Removed::Inline => None,
+                    edit::Removed::Large(large) => Some(large),
+                };
             txn.free_large(removed);
             Ok(true)
         })
     }
 
-    fn free_large(&mut self, large: Option<LargeRef>) {
+    /// Whether there is such a tree.
+    pub(crate) fn has_tree(&self, tree: TreeId) -> Result<bool, Error> {
+        match self.roots.get(&tree) {
+            Some(root) => Ok(root.is_some()),
+            None => Ok(self.root_of(tree)?.is_some()),
+        }
+    }
+
+    /// Changes a tree where it begins, which is remembered; one that is not there begins empty.
+    pub(crate) fn edit<T>(
+        &mut self,
+        tree: TreeId,
+        change: impl FnOnce(&mut llmdb_pager::WriteTxn, &mut TreeRoot, &mut edit::Finger) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let root = match self.roots.entry(tree) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(forest::root_of(Source::Write(&self.pager), tree)?),
+        };
+        self.finger.turn_to(tree);
+        change(&mut self.pager, root.get_or_insert(TreeRoot::EMPTY), &mut self.finger)
+    }
+
+    pub(crate) fn free_large(&mut self, large: Option<LargeRef>) {
         if let Some(large) = large {
             let run = large.run(self.pager.page_size());
             self.pager.free_extent(run, large.born);
         }
     }
 
-    fn check_key(&self, key: &[u8]) -> Result<(), Error> {
+    pub(crate) fn check_key(&self, key: &[u8]) -> Result<(), Error> {
         match key.len() {
             0 => Err(Error::KeyEmpty),
             len if len > self.max_key_size() => Err(Error::KeyTooLong { len, max: self.max_key_size() }),
@@ -344,13 +380,16 @@ impl WriteTxn {
         }
     }
 
-    fn check_failed(&self) -> Result<(), Error> {
+    pub(crate) fn check_failed(&self) -> Result<(), Error> {
         if self.failed { Err(Error::Failed) } else { Ok(()) }
     }
 
     /// Runs a change; one that fails ends the transaction, whose trees may be half changed. What did not fit
     /// into memory is written to the file before it: should that fail, nothing has changed.
-    fn guard<T>(&mut self, change: impl FnOnce(&mut Self) -> Result<T, Error>) -> Result<T, Error> {
+    pub(crate) fn guard<T>(
+        &mut self,
+        change: impl FnOnce(&mut Self) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         self.check_failed()?;
         if self.pager.is_over_budget() {
             self.spill()?;
@@ -363,8 +402,17 @@ impl WriteTxn {
 
     /// Writes pages of this transaction to the file. References to dirty pages lead elsewhere afterwards.
     fn spill(&mut self) -> Result<(), Error> {
+        self.spill_with(&mut [])
+    }
+
+    /// As `spill`, where `more` refers to pages that no root leads to yet; it follows.
+    pub(crate) fn spill_with(&mut self, more: &mut [Ref]) -> Result<(), Error> {
+        self.finger.lift();
         let mut roots: Vec<_> = self.roots.values().flatten().map(|root| root.root).collect();
+        let count = roots.len();
+        roots.extend_from_slice(more);
         self.pager.spill(&mut roots)?;
+        more.copy_from_slice(&roots[count..]);
         for (tree, root) in self.roots.values_mut().flatten().zip(roots) {
             tree.root = root;
         }
@@ -383,7 +431,7 @@ impl WriteTxn {
     fn write_roots(&mut self) -> Result<(), Error> {
         self.check_failed()?;
         for (tree, root) in std::mem::take(&mut self.roots) {
-            if self.changed {
+            if self.changed && forest::root_of(Source::Write(&self.pager), tree)? != root {
                 forest::set_root(&mut self.pager, tree, root)?;
             }
         }
@@ -418,6 +466,13 @@ impl WriteTxn {
         }
         Ok(commit)
     }
+}
+
+pub(crate) fn check_value_len(len: u64) -> Result<(), Error> {
+    if len > VALUE_SIZE_MAX {
+        return Err(Error::ValueTooLong { len, max: VALUE_SIZE_MAX });
+    }
+    Ok(())
 }
 
 fn check_name(name: &str) -> Result<(), Error> {

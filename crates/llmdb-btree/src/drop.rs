@@ -5,8 +5,9 @@ use crate::source::{Node, Source};
 use crate::value::Stored;
 use llmdb_pager::{PageSource as _, Ref, WriteTxn};
 
-/// Frees every page below `root`.
-pub(crate) fn free_pages(txn: &mut WriteTxn, root: Ref) -> Result<(), Error> {
+/// Frees every page from `root` down. Answers how many records there were.
+pub(crate) fn free_pages(txn: &mut WriteTxn, root: Ref) -> Result<u64, Error> {
+    let mut count = 0;
     let mut open = vec![(root, None)];
     while let Some((at, above)) = open.pop() {
         if at.is_null() {
@@ -18,6 +19,7 @@ pub(crate) fn free_pages(txn: &mut WriteTxn, root: Ref) -> Result<(), Error> {
                 open.extend((0..branch.children()).map(|index| (branch.child(index), Some(level))));
             }
             (Node::Leaf(leaf), _) => {
+                count += leaf.len() as u64;
                 for index in 0..leaf.len() {
                     if let Stored::Large(large) = leaf.value(index) {
                         larges.push(large);
@@ -31,5 +33,5 @@ pub(crate) fn free_pages(txn: &mut WriteTxn, root: Ref) -> Result<(), Error> {
         }
         txn.free(at)?;
     }
-    Ok(())
+    Ok(count)
 }

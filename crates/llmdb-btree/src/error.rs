@@ -25,6 +25,28 @@ pub enum Error {
         /// The limit in bytes.
         max: u64,
     },
+    /// A value's source ended before its length.
+    #[error("the value was to have {expected} bytes, but its source ended after {found}")]
+    ValueShort {
+        /// The length that was named, in bytes.
+        expected: u64,
+        /// The bytes that came.
+        found: u64,
+    },
+    /// A value's source failed.
+    #[error("reading the value failed: {0}")]
+    ValueSource(std::io::Error),
+    /// Records of a bulk load that do not come in order.
+    #[error(
+        "key \"{}\" does not come behind \"{}\", the one before it; a bulk load needs keys that rise",
+        .key.escape_ascii(), .last.escape_ascii()
+    )]
+    KeyOrder {
+        /// The key out of order.
+        key: Vec<u8>,
+        /// The key before it.
+        last: Vec<u8>,
+    },
     /// A tree name that is empty or too long.
     #[error("a tree's name must have 1 to {max} bytes, not {len}")]
     TreeName {
@@ -58,6 +80,9 @@ impl Error {
             Self::ValueTooLong { .. } => "LLMDB-B03",
             Self::TreeName { .. } => "LLMDB-B04",
             Self::TreeForm { .. } => "LLMDB-B05",
+            Self::KeyOrder { .. } => "LLMDB-B07",
+            Self::ValueShort { .. } => "LLMDB-B08",
+            Self::ValueSource(_) => "LLMDB-B09",
             Self::Failed => "LLMDB-B06",
             Self::Pager(error) => error.code(),
         }

@@ -197,32 +197,36 @@ pub(crate) fn record_count(source: Source<'_>) -> Result<u64, Error> {
     Ok(count)
 }
 
-/// The first number that no tree has. O(trees / 169) pages at 4 KiB.
-pub(crate) fn free_number(source: Source<'_>) -> Result<TreeId, Error> {
-    let mut number = 1;
+/// The first number from `from` on that no tree has. O((trees - from) / 169) pages at 4 KiB.
+pub(crate) fn free_number(source: Source<'_>, from: TreeId) -> Result<TreeId, Error> {
+    let from = u64::from(from.0.max(1));
+    let mut number = from;
     if source.root().is_null() {
-        return Ok(TreeId(number));
+        return Ok(TreeId(number as u32));
     }
     let top = forest_page(source, source.root(), None)?;
     let mut open = vec![(top, 0)];
     while let Some((page, base)) = open.pop() {
         if page.level() == 0 {
-            for slot in 0..page.ref_count() {
-                let here = base + slot as u64;
-                if here > 0 && stat(page, slot).form == 0 {
+            let end = base + page.ref_count() as u64;
+            for here in base.max(from)..end {
+                if stat(page, (here - base) as usize).form == 0 {
                     return Ok(TreeId(here as u32));
                 }
             }
-            number = number.max((base + page.ref_count() as u64) as u32);
+            number = number.max(end);
             continue;
         }
         let width = width(source.page_size(), page.level());
         for slot in (0..page.ref_count()).rev() {
-            let below = forest_page(source, page.reference(slot), Some(page.level() - 1))?;
-            open.push((below, base + slot as u64 * width));
+            let start = base + slot as u64 * width;
+            if start.saturating_add(width) > from {
+                let below = forest_page(source, page.reference(slot), Some(page.level() - 1))?;
+                open.push((below, start));
+            }
         }
     }
-    Ok(TreeId(number))
+    Ok(TreeId(number as u32))
 }
 
 /// Decodes a record of the names tree.

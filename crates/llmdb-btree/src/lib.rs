@@ -23,6 +23,10 @@
 //! Used this way, with no log, each commit is a checkpoint of its own: a few flushes. `llmdb-wal` puts a log
 //! in front, with one flush a commit.
 //!
+//! Many records at once: [`WriteTxn::bulk_load`], [`WriteTxn::remove_range`], [`WriteTxn::cursor_mut`]. Values that
+//! memory does not hold: [`WriteTxn::insert_reader`], [`Tree::value_reader`]. What a tree looks like inside:
+//! [`Tree::stats`].
+//!
 //! Limits: keys of 1 byte to five sixteenths of a page (1,280 bytes at 4 KiB), values to 4 GiB. A get is
 //! one descent; the tree is as high as the logarithm of its records to the base of about 300.
 //!
@@ -42,10 +46,13 @@ mod limits;
 mod node;
 mod scrub;
 mod source;
+mod stats;
 mod sync;
 mod tree;
 mod validate;
 mod value;
+mod value_reader;
+mod write;
 
 pub use check::check;
 pub use compact::{CompactReport, compact_to};
@@ -57,6 +64,10 @@ pub use limits::{VALUE_SIZE_MAX, key_size_max};
 pub use node::{BRANCH, FOREST, LEAF};
 pub use scrub::{scrub, spawn_scrubber};
 pub use source::Source;
+pub use stats::{LevelStats, TreeStats};
 pub use tree::{FORM_TREE, Tree, TreeRoot};
 pub use validate::validate;
 pub use value::{LARGE_REF_SIZE, LargeRef, Stored};
+pub use value_reader::ValueReader;
+pub use write::bulk::BulkOptions;
+pub use write::cursor::CursorMut;

@@ -116,7 +116,26 @@ impl<'t> Source<'t> {
         }
     }
 
-    fn large(self, large: LargeRef) -> Result<&'t [u8], Error> {
+    /// A large value as it stands in the file, and whether it was found intact before.
+    pub(crate) fn large_unverified(self, large: LargeRef) -> Result<(&'t [u8], bool), Error> {
+        Ok(match self {
+            Self::Snapshot(snapshot) => snapshot.extent_unverified(large.start, large.len)?,
+            Self::Write(txn) => txn.extent_unverified(large.start, large.len)?,
+        })
+    }
+
+    /// Notes that a large value was read wholly and is intact.
+    pub(crate) fn note_intact(self, large: LargeRef) -> Result<(), Error> {
+        let intact = |_: &[u8]| true;
+        match self {
+            Self::Snapshot(snapshot) => snapshot.extent(large.start, large.len, &intact)?,
+            Self::Write(txn) => txn.extent(large.start, large.len, &intact)?,
+        };
+        Ok(())
+    }
+
+    /// A large value, checked against its hash at its first use.
+    pub(crate) fn large(self, large: LargeRef) -> Result<&'t [u8], Error> {
         let intact = |bytes: &[u8]| large.is_intact(bytes);
         Ok(match self {
             Self::Snapshot(snapshot) => snapshot.extent(large.start, large.len, &intact)?,

@@ -40,6 +40,11 @@ impl<'t> Tree<'t> {
         Self { source, root }
     }
 
+    /// Where its pages are read from, and where it begins.
+    pub(crate) fn parts(&self) -> (Source<'t>, TreeRoot) {
+        (self.source, self.root)
+    }
+
     /// How many records it has. O(1).
     pub fn len(&self) -> u64 {
         self.root.len

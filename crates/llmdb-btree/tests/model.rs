@@ -1,11 +1,11 @@
 //! Trees against a `BTreeMap`: random histories with snapshots, rollbacks, reopening, power cuts, and commits
 //! that are not durable at once, with much memory and with almost none.
 
-use llmdb_btree::{Database, Error, ReadTxn, Tree};
+use llmdb_btree::{BulkOptions, Database, Error, ReadTxn, Tree, TreeId, WriteTxn};
 use llmdb_pager::PagerOptions;
 use llmdb_pager::sim::{SimDisk, SimOptions};
 use proptest::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -15,6 +15,14 @@ type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 enum Op {
     Insert(Vec<u8>, usize),
     Remove(Vec<u8>),
+    RemoveRange(Bound<Vec<u8>>, Bound<Vec<u8>>),
+    RemovePrefix(Vec<u8>),
+    /// Records from this key on upward: how many, how long their values are.
+    InsertRun(Vec<u8>, u16, usize),
+    /// Records behind the last one.
+    BulkLoad(u16, usize, usize),
+    /// A walk with a cursor: from this key, forward or back, and what to do with each record.
+    Walk(Vec<u8>, bool, Vec<Step>),
     Commit,
     CommitUnsynced,
     Sync,
@@ -34,10 +42,42 @@ fn key() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+/// What a cursor does with the record that it stands on.
+#[derive(Clone, Debug)]
+enum Step {
+    Pass,
+    Turn,
+    Remove,
+    Replace(usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => Just(Step::Pass),
+        1 => Just(Step::Turn),
+        6 => Just(Step::Remove),
+        2 => prop_oneof![0usize..300, 3000usize..9000].prop_map(Step::Replace),
+    ]
+}
+
+fn bound() -> impl Strategy<Value = Bound<Vec<u8>>> {
+    prop_oneof![
+        3 => key().prop_map(Bound::Included),
+        3 => key().prop_map(Bound::Excluded),
+        1 => Just(Bound::Unbounded),
+    ]
+}
+
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         60 => (key(), prop_oneof![8 => 0usize..300, 2 => 900usize..1200, 1 => 3000usize..9000]).prop_map(|(k, n)| Op::Insert(k, n)),
         30 => key().prop_map(Op::Remove),
+        2 => (bound(), bound()).prop_map(|(low, high)| Op::RemoveRange(low, high)),
+        1 => key().prop_map(|mut key| { key.truncate(2); Op::RemovePrefix(key) }),
+        3 => (key(), 1u16..120, 0usize..200).prop_map(|(key, count, len)| Op::InsertRun(key, count, len)),
+        2 => (1u16..150, 0usize..1500, 50usize..101).prop_map(|(count, len, fill)| Op::BulkLoad(count, len, fill)),
+        3 => (key(), any::<bool>(), prop::collection::vec(step(), 1..90))
+            .prop_map(|(key, forward, steps)| Op::Walk(key, forward, steps)),
         3 => Just(Op::Commit),
         3 => Just(Op::CommitUnsynced),
         1 => Just(Op::Sync),
@@ -89,6 +129,63 @@ fn seeks_agree(tree: &Tree<'_>, model: &Model, probe: &[u8]) {
     assert_eq!(tree.get(probe).unwrap(), model.get(probe).map(Vec::as_slice));
 }
 
+/// Walks with a cursor over the tree and by keys over the model.
+fn walk(txn: &mut WriteTxn, tree: TreeId, model: &mut Model, from: &[u8], mut forward: bool, steps: &[Step]) {
+    let mut cursor = txn.cursor_mut(tree);
+    let mut place = model.range(from.to_vec()..).next().map(|(key, _)| key.clone());
+    assert_eq!(cursor.seek(from).unwrap(), place.is_some());
+    for step in steps {
+        let Some(key) = place else {
+            assert_eq!(cursor.key(), b"");
+            return;
+        };
+        assert_eq!(cursor.key(), key);
+        assert_eq!(cursor.value().unwrap(), model[&key]);
+        match step {
+            Step::Pass => {}
+            Step::Turn => forward = !forward,
+            Step::Remove => {
+                assert!(cursor.remove().unwrap());
+                assert!(!cursor.remove().unwrap());
+                model.remove(&key);
+            }
+            Step::Replace(len) => {
+                let value = value(&key, *len);
+                cursor.replace(&value).unwrap();
+                assert_eq!((cursor.key(), cursor.value().unwrap()), (key.as_slice(), value.as_slice()));
+                model.insert(key.clone(), value);
+            }
+        }
+        place = if forward {
+            let behind = (Bound::Excluded(key), Bound::Unbounded);
+            model.range(behind).next().map(|(key, _)| key.clone())
+        } else {
+            model.range(..key).next_back().map(|(key, _)| key.clone())
+        };
+        let stands = if forward { cursor.next() } else { cursor.prev() };
+        assert_eq!(stands.unwrap(), place.is_some());
+    }
+}
+
+fn as_slice(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
+    bound.as_ref().map(Vec::as_slice)
+}
+
+fn keys_between(model: &Model, low: &Bound<Vec<u8>>, high: &Bound<Vec<u8>>) -> BTreeSet<Vec<u8>> {
+    // The map panics at bounds that are crossed; a tree has nothing between them.
+    let above = |key: &[u8]| match low {
+        Bound::Included(low) => key >= low.as_slice(),
+        Bound::Excluded(low) => key > low.as_slice(),
+        Bound::Unbounded => true,
+    };
+    let below = |key: &[u8]| match high {
+        Bound::Included(high) => key <= high.as_slice(),
+        Bound::Excluded(high) => key < high.as_slice(),
+        Bound::Unbounded => true,
+    };
+    model.keys().filter(|key| above(key) && below(key)).cloned().collect()
+}
+
 fn run(ops: Vec<Op>, page_size: usize, budget: u64) {
     let mut disk = SimDisk::new(7);
     let options = |disk: &SimDisk| {
@@ -113,6 +210,45 @@ fn run(ops: Vec<Op>, page_size: usize, budget: u64) {
                 Op::Remove(key) => {
                     assert_eq!(txn.remove(tree, &key).unwrap(), model.remove(&key).is_some());
                     seeks_agree(&txn.tree(tree).unwrap(), &model, &key);
+                }
+                Op::RemoveRange(low, high) => {
+                    let gone = keys_between(&model, &low, &high);
+                    let count = txn.remove_range(tree, as_slice(&low), as_slice(&high)).unwrap();
+                    assert_eq!(count, gone.len() as u64);
+                    model.retain(|key, _| !gone.contains(key));
+                    assert_eq!(txn.tree(tree).unwrap().len(), model.len() as u64);
+                }
+                Op::RemovePrefix(prefix) => {
+                    let before = model.len();
+                    model.retain(|key, _| !key.starts_with(&prefix));
+                    let count = txn.remove_prefix(tree, &prefix).unwrap();
+                    assert_eq!(count, (before - model.len()) as u64);
+                }
+                Op::InsertRun(start, count, len) => {
+                    for n in 0..count {
+                        let mut key = [start.as_slice(), &n.to_be_bytes()].concat();
+                        key.drain(..key.len().saturating_sub(1280));
+                        let value = value(&key, len);
+                        txn.insert(tree, &key, &value).unwrap();
+                        model.insert(key, value);
+                    }
+                }
+                Op::BulkLoad(count, len, fill) => {
+                    let last = model.last_key_value().map_or(&b""[..], |(key, _)| key);
+                    let start = [&last[..last.len().min(1270)], b"\xff\xff"].concat();
+                    let start = if start.as_slice() > last { start } else { continue };
+                    let record = |n: u16| {
+                        let key = [start.as_slice(), &n.to_be_bytes()].concat();
+                        let value = value(&key, len / usize::from(n % 7 + 1));
+                        (key, value)
+                    };
+                    let options = BulkOptions::new().fill_percent(fill);
+                    let done = txn.bulk_load_with(tree, options, (0..count).map(record)).unwrap();
+                    assert_eq!(done, u64::from(count));
+                    model.extend((0..count).map(record));
+                }
+                Op::Walk(from, forward, steps) => {
+                    walk(&mut txn, tree, &mut model, &from, forward, &steps);
                 }
                 other => {
                     end = other;
@@ -250,6 +386,32 @@ fn thousands_of_trees_live_in_one_file() {
     drop(reader);
     let report = db.check(&mut |_, _| {}).unwrap();
     assert!(report.is_sound(), "{report:?}");
+}
+
+#[test]
+fn numbers_of_dropped_trees_go_to_one_new_tree_each() {
+    let disk = Arc::new(SimDisk::new(1));
+    let db = Database::create(PagerOptions::new().storage(disk), "/t.llmdb").unwrap();
+    let fill = |names: std::ops::Range<u32>| {
+        let mut txn = db.begin_write().unwrap();
+        for n in names {
+            let tree = txn.create_tree(&n.to_string()).unwrap();
+            txn.insert(tree, b"name", &n.to_be_bytes()).unwrap();
+        }
+        txn.commit().unwrap();
+    };
+    fill(0..400);
+    let mut txn = db.begin_write().unwrap();
+    for n in (0..400).step_by(3) {
+        assert!(txn.drop_tree(&n.to_string()).unwrap());
+    }
+    txn.commit().unwrap();
+    fill(1_000..1_300);
+    let reader = db.begin_read();
+    for n in (0..400).filter(|n| n % 3 != 0).chain(1_000..1_300) {
+        let tree = reader.tree(&n.to_string()).unwrap().unwrap();
+        assert_eq!((tree.len(), tree.get(b"name").unwrap()), (1, Some(&u32::to_be_bytes(n)[..])), "{n}");
+    }
 }
 
 #[test]

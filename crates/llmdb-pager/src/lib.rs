@@ -30,6 +30,7 @@ mod build;
 mod check;
 mod checkpoint;
 mod error;
+mod extent;
 mod guard;
 mod holes;
 mod mapping;

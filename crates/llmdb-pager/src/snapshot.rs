@@ -190,6 +190,16 @@ impl Core {
         bytes.ok_or_else(|| Error::damaged(number, "the file's map ends before it", state.map.len(), len))
     }
 
+    /// An extent of the file as it stands there, and whether it was found intact before.
+    pub(crate) fn extent_unverified<'a>(
+        &self,
+        state: &'a State,
+        start: PageNumber,
+        len: u64,
+    ) -> Result<(&'a [u8], bool), Error> {
+        Ok((self.file_bytes(state, start, len)?, self.verified.contains(start)))
+    }
+
     /// Begins to fetch the blocks of `around` pages of the file in which those of `refs` lie that were not
     /// read since the open, neighbours together.
     pub(crate) fn will_need(&self, state: &State, refs: &mut dyn Iterator<Item = Ref>, around: u64) {
@@ -282,6 +292,13 @@ pub trait PageSource {
     /// # Errors
     /// [`Error::Damaged`] where it leaves the file or `intact` says no.
     fn extent(&self, start: PageNumber, len: u64, intact: &dyn Fn(&[u8]) -> bool) -> Result<&[u8], Error>;
+
+    /// As [`PageSource::extent`], but nothing is asked: for one who checks while reading. The second answer is
+    /// whether it was found intact before.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] where it leaves the file.
+    fn extent_unverified(&self, start: PageNumber, len: u64) -> Result<(&[u8], bool), Error>;
 
     /// Bytes of a page.
     fn page_size(&self) -> usize;
@@ -404,6 +421,10 @@ impl PageSource for Snapshot {
             return Err(self.ended());
         }
         self.extent_of(start, len, intact)
+    }
+
+    fn extent_unverified(&self, start: PageNumber, len: u64) -> Result<(&[u8], bool), Error> {
+        self.held.owner().extent_unverified(self.held.state(), start, len)
     }
 
     #[inline]

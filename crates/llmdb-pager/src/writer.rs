@@ -648,6 +648,23 @@ impl WriteTxn {
         run.start.0 >= crate::meta::first_page(self.core.page_size) && run.end() <= pages
     }
 
+    /// An extent of this transaction's making.
+    pub(crate) fn add_run(&mut self, run: Run) {
+        self.new_runs.push(run);
+        self.extents_unsynced = true;
+    }
+
+    /// Whether an extent is of this transaction's making.
+    pub(crate) fn has_run(&self, run: Run) -> bool {
+        self.new_runs.contains(&run)
+    }
+
+    /// Forgets an extent of this transaction's making. Whether it was one.
+    pub(crate) fn take_run(&mut self, run: Run) -> bool {
+        let place = self.new_runs.iter().rposition(|new| *new == run);
+        place.map(|place| self.new_runs.swap_remove(place)).is_some()
+    }
+
     /// Takes an extent that an earlier process wrote (recovery).
     ///
     /// # Errors
@@ -833,6 +850,10 @@ impl PageSource for WriteTxn {
 
     fn extent(&self, start: PageNumber, len: u64, intact: &dyn Fn(&[u8]) -> bool) -> Result<&[u8], Error> {
         self.core.extent(&self.view, start, len, intact)
+    }
+
+    fn extent_unverified(&self, start: PageNumber, len: u64) -> Result<(&[u8], bool), Error> {
+        self.core.extent_unverified(&self.view, start, len)
     }
 
     fn page_size(&self) -> usize {

@@ -1,172 +1,190 @@
-//! Inserting, and splitting what is full.
+//! Inserting, and what a full leaf does.
 //!
-//! A leaf splits where the halves are most even, except at the tree's right edge: there a rising sequence
-//! leaves full leaves behind. Separators are as short as they can be.
+//! ```text
+//! a run of rising inserts    split at the insert: full leaves stay behind (likewise falling, and at the edges)
+//! a sibling has room         share the records evenly with it
+//! a sibling is full too      two leaves become three
+//! no sibling                 one leaf becomes two
+//! ```
+//!
+//! Separators are as short as they can be.
 
-use super::path::{fences, own_path};
+use super::finger::{Finger, Run};
+use super::path::Step;
+use super::spread::{Group, Sibling, even_cuts, sibling, sibling_places};
 use crate::error::Error;
-use crate::node::branch::{self, Branch, Separators};
-use crate::node::leaf::{self, Leaf};
-use crate::node::{BRANCH, LEAF, separator, shared_prefix};
+use crate::node::LEAF;
+use crate::node::leaf::{self, Carried, Leaf};
 use crate::tree::TreeRoot;
-use crate::value::{LargeRef, Stored};
-use llmdb_pager::{PageSource as _, Ref, WriteTxn};
+use crate::value::{LARGE_REF_SIZE, LargeRef, Stored};
+use llmdb_pager::{Error as PagerError, PageSource as _, WriteTxn};
+
+/// A sibling takes records over when this part of a page is free in it. Less, and the next inserts would
+/// soon shift again; more, and leaves stay emptier.
+const SHIFT_ROOM: usize = 8;
 
 /// Inserts or replaces a record. Answers the large value that it replaced.
 pub(crate) fn insert(
     txn: &mut WriteTxn,
     tree: &mut TreeRoot,
+    finger: &mut Finger,
     key: &[u8],
     value: &Stored<'_>,
 ) -> Result<Option<LargeRef>, Error> {
     if tree.root.is_null() {
+        finger.lift();
         let at = txn.allocate(LEAF, 0)?;
         leaf::init(txn.page_mut(at), &[]);
         tree.root = at;
     }
-    let (path, root) = own_path(txn, tree.root, key)?;
-    tree.root = root;
-    let page = Leaf::new(txn.page(path.leaf)?);
+    finger.put(txn, &mut tree.root, key)?;
+    let page = Leaf::new(txn.page(finger.leaf)?);
     let found = page.search(key);
     let replaced = match found.map(|index| page.value(index)) {
         Ok(Stored::Large(large)) => Some(large),
         _ => None,
     };
-    let bytes = txn.page_mut(path.leaf);
-    let (index, fits) = match found {
-        Ok(index) => (index, leaf::replace(bytes, index, key, value)),
-        Err(index) => (index, leaf::insert(bytes, index, key, value)),
+    let bytes = txn.page_mut(finger.leaf);
+    let fits = match found {
+        Ok(index) => leaf::replace(bytes, index, key, value),
+        Err(index) => {
+            finger.inserted(index);
+            leaf::insert(bytes, index, key, value)
+        }
     };
     if !fits {
-        let (low, high) = fences(txn, &path.steps)?;
-        let (separator, right) = split_leaf(txn, path.leaf, index, key, value, low, high)?;
-        grow(txn, tree, path.steps, separator, right)?;
+        overflow(txn, tree, finger, found, key, value)?;
     }
     tree.len += u64::from(found.is_err());
     Ok(replaced)
 }
 
-/// Splits a full leaf around a record that goes in at `index`. Answers the new right leaf and the
-/// separator before it.
-fn split_leaf(
-    txn: &mut WriteTxn,
-    at: Ref,
-    index: usize,
-    key: &[u8],
-    value: &Stored<'_>,
-    low: Option<Vec<u8>>,
-    high: Option<Vec<u8>>,
-) -> Result<(Vec<u8>, Ref), Error> {
-    let right = txn.allocate(LEAF, 0)?;
-    let copy = txn.page(at)?.bytes().to_vec();
-    let old = Leaf::new(llmdb_pager::Page::new(&copy));
-    let prefix = old.prefix();
-    let mut records: Vec<(&[u8], Stored<'_>)> =
-        (0..old.len()).map(|index| (old.suffix(index), old.value(index))).collect();
-    records.insert(index, (&key[prefix.len()..], *value));
-    let at_edge = high.is_none() && index + 1 == records.len();
-    let cut = if at_edge { index } else { even_cut(&records) };
-    let (left_last, right_first) = (records[cut - 1].0, records[cut].0);
-    let between = [prefix, separator(left_last, right_first)].concat();
-    let mut fill = |page: Ref, records: &[(&[u8], Stored<'_>)], low: Option<&[u8]>, high: Option<&[u8]>| {
-        let shared = shared_prefix(low, high);
-        let longer = shared.len() - prefix.len();
-        leaf::build(
-            txn.page_mut(page),
-            shared,
-            records.iter().map(|(suffix, value)| (&suffix[longer..], *value)),
-        );
-    };
-    fill(at, &records[..cut], low.as_deref(), Some(&between));
-    fill(right, &records[cut..], Some(&between), high.as_deref());
-    Ok((between, right))
-}
-
-/// Where the two halves are most even in bytes; neither is empty.
-fn even_cut(records: &[(&[u8], Stored<'_>)]) -> usize {
-    let sizes: Vec<usize> =
-        records.iter().map(|(suffix, value)| leaf::cell_size(suffix.len(), value) + 6).collect();
-    let total: usize = sizes.iter().sum();
-    let mut left = 0;
-    let mut best = (usize::MAX, 1);
-    for cut in 1..records.len() {
-        left += sizes[cut - 1];
-        best = best.min((left.max(total - left), cut));
-    }
-    best.1
-}
-
-/// Enters a new child behind the one that each step took, splitting branches and growing the tree as needed.
-fn grow(
+/// Makes room for a record that belongs at an index of the finger's leaf, and puts it in.
+fn overflow(
     txn: &mut WriteTxn,
     tree: &mut TreeRoot,
-    mut steps: Vec<(Ref, usize)>,
-    mut separator: Vec<u8>,
-    mut right: Ref,
+    finger: &mut Finger,
+    place: Result<usize, usize>,
+    key: &[u8],
+    value: &Stored<'_>,
 ) -> Result<(), Error> {
-    while let Some((at, index)) = steps.pop() {
-        let (low, high) = fences(txn, &steps)?;
-        match add_child(txn, at, index, separator, right, low, high)? {
-            None => return Ok(()),
-            Some((above, new)) => (separator, right) = (above, new),
+    let mut room = [0; LARGE_REF_SIZE];
+    let record = Carried::new(key, value, &mut room);
+    let mut group = Group::alone(txn, &finger.steps, finger.leaf)?;
+    finger.lift();
+    let index = match place {
+        Ok(index) => index,
+        Err(index) => {
+            if run_split(txn, tree, finger, &mut group, index, record)? {
+                return Ok(());
+            }
+            index
+        }
+    };
+    finger.rest();
+    if share(txn, tree, &mut finger.steps, &mut group, index, record)? {
+        return Ok(());
+    }
+    group.drop_sibling();
+    let records = group.records_with(index, record);
+    let even = even_cuts(&records, group.prefix_len(), 2);
+    // The even cut fits unless a page was made to harm: no cell takes more than half a leaf.
+    for cut in even.into_iter().chain(1..records.len()) {
+        if group.write(txn, tree, &finger.steps, &records, &[cut])?.is_some() {
+            return Ok(());
         }
     }
-    let left = tree.root;
-    let level = txn.page(left)?.level() + 1;
-    let root = txn.allocate(BRANCH, level)?;
-    branch::build(txn.page_mut(root), level, &[], &[&separator], &[left, right]);
-    tree.root = root;
-    Ok(())
+    let (number, cells) = (group.number(), records.len() as u64);
+    Err(PagerError::damaged(number, "a leaf's cells are larger than any can be", "half a page each", cells)
+        .into())
 }
 
-/// Enters one child into a branch. Where it is full, answers what goes one level up.
-fn add_child(
+/// Splits at the insert where the latest ones were a run, or at the tree's edge. Whether that was done.
+fn run_split(
     txn: &mut WriteTxn,
-    at: Ref,
+    tree: &mut TreeRoot,
+    finger: &mut Finger,
+    group: &mut Group,
     index: usize,
-    separator: Vec<u8>,
-    child: Ref,
-    low: Option<Vec<u8>>,
-    high: Option<Vec<u8>>,
-) -> Result<Option<(Vec<u8>, Ref)>, Error> {
-    let page = txn.page(at)?;
-    let (level, old) = (page.level(), Branch::new(page));
-    let mut separators = Separators::default();
-    separators.extend(old);
-    let mut children: Vec<Ref> = page.references().collect();
-    children.insert(index + 1, child);
-    let mut slices = separators.slices();
-    slices.insert(index, &separator);
-    let prefix = shared_prefix(low.as_deref(), high.as_deref());
-    if fits(txn.page_size(), prefix, &slices) {
-        branch::build(txn.page_mut(at), level, prefix, &slices, &children);
-        return Ok(None);
+    record: Carried<'_>,
+) -> Result<bool, Error> {
+    let count = group.len();
+    let run = match finger.run() {
+        Run::None if group.high.is_none() && index == count => Run::Rising,
+        Run::None if group.low.is_none() && index == 0 => Run::Falling,
+        Run::None => return Ok(false),
+        run => run,
+    };
+    // What stands beyond the run moves to the sibling there, if it has room, and the run fills the leaf.
+    let beyond = if run == Run::Rising { index..count } else { 0..index };
+    if !beyond.is_empty() {
+        let prefix_len = group.prefix_len();
+        let size: usize = group.records()[beyond].iter().map(|record| record.cost(prefix_len)).sum();
+        let at = if run == Run::Rising { group.first + 1 } else { group.first.wrapping_sub(1) };
+        let sibling = sibling(txn, &mut finger.steps, at)?;
+        if let Some(sibling) = sibling.filter(|sibling| sibling.used + size <= txn.page_size()) {
+            group.add(txn, &mut finger.steps, &sibling)?;
+            let records = group.records_with(index, record);
+            let (cut, part, place) = match run {
+                Run::Rising => (index + 1, 0, index),
+                _ => (group.border() + index, 1, 0),
+            };
+            if let Some(leaves) = group.write(txn, tree, &finger.steps, &records, &[cut])? {
+                finger.moved(leaves[part], place);
+                return Ok(true);
+            }
+            group.drop_sibling();
+        }
     }
-    let at_edge = high.is_none() && index + 1 == slices.len();
-    let cut = if at_edge { slices.len() - 1 } else { even_branch_cut(&slices) };
-    let right = txn.allocate(BRANCH, level)?;
-    let up = slices[cut];
-    let left_prefix = shared_prefix(low.as_deref(), Some(up));
-    branch::build(txn.page_mut(at), level, left_prefix, &slices[..cut], &children[..=cut]);
-    let right_prefix = shared_prefix(Some(up), high.as_deref());
-    branch::build(txn.page_mut(right), level, right_prefix, &slices[cut + 1..], &children[cut + 1..]);
-    Ok(Some((up.to_vec(), right)))
+    // The half without the run is left at least half full; the run fills the other.
+    let behind = match run {
+        Run::Rising => index * 2 >= count,
+        _ => (count - index) * 2 < count,
+    };
+    let records = group.records_with(index, record);
+    let (cut, part, place) = if behind { (index, 1, 0) } else { (index + 1, 0, index) };
+    if cut == 0 || cut == records.len() {
+        return Ok(false);
+    }
+    let Some(leaves) = group.write(txn, tree, &finger.steps, &records, &[cut])? else { return Ok(false) };
+    finger.moved(leaves[part], place);
+    Ok(true)
 }
 
-pub(super) fn fits(page_size: usize, prefix: &[u8], separators: &[&[u8]]) -> bool {
-    branch::page_use(page_size, prefix.len(), separators.iter().map(|separator| &separator[prefix.len()..]))
-        <= page_size
-}
-
-/// Which separator goes up so that the halves are most even in bytes.
-fn even_branch_cut(separators: &[&[u8]]) -> usize {
-    let sizes: Vec<usize> = separators.iter().map(|separator| separator.len() + 16).collect();
-    let total: usize = sizes.iter().sum();
-    let mut left = 0;
-    let mut best = (usize::MAX, 0);
-    for (cut, size) in sizes.iter().enumerate() {
-        best = best.min((left.max(total - left - size), cut));
-        left += size;
+/// Shares the records with a sibling: two leaves stay two if there is room, and become three if not. Whether
+/// that was done.
+fn share(
+    txn: &mut WriteTxn,
+    tree: &mut TreeRoot,
+    steps: &mut [Step],
+    group: &mut Group,
+    index: usize,
+    record: Carried<'_>,
+) -> Result<bool, Error> {
+    let limit = txn.page_size() - txn.page_size() / SHIFT_ROOM - record.cost(group.prefix_len());
+    // The first one with room is it; one that is the transaction's own already costs no copy.
+    let mut best: Option<Sibling> = None;
+    for place in sibling_places(txn, steps)?.into_iter().flatten() {
+        let found = sibling(txn, steps, place)?;
+        if let Some(found) = found.filter(|found| best.is_none() || found.used <= limit) {
+            best = Some(found);
+        }
+        if best.as_ref().is_some_and(|best| best.used <= limit) {
+            break;
+        }
     }
-    best.1
+    let Some(sibling) = best else { return Ok(false) };
+    let has_room = Leaf::new(txn.page(sibling.at)?).used() <= limit;
+    group.add(txn, steps, &sibling)?;
+    let records = group.records_with(index, record);
+    let prefix_len = group.prefix_len();
+    for parts in if has_room { 2..=3 } else { 3..=3 } {
+        if records.len() >= parts {
+            let cuts = even_cuts(&records, prefix_len, parts);
+            if group.write(txn, tree, steps, &records, &cuts)?.is_some() {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }

@@ -5,9 +5,18 @@
 //!    failure leaves a whole tree.
 //! 2. A record that is not there costs no copy.
 
+mod bulk;
+mod children;
+mod finger;
 mod insert;
+mod pack;
 mod path;
+mod range;
 mod remove;
+mod spread;
 
+pub(crate) use bulk::Builder;
+pub(crate) use finger::Finger;
 pub(crate) use insert::insert;
+pub(crate) use range::{KeyRange, remove_range};
 pub(crate) use remove::{Removed, remove};

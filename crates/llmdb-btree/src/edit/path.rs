@@ -8,25 +8,27 @@ use crate::source::{Node, Source};
 use llmdb_pager::page::set_reference;
 use llmdb_pager::{Error as PagerError, PageSource as _, Ref, WriteTxn};
 
-/// The branches above a leaf, root first, and which child was taken.
-pub(super) struct Path {
-    pub(super) steps: Vec<(Ref, usize)>,
-    pub(super) leaf: Ref,
-}
+/// A branch on the way down, and which child was taken.
+pub(super) type Step = (Ref, usize);
 
-/// Copies the path to `key`'s leaf. Answers it and the tree's new root.
-pub(super) fn own_path(txn: &mut WriteTxn, root: Ref, key: &[u8]) -> Result<(Path, Ref), Error> {
-    let old = root;
-    let root = txn.make_mut(root)?;
-    let mut steps = Vec::new();
+/// Copies the path to `key`'s leaf, into `steps`, root first; `root` follows. Answers the leaf.
+pub(super) fn own_path(
+    txn: &mut WriteTxn,
+    root: &mut Ref,
+    key: &[u8],
+    steps: &mut Vec<Step>,
+) -> Result<Ref, Error> {
+    steps.clear();
+    let old = *root;
+    *root = txn.make_mut(old)?;
     // Dirty pages were built here; a page of the file may have been made to harm.
-    let (mut at, mut above, mut is_from_file) = (root, None, !old.is_dirty());
+    let (mut at, mut above, mut is_from_file) = (*root, None, !old.is_dirty());
     loop {
         if is_from_file {
-            check_place(txn, at, &steps)?;
+            check_place(txn, at, steps)?;
         }
         let (index, child, level) = match Source::Write(txn).node(at, above)? {
-            (Node::Leaf(_), _) => return Ok((Path { steps, leaf: at }, root)),
+            (Node::Leaf(_), _) => return Ok(at),
             (Node::Branch(branch), level) => {
                 let index = branch.search(key);
                 (index, branch.child(index), level)
@@ -46,24 +48,43 @@ pub(super) type Fence = Option<Vec<u8>>;
 
 /// The separators around the place that `steps` lead to: keys there are at least the first and below the
 /// second; open ends are `None`.
-pub(super) fn fences(txn: &WriteTxn, steps: &[(Ref, usize)]) -> Result<(Fence, Fence), Error> {
-    let (mut low, mut high) = (None, None);
+pub(super) fn fences(txn: &WriteTxn, steps: &[Step]) -> Result<(Fence, Fence), Error> {
+    Ok((low_fence(txn, steps)?, high_fence(txn, steps)?))
+}
+
+/// The first of [`fences`].
+pub(super) fn low_fence(txn: &WriteTxn, steps: &[Step]) -> Result<Fence, Error> {
+    match steps.iter().rev().find(|(_, index)| *index > 0) {
+        Some((at, index)) => Ok(Some(Branch::new(txn.page(*at)?).separator(index - 1))),
+        None => Ok(None),
+    }
+}
+
+/// The second of [`fences`].
+pub(super) fn high_fence(txn: &WriteTxn, steps: &[Step]) -> Result<Fence, Error> {
     for (at, index) in steps.iter().rev() {
         let branch = Branch::new(txn.page(*at)?);
-        if low.is_none() && *index > 0 {
-            low = Some(branch.separator(index - 1));
-        }
-        if high.is_none() && *index < branch.separators() {
-            high = Some(branch.separator(*index));
+        if *index < branch.separators() {
+            return Ok(Some(branch.separator(*index)));
         }
     }
-    Ok((low, high))
+    Ok(None)
 }
 
 /// Checks that a page's prefix and keys fit the fences around its place: what changes it relies on that,
 /// and a file may have been made to harm.
-pub(super) fn check_place(txn: &WriteTxn, at: Ref, steps: &[(Ref, usize)]) -> Result<(), Error> {
+pub(super) fn check_place(txn: &WriteTxn, at: Ref, steps: &[Step]) -> Result<(), Error> {
     let (low, high) = fences(txn, steps)?;
+    check_between(txn, at, low.as_deref(), high.as_deref())
+}
+
+/// As [`check_place`], for fences that are known.
+pub(super) fn check_between(
+    txn: &WriteTxn,
+    at: Ref,
+    low: Option<&[u8]>,
+    high: Option<&[u8]>,
+) -> Result<(), Error> {
     let page = txn.page(at)?;
     let (prefix, ends) = if page.kind() == BRANCH {
         let branch = Branch::new(page);
@@ -75,9 +96,9 @@ pub(super) fn check_place(txn: &WriteTxn, at: Ref, steps: &[(Ref, usize)]) -> Re
         (leaf.prefix(), (leaf.len() > 0).then(|| (key(0), key(leaf.len() - 1))))
     };
     let fits = ends.is_none_or(|(first, last)| {
-        low.as_ref().is_none_or(|low| *low <= first) && high.as_ref().is_none_or(|high| last < *high)
+        low.is_none_or(|low| low <= first.as_slice()) && high.is_none_or(|high| last.as_slice() < high)
     });
-    if prefix == shared_prefix(low.as_deref(), high.as_deref()) && fits {
+    if prefix == shared_prefix(low, high) && fits {
         return Ok(());
     }
     Err(PagerError::damaged(

@@ -1,222 +1,268 @@
-//! Removing, and joining what has become too empty.
+//! Removing, and filling up what has become too empty.
 //!
-//! A page that is less than a quarter full joins a neighbour under the same parent where both fit into
-//! four fifths of a page (a whole one, if it is empty).
+//! A page less than half full joins a neighbour under the same parent where both fit into nine tenths of a
+//! page; a leaf and both its neighbours become two where they fit into that; else the page takes over from a
+//! neighbour that has clearly more.
 //!
 //! Invariants
-//! 1. No page's range ever widens but by a join, which builds it anew: its prefix would no longer be one of
-//!    all keys that are routed to it. So an empty leaf with no neighbour to join stays.
+//! 1. No page's range ever widens but by being built anew: its prefix would no longer be one of all keys
+//!    that are routed to it. So an empty leaf with no neighbour to join stays.
 
-use super::insert::fits;
-use super::path::{check_place, fences, own_path};
+use super::children::{Change, even_cut, fits, replace_children};
+use super::finger::Finger;
+use super::path::{Step, check_place, fences};
+use super::spread::{Group, Sibling, at_index, even_cuts, siblings};
 use crate::error::Error;
 use crate::node::branch::{self, Branch, Separators};
 use crate::node::leaf::{self, Leaf};
 use crate::node::{BRANCH, shared_prefix};
-use crate::source::Source;
+use crate::source::{Node, Source};
 use crate::tree::{Tree, TreeRoot};
 use crate::value::{LargeRef, Stored};
-use llmdb_pager::{Page, PageSource as _, Ref, WriteTxn};
+use llmdb_pager::{Error as PagerError, PageSource as _, Ref, WriteTxn};
 
 /// What a removal took out.
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Removed {
     Nothing,
     Inline,
     Large(LargeRef),
 }
 
+/// Below this many bytes in use a page asks its neighbours.
+fn low_mark(page_size: usize) -> usize {
+    page_size / 2
+}
+
+/// Two pages join where this many bytes hold both.
+fn join_mark(page_size: usize) -> usize {
+    page_size * 9 / 10
+}
+
 /// Removes a record.
-pub(crate) fn remove(txn: &mut WriteTxn, tree: &mut TreeRoot, key: &[u8]) -> Result<Removed, Error> {
-    let removed = match Tree::new(Source::Write(txn), *tree).get_stored(key)? {
-        None => return Ok(Removed::Nothing),
-        Some(Stored::Inline(_)) => Removed::Inline,
-        Some(Stored::Large(large)) => Removed::Large(large),
-    };
-    let (path, root) = own_path(txn, tree.root, key)?;
-    tree.root = root;
-    tree.len -= 1;
-    if let Ok(index) = Leaf::new(txn.page(path.leaf)?).search(key) {
-        leaf::remove(txn.page_mut(path.leaf), index);
+pub(crate) fn remove(
+    txn: &mut WriteTxn,
+    tree: &mut TreeRoot,
+    finger: &mut Finger,
+    key: &[u8],
+) -> Result<Removed, Error> {
+    // A record that is not there costs no copy.
+    if !finger.holds(key) && Tree::new(Source::Write(txn), *tree).get_stored(key)?.is_none() {
+        return Ok(Removed::Nothing);
     }
-    shrink(txn, tree, path.steps, path.leaf)?;
+    finger.put(txn, &mut tree.root, key)?;
+    let page = Leaf::new(txn.page(finger.leaf)?);
+    let Ok(index) = page.search(key) else { return Ok(Removed::Nothing) };
+    let removed = match page.value(index) {
+        Stored::Inline(_) => Removed::Inline,
+        Stored::Large(large) => Removed::Large(large),
+    };
+    leaf::remove(txn.page_mut(finger.leaf), index);
+    tree.len = tree.len.saturating_sub(1);
+    let page = Leaf::new(txn.page(finger.leaf)?);
+    if page.used() < low_mark(txn.page_size()) {
+        finger.lift();
+        if fill_leaf(txn, tree, &mut finger.steps, finger.leaf)? == Filled::Joined {
+            fill_branches(txn, tree, &mut finger.steps)?;
+        }
+        lower(txn, tree)?;
+    }
     Ok(removed)
 }
 
-/// Joins pages from the leaf upward for as long as they are too empty, then takes needless roots off.
-fn shrink(
+/// What was done for a page that is too empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Filled {
+    /// There is one page less.
+    Joined,
+    /// A sibling gave something.
+    Shared,
+    /// Nothing could be done.
+    Not,
+}
+
+/// Joins a leaf that is too empty with a sibling, or shares with one.
+pub(super) fn fill_leaf(
     txn: &mut WriteTxn,
     tree: &mut TreeRoot,
-    mut steps: Vec<(Ref, usize)>,
-    leaf: Ref,
-) -> Result<(), Error> {
-    let mut at = leaf;
-    while let Some((parent, index)) = steps.pop() {
-        let (entries, bytes) = used(txn.page(at)?);
-        if bytes >= txn.page_size() / 4 {
-            return Ok(());
-        }
-        let room = if entries == 0 { txn.page_size() } else { txn.page_size() / 5 * 4 };
-        let alone = Branch::new(txn.page(parent)?).children() == 1;
-        if !alone && !join(txn, parent, index, room, &steps)? {
-            return Ok(());
-        }
-        at = parent;
-    }
-    lower(txn, tree)
-}
-
-/// How many entries a page has, and how many bytes they take.
-fn used(page: Page<'_>) -> (usize, usize) {
-    if page.kind() == BRANCH {
-        let branch = Branch::new(page);
-        let suffixes: Vec<_> = (0..branch.separators()).map(|index| branch.suffix(index)).collect();
-        let bytes = branch::page_use(
-            page.bytes().len(),
-            branch.prefix().len(),
-            suffixes.iter().map(|suffix| suffix.bytes()),
-        );
-        (branch.children(), bytes)
-    } else {
-        let leaf = Leaf::new(page);
-        (leaf.len(), leaf.used())
-    }
-}
-
-/// Takes roots off that have one child or no record.
-fn lower(txn: &mut WriteTxn, tree: &mut TreeRoot) -> Result<(), Error> {
-    loop {
-        let page = txn.page(tree.root)?;
-        let (is_branch, entries) = (page.kind() == BRANCH, used(page).0);
-        let below = if is_branch && entries == 1 { page.reference(0) } else { Ref::NULL };
-        if entries > usize::from(is_branch) {
-            return Ok(());
-        }
-        txn.free(tree.root)?;
-        tree.root = below;
-        if below.is_null() {
-            return Ok(());
-        }
-    }
-}
-
-fn rebuild(
-    txn: &mut WriteTxn,
+    steps: &mut [Step],
     at: Ref,
-    level: u8,
-    separators: &[&[u8]],
-    children: &[Ref],
-    steps: &[(Ref, usize)],
+) -> Result<Filled, Error> {
+    let page_size = txn.page_size();
+    let used = Leaf::new(txn.page(at)?).used();
+    let found = siblings(txn, steps)?.into_iter().flatten();
+    let room = if used == leaf::page_use(Leaf::new(txn.page(at)?).prefix().len(), 0, 0) {
+        page_size
+    } else {
+        join_mark(page_size)
+    };
+    let order = |sibling: &Sibling| (!txn.is_mine(sibling.at), sibling.used);
+    let mut found: Vec<Sibling> = found.collect();
+    found.sort_by_key(order);
+    for sibling in &found {
+        let mut group = Group::alone(txn, steps, at)?;
+        group.add(txn, steps, sibling)?;
+        let records = group.records();
+        if leaf::records_use(group.prefix_len(), &records) <= room
+            && group.write(txn, tree, steps, &records, &[])?.is_some()
+        {
+            return Ok(Filled::Joined);
+        }
+    }
+    // Three become two.
+    if let [first, second] = &found[..]
+        && used + first.used + second.used <= 2 * room
+    {
+        let mut group = Group::alone(txn, steps, at)?;
+        group.add(txn, steps, first)?;
+        group.add(txn, steps, second)?;
+        let records = group.records();
+        let cuts = even_cuts(&records, group.prefix_len(), 2);
+        if records.len() >= 2 && group.write(txn, tree, steps, &records, &cuts)?.is_some() {
+            return Ok(Filled::Joined);
+        }
+    }
+    // The fullest sibling gives, if it has an eighth of a page more.
+    let fullest = found.iter().max_by_key(|sibling| sibling.used);
+    if let Some(sibling) = fullest.filter(|sibling| sibling.used >= used + page_size / 8) {
+        let mut group = Group::alone(txn, steps, at)?;
+        group.add(txn, steps, sibling)?;
+        let records = group.records();
+        if records.len() >= 2 {
+            let cuts = even_cuts(&records, group.prefix_len(), 2);
+            if group.write(txn, tree, steps, &records, &cuts)?.is_some() {
+                return Ok(Filled::Shared);
+            }
+        }
+    }
+    Ok(Filled::Not)
+}
+
+/// Joins branches from the leaf's parent upward for as long as they are too empty.
+pub(super) fn fill_branches(
+    txn: &mut WriteTxn,
+    tree: &mut TreeRoot,
+    steps: &mut Vec<Step>,
 ) -> Result<(), Error> {
-    let (low, high) = fences(txn, steps)?;
-    let prefix = shared_prefix(low.as_deref(), high.as_deref());
-    branch::build(txn.page_mut(at), level, prefix, separators, children);
+    while let Some((at, _)) = steps.pop() {
+        if steps.is_empty() || branch::used(Branch::new(txn.page(at)?)) >= low_mark(txn.page_size()) {
+            return Ok(());
+        }
+        if fill_branch(txn, tree, steps)? != Filled::Joined {
+            return Ok(());
+        }
+    }
     Ok(())
 }
 
-/// Joins child `index` of a branch with a neighbour. Whether there was one with room.
-fn join(
-    txn: &mut WriteTxn,
-    parent: Ref,
-    index: usize,
-    room: usize,
-    steps: &[(Ref, usize)],
-) -> Result<bool, Error> {
-    let children = Branch::new(txn.page(parent)?).children();
-    for left in [index, index.wrapping_sub(1)] {
-        if left.wrapping_add(1) < children && left < children && join_pair(txn, parent, left, room, steps)? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+/// Whether a page is so empty that it asks its neighbours.
+pub(super) fn is_low(txn: &WriteTxn, at: Ref) -> Result<bool, Error> {
+    let page = txn.page(at)?;
+    let used = if page.kind() == BRANCH { branch::used(Branch::new(page)) } else { Leaf::new(page).used() };
+    Ok(used < low_mark(txn.page_size()))
 }
 
-/// Joins children `left` and `left + 1` of a branch into the first, if both fit.
-fn join_pair(
+/// Joins the branch that `steps` lead to with a neighbour, or shares with it.
+pub(super) fn fill_branch(
     txn: &mut WriteTxn,
-    parent: Ref,
+    tree: &mut TreeRoot,
+    steps: &mut [Step],
+) -> Result<Filled, Error> {
+    let Some((parent, index)) = steps.last().copied() else { return Ok(Filled::Not) };
+    let children = txn.page(parent)?.ref_count();
+    for share in [false, true] {
+        for left in [index, index.wrapping_sub(1)] {
+            if left.wrapping_add(1) < children
+                && left < children
+                && branch_pair(txn, tree, steps, left, share)?
+            {
+                return Ok(if share { Filled::Shared } else { Filled::Joined });
+            }
+        }
+    }
+    Ok(Filled::Not)
+}
+
+/// Joins children `left` and `left + 1` of a branch, which are branches, or makes them equally full if
+/// `share`. Whether that was done.
+fn branch_pair(
+    txn: &mut WriteTxn,
+    tree: &mut TreeRoot,
+    steps: &mut [Step],
     left: usize,
-    room: usize,
-    steps: &[(Ref, usize)],
+    share: bool,
 ) -> Result<bool, Error> {
-    let branch = Branch::new(txn.page(parent)?);
-    let (first, second) = (branch.child(left), branch.child(left + 1));
-    let between = branch.separator(left);
-    let mut around = steps.to_vec();
-    around.push((parent, left));
-    let (low, _) = fences(txn, &around)?;
-    check_place(txn, first, &around)?;
-    around.last_mut().expect("pushed above").1 = left + 1;
-    let (_, high) = fences(txn, &around)?;
-    check_place(txn, second, &around)?;
-    let prefix = shared_prefix(low.as_deref(), high.as_deref()).to_vec();
-    let joined = if txn.page(first)?.kind() == BRANCH {
-        joined_branch(txn, first, second, &between, &prefix, room)?
-    } else {
-        joined_leaf(txn, first, second, &prefix, room)?
-    };
-    let Some(bytes) = joined else { return Ok(false) };
-    let own = txn.make_mut(first)?;
-    txn.page_mut(own).copy_from_slice(&bytes);
-    txn.free(second)?;
-    llmdb_pager::page::set_reference(txn.page_mut(parent), left, own);
+    let Some((parent, _)) = steps.last().copied() else { return Ok(false) };
     let page = txn.page(parent)?;
-    let (level, old) = (page.level(), Branch::new(page));
+    let level = page.level();
+    let between = Branch::new(page).separator(left);
+    let pair = [page.reference(left), page.reference(left + 1)];
     let mut separators = Separators::default();
-    separators.extend(old);
-    let mut slices = separators.slices();
-    let mut children: Vec<Ref> = page.references().collect();
-    slices.remove(left);
-    children.remove(left + 1);
-    rebuild(txn, parent, level, &slices, &children, steps)?;
+    let mut children = Vec::new();
+    for (index, at) in pair.into_iter().enumerate() {
+        let Node::Branch(branch) = Source::Write(txn).node(at, Some(level))?.0 else {
+            return Err(PagerError::damaged(at.number(), "a leaf where its sibling is a branch", 1, 0).into());
+        };
+        if !at.is_dirty() {
+            at_index(steps, left + index, |steps| check_place(txn, at, steps))?;
+        }
+        if index == 1 {
+            separators.push(&[&between]);
+        }
+        separators.extend(branch);
+        children.extend((0..branch.children()).map(|index| branch.child(index)));
+    }
+    let slices = separators.slices();
+    let (low, _) = at_index(steps, left, |steps| fences(txn, steps))?;
+    let (_, high) = at_index(steps, left + 1, |steps| fences(txn, steps))?;
+    let (low, high) = (low.as_deref(), high.as_deref());
+    let change = |separators, children| Change { first: left, old: 2, separators, children };
+    if !share {
+        let prefix = shared_prefix(low, high);
+        if !fits(txn.page_size(), join_mark(txn.page_size()), prefix, &slices) {
+            return Ok(false);
+        }
+        let own = txn.make_mut(pair[0])?;
+        branch::build(txn.page_mut(own), level - 1, prefix, &slices, &children);
+        txn.free(pair[1])?;
+        replace_children(txn, tree, steps, &change(&[], &[own]))?;
+        return Ok(true);
+    }
+    let cut = even_cut(&slices);
+    let before = txn.page(pair[0])?.ref_count();
+    if (cut + 1).abs_diff(before) < children.len() / 8 {
+        return Ok(false);
+    }
+    let up = slices[cut];
+    let prefixes = [shared_prefix(low, Some(up)), shared_prefix(Some(up), high)];
+    let parts = [&slices[..cut], &slices[cut + 1..]];
+    if (0..2).any(|part| !fits(txn.page_size(), txn.page_size(), prefixes[part], parts[part])) {
+        return Ok(false);
+    }
+    let own = [txn.make_mut(pair[0])?, txn.make_mut(pair[1])?];
+    branch::build(txn.page_mut(own[0]), level - 1, prefixes[0], parts[0], &children[..=cut]);
+    branch::build(txn.page_mut(own[1]), level - 1, prefixes[1], parts[1], &children[cut + 1..]);
+    replace_children(txn, tree, steps, &change(&[up.to_vec()], &own))?;
     Ok(true)
 }
 
-fn joined_leaf(
-    txn: &WriteTxn,
-    first: Ref,
-    second: Ref,
-    prefix: &[u8],
-    room: usize,
-) -> Result<Option<Vec<u8>>, Error> {
-    let mut records: Vec<(Vec<u8>, Stored<'_>)> = Vec::new();
-    for at in [first, second] {
-        let leaf = Leaf::new(txn.page(at)?);
-        for index in 0..leaf.len() {
-            let key = [leaf.prefix(), leaf.suffix(index)].concat();
-            records.push((key[prefix.len()..].to_vec(), leaf.value(index)));
-        }
+/// Takes roots off that have one child or no record.
+pub(super) fn lower(txn: &mut WriteTxn, tree: &mut TreeRoot) -> Result<(), Error> {
+    while !tree.root.is_null() {
+        let page = txn.page(tree.root)?;
+        let below = if page.kind() == BRANCH {
+            if Branch::new(page).children() > 1 {
+                return Ok(());
+            }
+            page.reference(0)
+        } else {
+            if Leaf::new(page).len() > 0 {
+                return Ok(());
+            }
+            Ref::NULL
+        };
+        txn.free(tree.root)?;
+        tree.root = below;
     }
-    let cells = records.iter().map(|(suffix, value)| leaf::cell_size(suffix.len(), value)).sum();
-    if leaf::page_use(prefix.len(), records.len(), cells) > room {
-        return Ok(None);
-    }
-    let mut bytes = vec![0; txn.page_size()];
-    leaf::build(&mut bytes, prefix, records.iter().map(|(suffix, value)| (suffix.as_slice(), *value)));
-    Ok(Some(bytes))
-}
-
-fn joined_branch(
-    txn: &WriteTxn,
-    first: Ref,
-    second: Ref,
-    between: &[u8],
-    prefix: &[u8],
-    room: usize,
-) -> Result<Option<Vec<u8>>, Error> {
-    let (mut separators, mut children) = (Separators::default(), Vec::new());
-    for at in [first, second] {
-        let page = txn.page(at)?;
-        if at == second {
-            separators.push(&[between]);
-        }
-        separators.extend(Branch::new(page));
-        children.extend(page.references());
-    }
-    let slices = separators.slices();
-    if !fits(room, prefix, &slices) {
-        return Ok(None);
-    }
-    let mut bytes = vec![0; txn.page_size()];
-    branch::build(&mut bytes, txn.page(first)?.level(), prefix, &slices, &children);
-    Ok(Some(bytes))
+    Ok(())
 }

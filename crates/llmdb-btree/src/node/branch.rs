@@ -23,7 +23,8 @@
 //! is its head without the zeros at its end: it has at most four bytes behind the prefix and does not end
 //! in a zero, so it is the least key with that head and equal heads need no further look.
 //!
-//! A branch is built anew when its separators change; only its children are changed in place.
+//! Children and separators are changed in place where there is room; else a branch is built anew, which
+//! closes the holes.
 
 use super::lanes::prefetch;
 use super::search::{self, count_all, head_of, heads_size, partition};
@@ -94,6 +95,19 @@ impl<'a> Branch<'a> {
         let at = usize::from(read_u16(bytes, offsets + index * OFFSET_SIZE));
         let len = usize::from(read_u16(bytes, at));
         &bytes[at + LEN_SIZE..at + LEN_SIZE + len]
+    }
+
+    /// Where the separators' tails begin, holes among them counted; the prefix where there is none.
+    fn heap_start(self) -> usize {
+        let bytes = self.0.bytes();
+        let end = heads_start(bytes.len(), self.separators()) - usize::from(read_u16(bytes, PREFIX_LEN));
+        if !self.has_tails() {
+            return end;
+        }
+        let offsets = HEADER_SIZE + self.children() * REF_SIZE;
+        let offsets = &bytes[offsets..offsets + self.separators() * OFFSET_SIZE];
+        let starts = offsets.as_chunks::<OFFSET_SIZE>().0.iter();
+        starts.map(|at| u16::from_le_bytes(*at)).min().map_or(end, |lowest| end.min(usize::from(lowest)))
     }
 
     /// A separator, behind the prefix.
@@ -178,6 +192,8 @@ impl<'a> Branch<'a> {
 pub(crate) struct Separators {
     bytes: Vec<u8>,
     ends: Vec<usize>,
+    longest: usize,
+    ends_in_zero: bool,
 }
 
 impl Separators {
@@ -185,6 +201,9 @@ impl Separators {
         for part in parts {
             self.bytes.extend_from_slice(part);
         }
+        let start = self.ends.last().copied().unwrap_or(0);
+        self.longest = self.longest.max(self.bytes.len() - start);
+        self.ends_in_zero |= self.bytes.last() == Some(&0);
         self.ends.push(self.bytes.len());
     }
 
@@ -194,6 +213,21 @@ impl Separators {
         for index in 0..branch.separators() {
             self.push(&[prefix, branch.suffix(index).bytes()]);
         }
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Bytes that a branch of these separators and one more would take, behind a prefix that all share.
+    pub(crate) fn use_with(&self, page_size: usize, more: &[u8], prefix_len: usize) -> usize {
+        let count = self.ends.len() + 1;
+        let longest = self.longest.max(more.len()) - prefix_len;
+        let has_tails = longest > HEAD_SIZE || self.ends_in_zero || more.last() == Some(&0);
+        let tails = self.bytes.len() + more.len() + count * (LEN_SIZE + OFFSET_SIZE) - count * prefix_len;
+        let heads = heads_size(count) + summary_size(page_size);
+        HEADER_SIZE + (count + 1) * REF_SIZE + if has_tails { tails } else { 0 } + prefix_len + heads
     }
 
     /// All of them, in order.
@@ -296,6 +330,156 @@ fn validate_fill(branch: Branch<'_>, count: usize) -> Result<(), &'static str> {
     Ok(())
 }
 
+/// Enters a child behind child `index` and `separator` (whole) before it, in place. Whether that could be
+/// done: not where there is no room between arrays and separators, or where this is the first tail.
+pub(crate) fn insert_child(bytes: &mut [u8], index: usize, separator: &[u8], child: Ref) -> bool {
+    let branch = Branch(Page::new(bytes));
+    let (count, has_tails, heap) = (branch.separators(), branch.has_tails(), branch.heap_start());
+    let suffix = &separator[branch.prefix().len()..];
+    let (offsets, head) = (HEADER_SIZE + branch.children() * REF_SIZE, head_of(suffix));
+    // A new block of heads pushes the prefix down, and would push tails.
+    let block = heads_size(count + 1) - heads_size(count);
+    let needed = if has_tails { LEN_SIZE + suffix.len() + (count + 1) * OFFSET_SIZE } else { 0 };
+    if (if has_tails { block > 0 } else { !is_short(suffix) }) || offsets + REF_SIZE + needed + block > heap {
+        return false;
+    }
+    if has_tails {
+        let (at, moved) = (heap - LEN_SIZE - suffix.len(), offsets + REF_SIZE);
+        put_tail(bytes, at, suffix);
+        bytes.copy_within(
+            offsets + index * OFFSET_SIZE..offsets + count * OFFSET_SIZE,
+            moved + (index + 1) * OFFSET_SIZE,
+        );
+        bytes.copy_within(offsets..offsets + index * OFFSET_SIZE, moved);
+        put_u16(bytes, moved + index * OFFSET_SIZE, at);
+    }
+    let place = HEADER_SIZE + (index + 1) * REF_SIZE;
+    bytes.copy_within(place..offsets, place + REF_SIZE);
+    set_reference(bytes, index + 1, child);
+    set_ref_count(bytes, count + 2);
+    put_u16(bytes, COUNT, count + 1);
+    if block > 0 {
+        let heads = heads_start(bytes.len(), count);
+        bytes.copy_within(heap..heads, heap - block);
+    }
+    open_head(bytes, index, count);
+    put_head(bytes, head_at(bytes.len(), index), head);
+    fill_heads(bytes, count + 1);
+    true
+}
+
+/// Takes out child `index + 1` and the separator before it, in place. A tail leaves a hole.
+pub(crate) fn remove_child(bytes: &mut [u8], index: usize) {
+    let branch = Branch(Page::new(bytes));
+    let (count, has_tails, prefix_len) = (branch.separators(), branch.has_tails(), branch.prefix().len());
+    let offsets = HEADER_SIZE + branch.children() * REF_SIZE;
+    let place = HEADER_SIZE + (index + 1) * REF_SIZE;
+    bytes.copy_within(place + REF_SIZE..offsets, place);
+    if has_tails {
+        let moved = offsets - REF_SIZE;
+        bytes.copy_within(offsets..offsets + index * OFFSET_SIZE, moved);
+        bytes.copy_within(
+            offsets + (index + 1) * OFFSET_SIZE..offsets + count * OFFSET_SIZE,
+            moved + index * OFFSET_SIZE,
+        );
+    }
+    set_ref_count(bytes, count);
+    put_u16(bytes, COUNT, count - 1);
+    close_head(bytes, index, count);
+    let block = heads_size(count) - heads_size(count - 1);
+    if block > 0 {
+        let heads = heads_start(bytes.len(), count);
+        bytes.copy_within(heads - prefix_len..heads, heads - prefix_len + block);
+    }
+    fill_heads(bytes, count - 1);
+}
+
+/// Sets a separator (whole) in place. Whether that could be done: as [`insert_child`].
+pub(crate) fn set_separator(bytes: &mut [u8], index: usize, separator: &[u8]) -> bool {
+    let branch = Branch(Page::new(bytes));
+    let (count, has_tails) = (branch.separators(), branch.has_tails());
+    let suffix = &separator[branch.prefix().len()..];
+    if has_tails {
+        let offsets = HEADER_SIZE + branch.children() * REF_SIZE;
+        let mut at = usize::from(read_u16(bytes, offsets + index * OFFSET_SIZE));
+        if branch.tail(index).len() < suffix.len() {
+            let heap = branch.heap_start();
+            if offsets + count * OFFSET_SIZE + LEN_SIZE + suffix.len() > heap {
+                return false;
+            }
+            at = heap - LEN_SIZE - suffix.len();
+        }
+        put_tail(bytes, at, suffix);
+        put_u16(bytes, offsets + index * OFFSET_SIZE, at);
+    } else if !is_short(suffix) {
+        return false;
+    }
+    put_head(bytes, head_at(bytes.len(), index), head_of(suffix));
+    fill_heads(bytes, count);
+    true
+}
+
+fn put_tail(bytes: &mut [u8], at: usize, suffix: &[u8]) {
+    put_u16(bytes, at, suffix.len());
+    bytes[at + LEN_SIZE..at + LEN_SIZE + suffix.len()].copy_from_slice(suffix);
+}
+
+/// Moves the heads from `index` up by one place, block by block from the last one.
+fn open_head(bytes: &mut [u8], index: usize, count: usize) {
+    let size = bytes.len();
+    for block in (index / BLOCK..=count / BLOCK).rev() {
+        let first = block * BLOCK;
+        let (start, end) = (index.max(first), count.min(first + BLOCK - 1));
+        if count > end {
+            let from = head_at(size, end);
+            bytes.copy_within(from..from + HEAD_SIZE, head_at(size, end + 1));
+        }
+        let from = head_at(size, start);
+        bytes.copy_within(from..from + (end - start) * HEAD_SIZE, from + HEAD_SIZE);
+    }
+}
+
+/// Moves the heads behind `index` down by one place, block by block.
+fn close_head(bytes: &mut [u8], index: usize, count: usize) {
+    let size = bytes.len();
+    for block in index / BLOCK..=(count - 1) / BLOCK {
+        let first = block * BLOCK;
+        let (start, end) = (index.max(first), (count - 1).min(first + BLOCK - 1));
+        let from = head_at(size, start) + HEAD_SIZE;
+        bytes.copy_within(from..from + (end - start) * HEAD_SIZE, from - HEAD_SIZE);
+        if end + 1 < count {
+            let next = head_at(size, end + 1);
+            bytes.copy_within(next..next + HEAD_SIZE, head_at(size, end));
+        }
+    }
+}
+
+/// Writes what follows from the heads: the filling behind them, and the summary.
+fn fill_heads(bytes: &mut [u8], count: usize) {
+    let size = bytes.len();
+    if !count.is_multiple_of(BLOCK) {
+        let from = head_at(size, count);
+        bytes[from..from + (BLOCK - count % BLOCK) * HEAD_SIZE].fill(0xff);
+    }
+    let summary = size - summary_size(size);
+    let blocks = count.div_ceil(BLOCK);
+    for block in 0..blocks {
+        let first = head_at(size, block * BLOCK);
+        bytes.copy_within(first..first + HEAD_SIZE, summary + block * HEAD_SIZE);
+    }
+    bytes[summary + blocks * HEAD_SIZE..].fill(0xff);
+}
+
+/// Bytes that a branch takes, holes not counted.
+pub(crate) fn used(branch: Branch<'_>) -> usize {
+    let bytes = branch.0.bytes();
+    let count = branch.separators();
+    let tails = (0..count).map(|index| branch.suffix(index).bytes().len() + LEN_SIZE + OFFSET_SIZE);
+    let tails = if branch.has_tails() { tails.sum() } else { 0 };
+    let heads = heads_size(count) + summary_size(bytes.len());
+    HEADER_SIZE + branch.children() * REF_SIZE + tails + branch.prefix().len() + heads
+}
+
 /// Bytes that a branch of these separators (behind a prefix of `prefix_len`) would take.
 pub(crate) fn page_use<'a>(
     page_size: usize,
@@ -348,8 +532,7 @@ pub(crate) fn build(bytes: &mut [u8], level: u8, prefix: &[u8], separators: &[&[
     for (index, suffix) in suffixes.enumerate() {
         heap -= LEN_SIZE + suffix.len();
         assert!(heap >= offsets + count * OFFSET_SIZE, "a branch's separators were measured before");
-        put_u16(bytes, heap, suffix.len());
-        bytes[heap + LEN_SIZE..heap + LEN_SIZE + suffix.len()].copy_from_slice(suffix);
+        put_tail(bytes, heap, suffix);
         put_u16(bytes, offsets + index * OFFSET_SIZE, heap);
     }
 }
@@ -379,6 +562,51 @@ mod tests {
         ) {
             check(&separators, &keys, b"")?;
             check(&separators, &keys, b"same")?;
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+
+        #[test]
+        fn changes_in_place_are_those_of_a_list(
+            ops in prop::collection::vec((0u8..3, any::<prop::sample::Index>(), prop::collection::vec(0u8..4, 1..60)), 1..150),
+            long in any::<bool>(),
+        ) {
+            let prefix = b"pre";
+            let mut bytes = vec![0; 4096];
+            let mut list: Vec<Vec<u8>> = vec![[&prefix[..], if long { b"zzzzzz" } else { b"zz" }].concat()];
+            let mut children = vec![Ref::page(PageNumber(1), 0), Ref::page(PageNumber(2), 0)];
+            let slices: Vec<&[u8]> = list.iter().map(Vec::as_slice).collect();
+            build(&mut bytes, 1, prefix, &slices, &children);
+            for (number, (op, index, suffix)) in ops.into_iter().enumerate() {
+                let separator = [&prefix[..], &suffix].concat();
+                let Err(place) = list.binary_search(&separator) else { continue };
+                let child = Ref::page(PageNumber(number as u64 + 3), 0);
+                match op {
+                    0 if insert_child(&mut bytes, place, &separator, child) => {
+                        list.insert(place, separator);
+                        children.insert(place + 1, child);
+                    }
+                    1 if list.len() > 1 => {
+                        let place = index.index(list.len());
+                        remove_child(&mut bytes, place);
+                        list.remove(place);
+                        children.remove(place + 1);
+                    }
+                    2 if place < list.len() && set_separator(&mut bytes, place, &separator) => {
+                        list[place] = separator;
+                    }
+                    _ => {}
+                }
+                let page = Page::new(&bytes);
+                validate(page).map_err(TestCaseError::fail)?;
+                prop_assert_eq!(page.references().collect::<Vec<_>>(), children.clone());
+                for (index, separator) in list.iter().enumerate() {
+                    prop_assert_eq!(&Branch(page).separator(index), separator);
+                    prop_assert_eq!(Branch(page).search(separator), index + 1);
+                }
+            }
         }
     }
 

@@ -30,7 +30,7 @@ const PREFIX_LEN: usize = 28;
 const HEAP_SIZE: usize = 30;
 const HEAD_SIZE: usize = 4;
 const OFFSET_SIZE: usize = 2;
-const CELL_HEADER_SIZE: usize = 4;
+pub(crate) const CELL_HEADER_SIZE: usize = 4;
 const LARGE: u16 = u16::MAX;
 
 const _: () = assert!(COUNT == llmdb_pager::page::OWN.start);
@@ -48,6 +48,62 @@ pub(crate) fn cell_size(suffix_len: usize, value: &Stored<'_>) -> usize {
             Stored::Inline(bytes) => bytes.len(),
             Stored::Large(_) => LARGE_REF_SIZE,
         }
+}
+
+/// A record on its way from one leaf to another: its key is `front` and, behind it, `back`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Carried<'a> {
+    pub(crate) front: &'a [u8],
+    pub(crate) back: &'a [u8],
+    /// The value's length as a cell says it; [`LARGE`] for a reference.
+    pub(crate) tag: u16,
+    /// The value as a cell holds it.
+    pub(crate) value: &'a [u8],
+}
+
+impl<'a> Carried<'a> {
+    /// A record from outside; `room` takes a large value's reference.
+    pub(crate) fn new(key: &'a [u8], value: &Stored<'a>, room: &'a mut [u8; LARGE_REF_SIZE]) -> Self {
+        let (tag, value) = match value {
+            Stored::Inline(bytes) => (bytes.len() as u16, *bytes),
+            Stored::Large(large) => {
+                *room = large.encode();
+                (LARGE, &room[..])
+            }
+        };
+        Self { front: &[], back: key, tag, value }
+    }
+
+    pub(crate) fn key_len(&self) -> usize {
+        self.front.len() + self.back.len()
+    }
+
+    pub(crate) fn key(&self) -> Vec<u8> {
+        [self.front, self.back].concat()
+    }
+
+    /// Bytes of its cell behind a prefix of `prefix_len`.
+    pub(crate) fn cell_size(&self, prefix_len: usize) -> usize {
+        CELL_HEADER_SIZE + self.key_len() - prefix_len + self.value.len()
+    }
+
+    /// Bytes that it adds to a leaf whose prefix is `prefix_len` long.
+    pub(crate) fn cost(&self, prefix_len: usize) -> usize {
+        self.cell_size(prefix_len) + HEAD_SIZE + OFFSET_SIZE
+    }
+
+    /// The key behind a prefix, in two parts.
+    fn parts(&self, prefix_len: usize) -> (&'a [u8], &'a [u8]) {
+        match self.front.get(prefix_len..) {
+            Some(front) => (front, self.back),
+            None => (&[], &self.back[prefix_len - self.front.len()..]),
+        }
+    }
+}
+
+/// Bytes that a leaf of these records would take.
+pub(crate) fn records_use(prefix_len: usize, records: &[Carried<'_>]) -> usize {
+    page_use(prefix_len, records.len(), records.iter().map(|record| record.cell_size(prefix_len)).sum())
 }
 
 /// Bytes that a leaf of these cells would take.
@@ -134,6 +190,31 @@ impl<'a> Leaf<'a> {
         }
     }
 
+    /// A record, to be carried elsewhere.
+    pub(crate) fn carry(self, index: usize) -> Carried<'a> {
+        self.carry_at(self.prefix(), self.cell(index))
+    }
+
+    /// All records, in order.
+    pub(crate) fn carry_all(self) -> impl ExactSizeIterator<Item = Carried<'a>> {
+        let prefix = self.prefix();
+        let cells = self.cells().iter();
+        cells.map(move |cell| self.carry_at(prefix, usize::from(u16::from_le_bytes(*cell))))
+    }
+
+    fn carry_at(self, prefix: &'a [u8], cell: usize) -> Carried<'a> {
+        let (key_len, tag) = (usize::from(read_u16(self.0, cell)), read_u16(self.0, cell + 2));
+        let (key, value) = self.0[cell + CELL_HEADER_SIZE..].split_at(key_len);
+        Carried { front: prefix, back: key, tag, value: &value[..value_size(tag)] }
+    }
+
+    /// Where each record's cell begins.
+    fn cells(self) -> &'a [[u8; OFFSET_SIZE]] {
+        let count = self.len();
+        let offsets = self.heads_start() + heads_size(count);
+        self.0[offsets..offsets + count * OFFSET_SIZE].as_chunks::<OFFSET_SIZE>().0
+    }
+
     /// Asks for the cache lines that a search looks at first.
     #[inline]
     pub(crate) fn prefetch(self) {
@@ -218,9 +299,22 @@ impl<'a> Leaf<'a> {
 
     /// Bytes in use, holes not counted.
     pub(crate) fn used(self) -> usize {
-        let cells =
-            (0..self.len()).map(|index| cell_size(self.suffix(index).len(), &self.value(index))).sum();
-        page_use(self.prefix().len(), self.len(), cells)
+        page_use(self.prefix().len(), self.len(), self.cells_size())
+    }
+
+    /// Bytes in use, holes counted. O(1).
+    pub(crate) fn used_at_most(self) -> usize {
+        page_use(self.prefix().len(), self.len(), usize::from(read_u16(self.0, HEAP_SIZE)))
+    }
+
+    /// Bytes of all cells.
+    fn cells_size(self) -> usize {
+        let cells = self.cells().iter();
+        cells.map(|cell| self.cell_size_at(usize::from(u16::from_le_bytes(*cell)))).sum()
+    }
+
+    fn cell_size_at(self, cell: usize) -> usize {
+        CELL_HEADER_SIZE + usize::from(read_u16(self.0, cell)) + value_size(read_u16(self.0, cell + 2))
     }
 }
 
@@ -324,30 +418,48 @@ pub(crate) fn init(bytes: &mut [u8], prefix: &[u8]) {
     bytes[HEADER_SIZE..HEADER_SIZE + prefix.len()].copy_from_slice(prefix);
 }
 
-/// Fills a leaf with records whose keys (behind the prefix) rise.
+/// Fills a leaf with records whose keys rise and begin with `prefix`.
 ///
 /// # Panics
-/// Where they do not fit; [`page_use`] tells.
-pub(crate) fn build<'a>(
-    bytes: &mut [u8],
-    prefix: &[u8],
-    records: impl ExactSizeIterator<Item = (&'a [u8], Stored<'a>)>,
-) {
-    init(bytes, prefix);
-    let count = records.len();
-    let heads = heads_start(prefix.len());
+/// Where they do not fit; [`records_use`] tells.
+pub(crate) fn build(bytes: &mut [u8], prefix: &[u8], records: &[Carried<'_>]) {
+    write_header(bytes, super::LEAF, 0);
+    put_u16(bytes, PREFIX_LEN, prefix.len());
+    let (count, heads) = (records.len(), heads_start(prefix.len()));
+    let prefix_end = HEADER_SIZE + prefix.len();
+    bytes[HEADER_SIZE..prefix_end].copy_from_slice(prefix);
+    bytes[prefix_end..heads].fill(0);
     let offsets = heads + heads_size(count);
+    let arrays_end = offsets + count * OFFSET_SIZE;
     put_u16(bytes, COUNT, count);
-    bytes[heads..offsets].fill(0xff);
+    bytes[heads + count * HEAD_SIZE..offsets].fill(0xff);
     let mut heap = bytes.len();
-    for (index, (suffix, value)) in records.enumerate() {
-        heap -= cell_size(suffix.len(), &value);
-        assert!(heap >= offsets + count * OFFSET_SIZE, "a leaf's records were measured before");
-        write_cell(&mut bytes[heap..], suffix, &value);
-        bytes[heads + index * HEAD_SIZE..][..HEAD_SIZE].copy_from_slice(&head_of(suffix).to_le_bytes());
+    for (index, record) in records.iter().enumerate() {
+        heap -= record.cell_size(prefix.len());
+        assert!(heap >= arrays_end, "a leaf's records were measured before");
+        let head = write_record(&mut bytes[heap..], record, prefix.len());
+        bytes[heads + index * HEAD_SIZE..][..HEAD_SIZE].copy_from_slice(&head.to_le_bytes());
         put_u16(bytes, offsets + index * OFFSET_SIZE, heap);
     }
+    bytes[arrays_end..heap].fill(0);
     put_u16(bytes, HEAP_SIZE, bytes.len() - heap);
+}
+
+/// Writes a record's cell. Answers its key's head.
+fn write_record(at: &mut [u8], record: &Carried<'_>, prefix_len: usize) -> u32 {
+    let (front, back) = record.parts(prefix_len);
+    let (middle, key_end) = (CELL_HEADER_SIZE + front.len(), CELL_HEADER_SIZE + front.len() + back.len());
+    put_u16(at, 0, front.len() + back.len());
+    put_u16(at, 2, usize::from(record.tag));
+    at[CELL_HEADER_SIZE..middle].copy_from_slice(front);
+    at[middle..key_end].copy_from_slice(back);
+    at[key_end..key_end + record.value.len()].copy_from_slice(record.value);
+    head_of(&at[CELL_HEADER_SIZE..key_end])
+}
+
+/// How many bytes a value takes whose cell has this tag.
+fn value_size(tag: u16) -> usize {
+    if tag == LARGE { LARGE_REF_SIZE } else { usize::from(tag) }
 }
 
 fn write_cell(at: &mut [u8], suffix: &[u8], value: &Stored<'_>) {
@@ -448,17 +560,12 @@ pub(crate) fn replace(bytes: &mut [u8], index: usize, key: &[u8], value: &Stored
     insert(bytes, index, key, value)
 }
 
-impl Leaf<'_> {
-    fn cells_size(self) -> usize {
-        (0..self.len()).map(|index| cell_size(self.suffix(index).len(), &self.value(index))).sum()
-    }
-}
-
 /// Closes the holes.
 fn compact(bytes: &mut [u8]) {
     let copy = bytes.to_vec();
     let leaf = Leaf(&copy);
-    build(bytes, leaf.prefix(), (0..leaf.len()).map(|index| (leaf.suffix(index), leaf.value(index))));
+    let records: Vec<Carried<'_>> = leaf.carry_all().collect();
+    build(bytes, leaf.prefix(), &records);
 }
 
 #[cfg(test)]

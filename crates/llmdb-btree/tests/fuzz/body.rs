@@ -1,9 +1,10 @@
 //! The bodies of this crate's fuzz targets; the smoke tests run them too.
 
-use llmdb_btree::{Database, Tree};
+use llmdb_btree::{Database, Error, Tree, TreeId, WriteTxn};
 use llmdb_pager::PagerOptions;
 use llmdb_pager::sim::{SimDisk, SimOptions};
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 const DB: &str = "/f.llmdb";
@@ -36,7 +37,12 @@ fn read_all(tree: &Tree<'_>) -> Vec<Vec<u8>> {
         let _ = cursor.seek_le(key);
         let _ = cursor.seek(&key[1..]);
     }
-    let _ = tree.height();
+    let _ = (tree.height(), tree.stats());
+    for key in keys.iter().take(20) {
+        if let Ok(Some(mut value)) = tree.value_reader(key) {
+            let _ = std::io::copy(&mut value, &mut std::io::sink());
+        }
+    }
     keys
 }
 
@@ -82,6 +88,7 @@ pub(crate) fn edits(bytes: &[u8]) {
                 break;
             }
         }
+        let _ = edit_widely(&mut txn, tree, &keys, round);
         if round % 3 == 2 {
             let _ = txn.drop_tree(name);
         }
@@ -90,6 +97,30 @@ pub(crate) fn edits(bytes: &[u8]) {
     drop(reader);
     drop(db);
     Database::open(options(&disk), DB).expect("it opened before");
+}
+
+/// Changes of many records at once.
+fn edit_widely(txn: &mut WriteTxn, tree: TreeId, keys: &[Vec<u8>], round: usize) -> Result<(), Error> {
+    let at = |part: usize| keys.get(keys.len() * part / 8).map_or(&b"k"[..], Vec::as_slice);
+    txn.remove_range(tree, Bound::Included(at(round % 3)), Bound::Excluded(at(round % 3 + 1)))?;
+    let mut cursor = txn.cursor_mut(tree);
+    let mut stands = cursor.seek(at(4))?;
+    for step in 0..40 {
+        if !stands {
+            break;
+        }
+        match step % 4 {
+            0 => cursor.remove().map(|_| ())?,
+            1 => cursor.replace(&[6; 700]).map(|_| ())?,
+            _ => {}
+        }
+        stands = if step % 7 == 6 { cursor.prev()? } else { cursor.next()? };
+    }
+    let behind = [keys.last().map_or(&[][..], |last| &last[..1]), &[0xff; 20]].concat();
+    txn.bulk_load(tree, (0..60u8).map(|n| ([behind.as_slice(), &[n]].concat(), [n; 100])))?;
+    txn.insert_reader(tree, at(5), 9_000, std::io::repeat(3))?;
+    txn.remove_prefix(tree, &at(6)[..1])?;
+    txn.remove_range(tree, Bound::Excluded(at(2)), Bound::Unbounded).map(|_| ())
 }
 
 /// Changes as the bytes say, in a tree and in a map: both are the same at every commit.
@@ -112,7 +143,36 @@ pub(crate) fn operations(bytes: &[u8]) {
             let (suffix, behind) = rest.split_at((usize::from(*op) % 5).min(rest.len()));
             rest = behind;
             let key = [&vec![b'k'; [1, 2, 40, 600][usize::from(*op) / 5 % 4]], suffix].concat();
-            if op % 3 == 0 {
+            if op % 16 == 5 {
+                let prefix = &key[..key.len().min(usize::from(*len))];
+                let before = model.len();
+                model.retain(|key, _| !key.starts_with(prefix));
+                let gone = txn.remove_prefix(tree, prefix).expect("a good tree");
+                assert_eq!(gone, (before - model.len()) as u64);
+            } else if op % 16 == 6 {
+                let high = [key.as_slice(), &[*salt]].concat();
+                model.retain(|other, _| *other < key || *other >= high);
+                txn.remove_range(tree, Bound::Included(&key), Bound::Excluded(&high)).expect("a good tree");
+            } else if op % 16 == 7 {
+                let mut cursor = txn.cursor_mut(tree);
+                let mut stands = cursor.seek(&key).expect("a good tree");
+                for step in 0..*len {
+                    if !stands {
+                        break;
+                    }
+                    if step & *salt == 0 {
+                        model.remove(cursor.key());
+                        cursor.remove().expect("a good tree");
+                    }
+                    stands = cursor.next().expect("a good tree");
+                }
+            } else if op % 16 == 8 {
+                let last = model.last_key_value().map_or(Vec::new(), |(last, _)| last.clone());
+                let new = |n: u8| ([&last[..last.len().min(1_200)], &[0xff, n]].concat(), vec![n; 50]);
+                let new: Vec<_> = (0..*len).map(new).filter(|(key, _)| *key > last).collect();
+                txn.bulk_load(tree, new.clone()).expect("they rise");
+                model.extend(new);
+            } else if op % 3 == 0 {
                 assert_eq!(txn.remove(tree, &key).expect("a good key"), model.remove(&key).is_some());
             } else {
                 let value = vec![*salt; usize::from(*len) * [1, 1, 4, 40][usize::from(*op) / 20 % 4]];

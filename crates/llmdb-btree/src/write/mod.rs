@@ -1,0 +1,6 @@
+//! What a write transaction offers besides single records.
+
+pub(crate) mod bulk;
+pub(crate) mod cursor;
+mod range;
+mod stream;

@@ -1,0 +1,53 @@
+//! Extents written piece by piece, for values that memory does not hold.
+//!
+//! Invariants
+//! 1. An extent in the making is one of the transaction's new runs: rolled back, it is free again.
+//! 2. Pieces go straight to the file, without a flush; the commit flushes them before anything refers to them.
+
+use crate::error::Error;
+use crate::space::Run;
+use crate::storage::write_all_at;
+use crate::writer::{WriteTxn, read_map_page};
+
+impl WriteTxn {
+    /// Takes room in the file for an extent of `len` bytes, to be filled by [`WriteTxn::fill_extent`].
+    ///
+    /// # Errors
+    /// [`Error::DiskFull`], with nothing changed.
+    pub fn begin_extent(&mut self, len: u64) -> Result<Run, Error> {
+        let core = self.core.clone();
+        let run = self.writer().allocate(&core, len.div_ceil(core.page_size as u64).max(1))?;
+        core.verified.remove(run.start);
+        self.add_run(run);
+        self.widen_view()?;
+        Ok(run)
+    }
+
+    /// Writes a piece of an extent that this transaction began, `offset` bytes from its start.
+    ///
+    /// # Errors
+    /// An I/O error, after which the database must be reopened.
+    ///
+    /// # Panics
+    /// Where the extent is not this transaction's, or the piece reaches past its end.
+    pub fn fill_extent(&mut self, run: Run, offset: u64, bytes: &[u8]) -> Result<(), Error> {
+        assert!(self.has_run(run), "only extents in the making may be written");
+        let (core, page_size) = (self.core.clone(), self.core.page_size as u64);
+        let inside = offset.checked_add(bytes.len() as u64).is_some_and(|end| end <= run.count * page_size);
+        assert!(inside, "a piece lies inside its extent");
+        write_all_at(&*core.file, bytes, run.start.0 * page_size + offset)
+            .map_err(|e| core.poison(Error::io(core.doing("writing a value to"), e)))
+    }
+
+    /// Gives an extent back that this transaction began and nothing refers to.
+    ///
+    /// # Errors
+    /// A damaged allocation map.
+    pub fn abandon_extent(&mut self, run: Run) -> Result<(), Error> {
+        if self.take_run(run) {
+            let core = self.core.clone();
+            self.writer().space.release(run, &|at| read_map_page(&core, at))?;
+        }
+        Ok(())
+    }
+}
