@@ -280,7 +280,7 @@ impl<'f> Reader<'f> {
     fn branch(&mut self, page: &'f [u8], records: &mut Records) {
         let [children, count, prefix_len, tails] = [24, 26, 28, 30].map(|at| usize::from(half(page, at)));
         assert_eq!(children, count + 1);
-        let m = (page.len() / 48).next_multiple_of(64);
+        let m = page.len() / 64;
         let (summary, blocks) = (page.len() - m, count.div_ceil(16));
         let h = summary - 64 * blocks;
         let prefix = &page[h - prefix_len..h];

@@ -1,7 +1,7 @@
 //! Branches: separators and the children between them.
 //!
 //! ```text
-//! OFFSET        SIZE  DESCRIPTION (little-endian), with e = page size and m = e/48 rounded up to 64
+//! OFFSET        SIZE  DESCRIPTION (little-endian), with e = page size and m = e/64
 //!     24           2  child count c
 //!     26           2  separator count s = c - 1
 //!     28           2  prefix length p
@@ -26,7 +26,7 @@
 //! Children and separators are changed in place where there is room; else a branch is built anew, which
 //! closes the holes.
 
-use super::lanes::prefetch;
+use super::lanes::{prefetch, up_to};
 use super::search::{self, count_all, head_of, heads_size, partition};
 use llmdb_pager::page::{
     HEADER_SIZE, REF_SIZE, read_u16, read_u32, read_u64, set_ref_count, set_reference, write_header,
@@ -128,20 +128,44 @@ impl<'a> Branch<'a> {
     /// The child that holds `key`.
     #[inline]
     pub(crate) fn search(self, key: &[u8]) -> usize {
-        self.search_block(key, self.block_of(key))
+        let (counts, Some(suffix)) = self.behind_prefix(key) else {
+            // Only a damaged tree routes such a key here.
+            return 0;
+        };
+        let head = head_of(suffix);
+        self.search_in(counts, suffix, head, self.block_with(head))
     }
 
     /// The first separator of the block in which the search for `key` ends.
     #[inline]
     pub(crate) fn block_of(self, key: &[u8]) -> usize {
+        let (_, suffix) = self.behind_prefix(key);
+        suffix.map_or(0, |suffix| self.block_with(head_of(suffix)))
+    }
+
+    /// The header's counts in one word, and the key without the prefix.
+    #[inline]
+    fn behind_prefix(self, key: &[u8]) -> (u64, Option<&[u8]>) {
+        let counts = read_u64(self.0.bytes(), CHILD_COUNT);
+        (counts, key.get(usize::from((counts >> 32) as u16)..))
+    }
+
+    /// The last block whose first head is not above `head`.
+    #[inline]
+    fn block_with(self, head: u32) -> usize {
         let bytes = self.0.bytes();
-        let Some(suffix) = key.get(usize::from(read_u16(bytes, PREFIX_LEN))..) else {
-            // Only a damaged tree routes such a key here.
-            return 0;
-        };
-        // The last block whose first head is not above holds the answer.
         let summary = &bytes[bytes.len() - summary_size(bytes.len())..];
-        count_all(summary, head_of(suffix)).saturating_sub(1) * BLOCK
+        count_all(summary, head).saturating_sub(1) * BLOCK
+    }
+
+    #[inline]
+    fn search_in(self, counts: u64, suffix: &[u8], head: u32, before: usize) -> usize {
+        let bytes = self.0.bytes();
+        let blocks_end = bytes.len() - summary_size(bytes.len()) - before * HEAD_SIZE;
+        let block = bytes[..blocks_end].last_chunk().map_or(0, |block| up_to(block, head));
+        let count = usize::from((counts >> 16) as u16);
+        let end = (before + block).min(count);
+        if counts >> 48 == 0 { end } else { self.search_tails(suffix, end) }
     }
 
     /// Asks for the cache lines that [`Branch::block_of`] will look at, in a page that is not read yet.
@@ -166,17 +190,8 @@ impl<'a> Branch<'a> {
     /// As [`Branch::search`], in the block that begins with separator `before`.
     #[inline]
     pub(crate) fn search_block(self, key: &[u8], before: usize) -> usize {
-        let bytes = self.0.bytes();
-        // Three of the header's counts in one word.
-        let counts = read_u64(bytes, CHILD_COUNT);
-        let [count, prefix_len, tails] = [16, 32, 48].map(|shift| usize::from((counts >> shift) as u16));
-        let Some(suffix) = key.get(prefix_len..) else {
-            return 0;
-        };
-        let block = head_at(bytes.len(), before);
-        let heads = &bytes[block..block + BLOCK * HEAD_SIZE];
-        let end = (before + count_all(heads, head_of(suffix))).min(count);
-        if tails == 0 { end } else { self.search_tails(suffix, end) }
+        let (counts, Some(suffix)) = self.behind_prefix(key) else { return 0 };
+        self.search_in(counts, suffix, head_of(suffix), before)
     }
 
     /// As [`Branch::search`] behind the prefix, where `end` separators have a head up to the key's.
@@ -226,7 +241,7 @@ impl Separators {
         let longest = self.longest.max(more.len()) - prefix_len;
         let has_tails = longest > HEAD_SIZE || self.ends_in_zero || more.last() == Some(&0);
         let tails = self.bytes.len() + more.len() + count * (LEN_SIZE + OFFSET_SIZE) - count * prefix_len;
-        let heads = heads_size(count) + summary_size(page_size);
+        let heads = heads_use(page_size, count);
         HEADER_SIZE + (count + 1) * REF_SIZE + if has_tails { tails } else { 0 } + prefix_len + heads
     }
 
@@ -252,10 +267,21 @@ impl Suffix<'_> {
     }
 }
 
-/// Bytes of the blocks' first heads, at a page's end.
+/// The most separators that a branch has: one block of the page's summary for each.
+fn count_max(page_size: usize) -> usize {
+    page_size / BLOCK
+}
+
+/// Bytes that the heads of so many separators take, summary included; more than any page has where there
+/// are more than a branch can have.
+fn heads_use(page_size: usize, count: usize) -> usize {
+    if count > count_max(page_size) { page_size } else { heads_size(count) + summary_size(page_size) }
+}
+
+/// Bytes of the blocks' first heads, at a page's end: a cache line at 4 KiB.
 #[inline]
 fn summary_size(page_size: usize) -> usize {
-    (page_size / 48).next_multiple_of(BLOCK * HEAD_SIZE)
+    page_size / BLOCK / HEAD_SIZE
 }
 
 /// Where the heads of so many separators begin.
@@ -282,6 +308,9 @@ pub(crate) fn validate(page: Page<'_>) -> Result<(), &'static str> {
     let (count, children) = (branch.separators(), page.ref_count());
     if page.level() == 0 || children != count + 1 {
         return Err("a branch has no level, or not one child more than separators");
+    }
+    if count > count_max(bytes.len()) {
+        return Err("a branch has more separators than its summary has room for");
     }
     if page.references().any(Ref::is_null) {
         return Err("a branch refers to nothing");
@@ -340,6 +369,9 @@ pub(crate) fn insert_child(bytes: &mut [u8], index: usize, separator: &[u8], chi
     // A new block of heads pushes the prefix down, and would push tails.
     let block = heads_size(count + 1) - heads_size(count);
     let needed = if has_tails { LEN_SIZE + suffix.len() + (count + 1) * OFFSET_SIZE } else { 0 };
+    if count == count_max(bytes.len()) {
+        return false;
+    }
     if (if has_tails { block > 0 } else { !is_short(suffix) }) || offsets + REF_SIZE + needed + block > heap {
         return false;
     }
@@ -492,7 +524,7 @@ pub(crate) fn page_use<'a>(
         tails += LEN_SIZE + suffix.len() + OFFSET_SIZE;
         has_tails |= !is_short(suffix);
     }
-    let heads = heads_size(count) + summary_size(page_size);
+    let heads = heads_use(page_size, count);
     HEADER_SIZE + (count + 1) * REF_SIZE + if has_tails { tails } else { 0 } + prefix_len + heads
 }
 

@@ -73,7 +73,7 @@ impl Map {
     #[inline]
     pub unsafe fn bytes(&self, offset: u64, len: usize) -> Option<&[u8]> {
         let start = usize::try_from(offset).ok()?;
-        if len > self.len || start > self.len - len {
+        if start.checked_add(len).is_none_or(|end| end > self.len) {
             // SAFETY: the caller's word is passed on.
             return unsafe { self.far_bytes(offset, len) };
         }
