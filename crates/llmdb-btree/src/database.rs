@@ -124,6 +124,24 @@ impl ReadTxn {
         number_of(Source::Snapshot(&self.snapshot), None, name)
     }
 
+    /// A tree's number by its name, for [`ReadTxn::tree_by_id`]; `None` where there is none.
+    ///
+    /// # Errors
+    /// A damaged page.
+    pub fn tree_id(&self, name: &str) -> Result<Option<TreeId>, Error> {
+        number_of(Source::Snapshot(&self.snapshot), None, name)
+    }
+
+    /// A tree by its number: without the look at the names that [`ReadTxn::tree`] costs. `None` where there is
+    /// none now. A dropped tree's number may be given to a new one.
+    ///
+    /// # Errors
+    /// A damaged page.
+    pub fn tree_by_id(&self, tree: TreeId) -> Result<Option<Tree<'_>>, Error> {
+        let source = Source::Snapshot(&self.snapshot);
+        Ok(forest::root_of(source, tree)?.map(|root| Tree::new(source, root)))
+    }
+
     /// The names of all trees, in order.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use crate::node::branch::Branch;
 use crate::node::leaf::Leaf;
 use crate::node::{BRANCH, LEAF};
 use crate::value::{LargeRef, Stored};
+use bytes::Bytes;
 use llmdb_pager::{Error as PagerError, Kind, Page, PageSource, Ref, Snapshot, WriteTxn};
 
 /// A borrowed page source.
@@ -98,12 +99,29 @@ impl<'t> Source<'t> {
         }
     }
 
-    /// The leaf that holds `key`, below the root `at`.
+    /// The leaf that holds `key`, below the root `at`, and what refers to it.
     #[inline]
-    pub(crate) fn leaf_of(self, at: Ref, key: &[u8]) -> Result<Leaf<'t>, PagerError> {
+    pub(crate) fn leaf_of(self, at: Ref, key: &[u8]) -> Result<(Ref, Leaf<'t>), PagerError> {
         match self {
             Self::Snapshot(snapshot) => leaf_of(snapshot, at, key),
             Self::Write(txn) => leaf_of(txn, at, key),
+        }
+    }
+
+    /// A value with a snapshot of its own; a copy inside a write transaction.
+    pub(crate) fn owned_value(self, leaf: Ref, stored: Stored<'t>) -> Result<Bytes, Error> {
+        let Self::Snapshot(snapshot) = self else {
+            return Ok(Bytes::copy_from_slice(self.value(stored)?));
+        };
+        match stored {
+            Stored::Inline(bytes) => {
+                let page = snapshot.page(leaf)?;
+                let start = bytes.as_ptr().addr() - page.bytes().as_ptr().addr();
+                Ok(snapshot.page_bytes(leaf, start..start + bytes.len())?)
+            }
+            Stored::Large(large) => {
+                Ok(snapshot.extent_bytes(large.start, large.len, &|bytes| large.is_intact(bytes))?)
+            }
         }
     }
 
@@ -144,9 +162,9 @@ impl<'t> Source<'t> {
     }
 }
 
-/// The leaf that holds `key`, below the root `at`.
+/// The leaf that holds `key`, below the root `at`, and what refers to it.
 #[inline]
-fn leaf_of<'t, S: PageSource>(source: &'t S, mut at: Ref, key: &[u8]) -> Result<Leaf<'t>, PagerError> {
+fn leaf_of<'t, S: PageSource>(source: &'t S, mut at: Ref, key: &[u8]) -> Result<(Ref, Leaf<'t>), PagerError> {
     let mut page = source.page(at)?;
     let mut level = page.level();
     while level > 0 {
@@ -166,7 +184,7 @@ fn leaf_of<'t, S: PageSource>(source: &'t S, mut at: Ref, key: &[u8]) -> Result<
     }
     let leaf = Leaf::new(page);
     leaf.prefetch();
-    Ok(leaf)
+    Ok((at, leaf))
 }
 
 #[cold]

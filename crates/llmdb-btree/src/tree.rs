@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::get_many::{BATCH, get_batch};
 use crate::source::Source;
 use crate::value::Stored;
+use bytes::Bytes;
 use llmdb_pager::Ref;
 use std::ops::Bound;
 
@@ -76,8 +77,34 @@ impl<'t> Tree<'t> {
         if self.root.root.is_null() {
             return Ok(None);
         }
-        let leaf = self.source.leaf_of(self.root.root, key)?;
+        let (_, leaf) = self.source.leaf_of(self.root.root, key)?;
         Ok(leaf.find(key))
+    }
+
+    /// The value of `key` as bytes that own their snapshot: they cross threads, and live as long as they are
+    /// held. What they stand in is kept from being used again for as long. Inside a write transaction, a copy.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// # let db = llmdb_btree::Database::create(Default::default(), folder.path().join("trees.llmdb"))?;
+    /// # let mut txn = db.begin_write()?;
+    /// # let tree = txn.create_tree("fruit")?;
+    /// # txn.insert(tree, b"lemon", b"yellow")?;
+    /// # txn.commit()?;
+    /// let lemon = db.begin_read().tree("fruit")?.expect("made above").get_bytes(b"lemon")?;
+    /// let seen = std::thread::spawn(move || lemon.map(|bytes| bytes.len())).join().unwrap();
+    /// assert_eq!(seen, Some(6));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// A damaged page.
+    pub fn get_bytes(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        if self.root.root.is_null() {
+            return Ok(None);
+        }
+        let (at, leaf) = self.source.leaf_of(self.root.root, key)?;
+        leaf.find(key).map(|stored| self.source.owned_value(at, stored)).transpose()
     }
 
     /// The values of many keys: `visit` is told each key's place in `keys` and its value, in order. With keys

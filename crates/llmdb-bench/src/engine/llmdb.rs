@@ -77,7 +77,8 @@ impl EngineKind for Llmdb {
             txn.create_tree(TREE).map_err(said)?;
             txn.commit().map_err(said)?;
         }
-        Ok(Box::new(Open { store, counters }))
+        let tree = store.begin_read().map_err(said)?.tree_id(TREE).map_err(said)?.ok_or_else(no_tree)?;
+        Ok(Box::new(Open { store, tree, counters }))
     }
 }
 
@@ -91,13 +92,14 @@ fn no_tree() -> Error {
 
 struct Open {
     store: Store,
+    tree: TreeId,
     counters: Arc<Counters>,
 }
 
 impl Engine for Open {
     fn read(&self, body: ReadBody<'_>) -> Result<()> {
         let txn = self.store.begin_read().map_err(said)?;
-        let tree = txn.tree(TREE).map_err(said)?.ok_or_else(no_tree)?;
+        let tree = txn.tree_by_id(self.tree).map_err(said)?.ok_or_else(no_tree)?;
         body(&mut TreeReader { tree, engine: NAME })
     }
 
@@ -146,10 +148,13 @@ impl Reader for TreeReader<'_> {
     }
 
     fn get_many(&mut self, keys: &[&[u8]], each: AnswerBody<'_>) -> Result<()> {
-        for (at, key) in keys.iter().enumerate() {
-            each(at, self.tree.get(key).map_err(|error| Error::engine(self.engine, error))?)?;
-        }
-        Ok(())
+        let mut outcome = Ok(());
+        let found = self.tree.get_many(keys, |at, value| {
+            if outcome.is_ok() {
+                outcome = each(at, value);
+            }
+        });
+        found.map_err(|error| Error::engine(self.engine, error)).and(outcome)
     }
 
     fn scan(&mut self, from: &[u8], limit: usize, each: ScanBody<'_>) -> Result<usize> {

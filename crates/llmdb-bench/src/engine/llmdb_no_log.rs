@@ -3,7 +3,7 @@
 use super::counted::{CountedStorage, Counters};
 use super::llmdb::{FILE, TreeReader};
 use super::no_flush::NoFlush;
-use super::{Counts, Engine, EngineKind, OpenOptions, ReadBody, TREE, WriteBody, Writer};
+use super::{Counts, Engine, EngineKind, NextRecord, OpenOptions, ReadBody, TREE, WriteBody, Writer};
 use crate::error::{Error, Result};
 use crate::results::Durability;
 use llmdb_btree::{Database, TreeId, WriteTxn};
@@ -37,7 +37,9 @@ impl EngineKind for LlmdbNoLog {
 
     fn settings(&self, durability: Durability) -> String {
         let flushes = match durability {
-            Durability::None => ", over a storage that leaves flushes out",
+            Durability::None => {
+                ", but unsynced: written when memory is short and at the end, over a storage that leaves flushes out"
+            }
             _ => "",
         };
         format!("the trees alone: defaults (4 KiB pages), no log, each commit a checkpoint{flushes}")
@@ -50,7 +52,8 @@ impl EngineKind for LlmdbNoLog {
     fn open(&self, folder: &Path, options: &OpenOptions) -> Result<Box<dyn Engine>> {
         let storage = CountedStorage::over(self.storage.clone());
         let counters = storage.counters();
-        let storage: Arc<dyn Storage> = match options.durability {
+        let durability = options.durability;
+        let storage: Arc<dyn Storage> = match durability {
             Durability::None => Arc::new(NoFlush(Arc::new(storage))),
             _ => Arc::new(storage),
         };
@@ -65,7 +68,9 @@ impl EngineKind for LlmdbNoLog {
             txn.create_tree(TREE).map_err(said)?;
             txn.commit().map_err(said)?;
         }
-        Ok(Box::new(Open { database, counters }))
+        let is_durable = durability != Durability::None;
+        let tree = database.begin_read().tree_id(TREE).map_err(said)?.ok_or_else(no_tree)?;
+        Ok(Box::new(Open { database, tree, counters, is_durable }))
     }
 }
 
@@ -79,13 +84,22 @@ fn no_tree() -> Error {
 
 struct Open {
     database: Database,
+    tree: TreeId,
     counters: Arc<Counters>,
+    is_durable: bool,
+}
+
+impl Open {
+    fn commit(&self, txn: WriteTxn) -> Result<()> {
+        if self.is_durable { txn.commit() } else { txn.commit_unsynced() }.map_err(said)?;
+        Ok(())
+    }
 }
 
 impl Engine for Open {
     fn read(&self, body: ReadBody<'_>) -> Result<()> {
         let txn = self.database.begin_read();
-        let tree = txn.tree(TREE).map_err(said)?.ok_or_else(no_tree)?;
+        let tree = txn.tree_by_id(self.tree).map_err(said)?.ok_or_else(no_tree)?;
         body(&mut TreeReader { tree, engine: NAME })
     }
 
@@ -94,8 +108,27 @@ impl Engine for Open {
         let tree = txn.open_tree(TREE).map_err(said)?.ok_or_else(no_tree)?;
         let mut writer = TreesWriter { txn, tree };
         body(&mut writer)?;
-        writer.txn.commit().map_err(said)?;
+        self.commit(writer.txn)
+    }
+
+    fn append(&self, per_transaction: u64, next: NextRecord<'_>) -> Result<()> {
+        let mut more = true;
+        while more {
+            let mut txn = self.database.begin_write().map_err(said)?;
+            let tree = txn.open_tree(TREE).map_err(said)?.ok_or_else(no_tree)?;
+            let records = (0..per_transaction).map_while(|_| {
+                let (mut key, mut value) = (Vec::new(), Vec::new());
+                more = next(&mut key, &mut value);
+                more.then_some((key, value))
+            });
+            txn.bulk_load(tree, records).map_err(said)?;
+            self.commit(txn)?;
+        }
         Ok(())
+    }
+
+    fn write_out(&self) -> Result<()> {
+        if self.is_durable { Ok(()) } else { self.database.sync().map_err(said).map(|_| ()) }
     }
 
     fn begin_and_end_read(&self) -> Result<()> {

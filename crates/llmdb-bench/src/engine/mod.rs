@@ -127,6 +127,15 @@ pub trait Engine: Send + Sync {
         Ok(())
     }
 
+    /// Hands what the engine still holds in its own memory to the system, without a flush: the end of a load
+    /// that need not be durable, for engines that write later than they commit.
+    ///
+    /// # Errors
+    /// The engine's own.
+    fn write_out(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Makes everything durable and tidies up, as before a long time of reading: a checkpoint, where the
     /// engine has such a thing.
     ///

@@ -63,7 +63,7 @@ impl<'t> Collection<'t> {
         let Some(last) = up_to.filter(|_| after != up_to) else { return Ok(found) };
         for row in Log::between(self.ops, after, last) {
             let (_, recorded) = row?;
-            if recorded.collection == self.number && keys.contains(recorded.key) {
+            if recorded.collection == self.number && RangeBounds::<[u8]>::contains(&keys, recorded.key) {
                 found.insert(recorded.key);
             }
         }

@@ -102,10 +102,11 @@ impl LoadCase {
     fn load(&self, bench: &Bench<'_>) -> Result<()> {
         let engine = self.engine()?;
         if self.order == Order::Random {
-            return self.numbers.chunks(PER_TRANSACTION as usize).try_for_each(|batch| {
+            self.numbers.chunks(PER_TRANSACTION as usize).try_for_each(|batch| {
                 bench.stop.check()?;
                 load::put(engine, SHAPE, batch)
-            });
+            })?;
+            return engine.write_out();
         }
         let mut numbers = self.numbers.iter();
         engine.append(PER_TRANSACTION, &mut |key, value| {
@@ -116,6 +117,7 @@ impl LoadCase {
             fill_value(value, number, 0);
             true
         })?;
+        engine.write_out()?;
         bench.stop.check()
     }
 }
