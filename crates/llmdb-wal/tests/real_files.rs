@@ -352,3 +352,34 @@ fn a_read_only_file_system_is_an_error_that_says_so() {
     }
     assert!(std::fs::read(&path).unwrap() == before);
 }
+
+#[test]
+fn an_old_reader_is_told_of_and_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let told: std::sync::Arc<std::sync::Mutex<Vec<u64>>> = std::sync::Arc::default();
+    let list = told.clone();
+    let limit = Duration::from_millis(20);
+    let store = StoreOptions::new()
+        .on_slow_reader(limit, std::sync::Arc::new(move |old| list.lock().unwrap().push(old.commit)))
+        .max_reader_age(limit)
+        .open(folder.path().join("old.llmdb"))
+        .unwrap();
+    let commit = |value: u64| {
+        let mut txn = store.begin_write().unwrap();
+        let tree = txn.create_tree("t").unwrap();
+        for key in 0..200u64 {
+            txn.insert(tree, &key.to_be_bytes(), &[value as u8; 100]).unwrap();
+        }
+        txn.commit().unwrap();
+    };
+    commit(1);
+    let reader = store.begin_read().unwrap();
+    commit(2);
+    std::thread::sleep(2 * limit);
+    (3..30).for_each(commit);
+    let error = reader.tree("t").unwrap_err();
+    assert!(error.to_string().contains("begin a new one"), "{error}");
+    assert_eq!(told.lock().unwrap().first(), Some(&reader.seq()));
+    let tree = store.begin_read().unwrap();
+    assert_eq!(tree.tree("t").unwrap().unwrap().get(&7u64.to_be_bytes()).unwrap(), Some(&[29u8; 100][..]));
+}

@@ -171,7 +171,7 @@ fn compare_changes(read: &TemporalRead, oracle: &Oracle) {
 }
 
 fn within(range: KeyRange<'_>, key: &[u8]) -> bool {
-    std::ops::RangeBounds::contains(&range, key)
+    std::ops::RangeBounds::<[u8]>::contains(&range, key)
 }
 
 fn stood(version: &Version, commit: i64) -> bool {

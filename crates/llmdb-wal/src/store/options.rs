@@ -12,12 +12,13 @@
 use super::Store;
 use crate::error::Error;
 use crate::log::Position;
+use llmdb_pager::OnSlowReader;
 use llmdb_pager::meta::OWNER_AREA_SIZE;
 use llmdb_pager::page::{PAGE_SIZE_DEFAULT, read_u64};
 use llmdb_pager::storage::{DiskStorage, Storage};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Tells the time: microseconds since 1970.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -35,6 +36,8 @@ pub struct StoreOptions {
     pub(super) page_size: usize,
     pub(super) owner: String,
     pub(super) create: bool,
+    pub(super) slow_reader: Option<(Duration, OnSlowReader)>,
+    pub(super) max_reader_age: Option<Duration>,
 }
 
 #[derive(Clone)]
@@ -74,6 +77,8 @@ impl StoreOptions {
             page_size: PAGE_SIZE_DEFAULT,
             owner: "a program".into(),
             create: true,
+            slow_reader: None,
+            max_reader_age: None,
         }
     }
 
@@ -131,6 +136,20 @@ impl StoreOptions {
     #[must_use]
     pub fn log_capacity(mut self, bytes: u64) -> Self {
         self.settings.log_capacity = bytes;
+        self
+    }
+
+    /// As [`llmdb_pager::PagerOptions::on_slow_reader`].
+    #[must_use]
+    pub fn on_slow_reader(mut self, after: Duration, tell: OnSlowReader) -> Self {
+        self.slow_reader = Some((after, tell));
+        self
+    }
+
+    /// As [`llmdb_pager::PagerOptions::max_reader_age`].
+    #[must_use]
+    pub fn max_reader_age(mut self, limit: Duration) -> Self {
+        self.max_reader_age = Some(limit);
         self
     }
 

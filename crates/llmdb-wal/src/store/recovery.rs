@@ -61,12 +61,19 @@ pub(super) fn open(options: StoreOptions, path: &Path) -> Result<Store, Error> {
 
 fn open_pager(options: &StoreOptions, path: &Path) -> Result<Pager, Error> {
     let pager_options = || {
-        PagerOptions::new()
+        let mut pager = PagerOptions::new()
             .storage(options.storage.clone())
             .page_size(options.page_size)
             .owner(&options.owner)
             .validate(llmdb_btree::validate)
-            .dirty_budget(options.settings.dirty_bytes)
+            .dirty_budget(options.settings.dirty_bytes);
+        if let Some((after, tell)) = &options.slow_reader {
+            pager = pager.on_slow_reader(*after, tell.clone());
+        }
+        if let Some(limit) = options.max_reader_age {
+            pager = pager.max_reader_age(limit);
+        }
+        pager
     };
     match pager_options().open(path) {
         Err(PagerError::NotFound { .. }) if options.create => match pager_options().create(path) {
