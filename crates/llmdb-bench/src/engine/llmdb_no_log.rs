@@ -13,6 +13,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 const NAME: &str = "llmdb-no-log";
+/// Memory for dirty pages where commits are not flushed: as much as redb's cache has by default.
+const BUDGET: u64 = 1 << 30;
 
 /// LLMDB without a log.
 #[derive(Clone, Debug)]
@@ -57,7 +59,10 @@ impl EngineKind for LlmdbNoLog {
             Durability::None => Arc::new(NoFlush(Arc::new(storage))),
             _ => Arc::new(storage),
         };
-        let options = PagerOptions::new().storage(storage).owner("llmdb-bench");
+        let mut options = PagerOptions::new().storage(storage).owner("llmdb-bench");
+        if durability == Durability::None {
+            options = options.dirty_budget(BUDGET);
+        }
         let path = folder.join(FILE);
         let database = match path.exists() {
             true => Database::open(options, path).map_err(said)?,
