@@ -24,6 +24,7 @@
 //!
 //! What it is not: it knows no keys and no trees (`llmdb-btree`), and no log (`llmdb-wal`).
 
+mod aging;
 mod atomic;
 mod bits;
 mod build;
@@ -54,11 +55,11 @@ mod trim;
 mod verified;
 mod writer;
 
+pub use aging::{OldReader, OnSlowReader};
 pub use build::FileBuilder;
 pub use check::{Below, CheckReport, Damage, ExtentUse, Intact, Progress};
 pub use checkpoint::CheckpointReport;
 pub use error::{Error, Text};
-pub use old_readers::{OldReader, OnSlowReader};
 pub use page::{Kind, Page, PageNumber, Ref};
 pub use pager::{Pager, PagerOptions, PagerStat, beside};
 pub use scrub::{ScrubEvent, ScrubOptions, ScrubReport, Scrubber};

@@ -5,10 +5,11 @@
 //! 2. A new file has its name only when its content is durable.
 //! 3. The lock is held for as long as the [`Pager`], a snapshot or a transaction lives.
 
+use crate::aging::{Aging, OldReader, OnSlowReader, ReaderRules};
 use crate::error::Error;
 use crate::mapping::{address_limit, map_file};
 use crate::meta::{META_OFFSETS, Metas, OWNER_AREA_SIZE, first_meta, first_page, read_metas};
-use crate::old_readers::{Aging, OnSlowReader, ReaderRules};
+use crate::old_readers;
 use crate::page::{PAGE_SIZE_DEFAULT, check_page_size};
 use crate::readers::{self, Owner as _};
 use crate::snapshot::{Core, Snapshot, State, Validate};
@@ -351,6 +352,27 @@ impl Pager {
     /// The file's random identity.
     pub fn identity(&self) -> u128 {
         self.core.identity
+    }
+
+    /// The oldest snapshot that is held though a newer commit has taken its place; `None` where there is
+    /// none. What only it can see cannot be used again.
+    ///
+    /// ```
+    /// # use llmdb_pager::{Kind, PagerOptions};
+    /// # let folder = tempfile::tempdir()?;
+    /// # let pager = PagerOptions::new().create(folder.path().join("pages.llmdb"))?;
+    /// let reader = pager.snapshot();
+    /// assert_eq!(pager.oldest_reader(), None, "it sees the newest state");
+    /// let mut txn = pager.begin_write()?;
+    /// let root = txn.allocate(Kind(16), 0)?;
+    /// txn.set_root(root);
+    /// txn.commit_with_checkpoint([0; 64])?;
+    /// assert_eq!(pager.oldest_reader().map(|old| old.commit), Some(0));
+    /// # drop(reader);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn oldest_reader(&self) -> Option<OldReader> {
+        old_readers::oldest(&self.core)
     }
 
     /// Counts of the open file.

@@ -8,8 +8,8 @@
 //!
 //! Not here: how states come to be (`writer`, `checkpoint`).
 
+use crate::aging::{Aging, ReaderRules};
 use crate::error::Error;
-use crate::old_readers::{Aging, ReaderRules};
 use crate::page::{Page, PageNumber, Ref, verify};
 use crate::raw::{FramePool, WriterKey};
 use crate::readers::{Numbered, Owner, Pinned, Readers};

@@ -12,11 +12,12 @@
 //!
 //! Not here: making it durable (`checkpoint`), writing what does not fit into memory (`spill`).
 
+use crate::aging::Aging;
 use crate::error::Error;
 use crate::holes::Holes;
 use crate::mapping::map_for;
 use crate::meta::Meta;
-use crate::old_readers::{self, Aging};
+use crate::old_readers;
 use crate::page::{Kind, Page, PageNumber, Ref, set_birth, write_header};
 use crate::page_set::PageSet;
 use crate::raw::{FRAMES_MAX, SLAB_FRAMES, WriterKey};
