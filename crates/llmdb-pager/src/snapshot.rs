@@ -197,7 +197,7 @@ impl Core {
         start: PageNumber,
         len: u64,
     ) -> Result<(&'a [u8], bool), Error> {
-        Ok((self.file_bytes(state, start, len)?, self.verified.contains(start)))
+        Ok((self.file_bytes(state, start, len)?, self.verified_extents.contains(start)))
     }
 
     /// Begins to fetch the blocks of `around` pages of the file in which those of `refs` lie that were not

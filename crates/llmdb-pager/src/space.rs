@@ -23,7 +23,7 @@ use crate::page::{
     HEADER_SIZE, Kind, PAGE_NUMBER_END, Page, PageNumber, REF_SIZE, Ref, read_u32, read_u64, set_ref_count,
     set_reference, write_header,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 const WORD_BITS: u64 = 64;
@@ -103,6 +103,8 @@ pub(crate) struct Space {
     page_count: u64,
     /// The durable map's top, until the index is loaded.
     unloaded: Option<Ref>,
+    /// Regions that were touched until then.
+    touched_unloaded: BTreeSet<u64>,
     /// One entry a region.
     entries: Vec<Entry>,
     /// For each index level, lowest first, the pages' references; the last level has one.
@@ -121,6 +123,7 @@ impl Space {
             page_size,
             page_count,
             unloaded: Some(root),
+            touched_unloaded: BTreeSet::new(),
             entries: Vec::new(),
             levels: Vec::new(),
             regions: BTreeMap::new(),
@@ -189,6 +192,9 @@ impl Space {
             self.make_first_region();
         }
         self.unloaded = None;
+        for index in std::mem::take(&mut self.touched_unloaded) {
+            self.mark_dirty(index);
+        }
         if self.entries.len() == 1 && !root.is_null() {
             self.load_region(0, read)?;
             self.entries[0].durable_free = self.entries[0].free;
@@ -473,10 +479,17 @@ impl Space {
     /// The durable map changes here at the next checkpoint.
     pub(crate) fn touch(&mut self, run: Run) {
         let per_region = region_pages(self.page_size);
-        for index in run.start.0 / per_region..=(run.end() - 1) / per_region {
-            if let Some(entry) = self.entries.get_mut(index as usize) {
-                entry.dirty = true;
-            }
+        let regions = run.start.0 / per_region..=(run.end() - 1) / per_region;
+        match self.unloaded {
+            // Opening reads nothing of the map, nor does a commit behind a log that only gives pages back.
+            Some(_) => self.touched_unloaded.extend(regions),
+            None => regions.for_each(|index| self.mark_dirty(index)),
+        }
+    }
+
+    fn mark_dirty(&mut self, index: u64) {
+        if let Some(entry) = self.entries.get_mut(index as usize) {
+            entry.dirty = true;
         }
     }
 

@@ -429,6 +429,39 @@ fn a_page_of_a_region_that_was_not_looked_at_can_be_freed() {
     assert!(report.is_sound(), "{report:?}");
 }
 
+/// Opening reads nothing of the map, nor does a commit behind a log that gives pages back: the next checkpoint
+/// must know of them all the same, though what it writes goes to another region.
+#[test]
+fn what_is_freed_before_the_map_is_read_is_free_in_the_next_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log.llmdb");
+    let pager = options(Sparse).create(&path).unwrap();
+    let start = pager.stat().unwrap().page_count;
+    let freed = Run { start: PageNumber(start), count: 98 };
+    let kept = Run { start: PageNumber(freed.end()), count: (4096 - HEADER_SIZE as u64) * 8 };
+    let mut txn = pager.begin_write().unwrap();
+    txn.claim_extent(freed).unwrap();
+    txn.claim_extent(kept).unwrap();
+    build(&mut txn, 3, 1);
+    txn.commit_with_checkpoint(AREA).unwrap();
+    drop(pager);
+
+    let pager = options(Sparse).open(&path).unwrap();
+    let mut txn = pager.begin_write().unwrap();
+    txn.free_extent(freed, 1);
+    txn.publish().unwrap();
+    let mut txn = pager.begin_write().unwrap();
+    remark(&mut txn, 0..1, 2);
+    txn.commit_with_checkpoint(AREA).unwrap();
+    let report = check(&pager);
+    assert!(report.damage.is_empty(), "{report:?}");
+    // This check knows of no extents: the one that is kept is all that it misses.
+    assert_eq!(report.leaked_pages, kept.count);
+    drop(pager);
+    let free = options(Sparse).open(&path).unwrap().stat().unwrap().free_pages;
+    assert!(free >= freed.count, "{free}");
+}
+
 #[test]
 fn a_damaged_meta_is_named_until_it_is_healed() {
     for slot in [0, 1] {
