@@ -43,6 +43,8 @@ mod page_set;
 mod pager;
 mod raw;
 mod readers;
+#[cfg(test)]
+mod readers_tests;
 mod rows;
 mod scrub;
 pub mod sim;

@@ -9,23 +9,25 @@
 //! 1. `floor` is never above the number of the state that `newest` points to, and neither falls.
 //! 2. A state is dropped only when a look at the table, begun after a newer one was published, found no
 //!    slot that settled on its number and none that settles at or below it.
-//! 3. Each slot that is not closed keeps one strong count of its owner, so what a reader holds outlives
+//! 3. A clone stands behind what it is made of, in the order of a look, or is made while no look is under
+//!    way: a look that finds the one gone already has yet to come to the other.
+//! 4. Each slot that is not closed keeps one strong count of its owner, so what a reader holds outlives
 //!    every handle without a counter that readers share. Closing takes the counts of idle slots back at
 //!    once, and those of busy ones when they end.
 //!
-//! Not here: what a state is (`snapshot`), and what may be used again (`writer`).
+//! Not here: what a state is (`snapshot`), and what may be used again (`writer`). Orders of the steps are tried
+//! by `tests/loom_readers.rs`.
 #![expect(unsafe_code, reason = "a slot of the table, and no counter, keeps a state and its owner alive")]
 
+// A door, so that the model can put its own atomics behind it, and a small table.
+use crate::atomic::{
+    Arc, AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, SEGMENT, SEGMENTS_MAX,
+    thread_local, yield_now,
+};
 use std::cell::Cell;
 use std::fmt;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-
-/// Slots are made this many at a time.
-const SEGMENT: usize = 64;
-/// Segments of a table: 65,536 open snapshots. One more waits until another ends.
-const SEGMENTS_MAX: usize = 1024;
+use std::sync::{OnceLock, PoisonError};
 
 /// A slot that nobody uses. Its owner's count is there.
 const IDLE: u64 = 0;
@@ -68,6 +70,8 @@ pub(crate) struct Readers<S> {
     floor: AtomicU64,
     segments: Box<[OnceLock<Box<[Slot; SEGMENT]>>; SEGMENTS_MAX]>,
     segment_count: AtomicUsize,
+    /// Spreads threads over the table.
+    next_hint: AtomicUsize,
     is_closing: AtomicBool,
     /// Held to make segments and to close; says nothing by itself.
     growth: Mutex<()>,
@@ -81,9 +85,6 @@ thread_local! {
     static HINT: Cell<usize> = const { Cell::new(usize::MAX) };
 }
 
-/// Spreads threads over the table.
-static NEXT_HINT: AtomicUsize = AtomicUsize::new(0);
-
 impl<S: Numbered> Readers<S> {
     pub(crate) fn new(first: Arc<S>) -> Self {
         Self {
@@ -91,6 +92,7 @@ impl<S: Numbered> Readers<S> {
             floor: AtomicU64::new(first.number()),
             segments: Box::new([const { OnceLock::new() }; SEGMENTS_MAX]),
             segment_count: AtomicUsize::new(0),
+            next_hint: AtomicUsize::new(0),
             is_closing: AtomicBool::new(false),
             growth: Mutex::new(()),
             states: Mutex::new(vec![first]),
@@ -163,9 +165,11 @@ impl<S: Numbered> Readers<S> {
         self.segment_count.load(Ordering::Acquire) * SEGMENT
     }
 
+    /// All slots, those too that are made while it goes on: a clone may have gone there.
     fn slots(&self) -> impl Iterator<Item = &Slot> {
-        let count = self.segment_count.load(Ordering::SeqCst);
-        self.segments[..count].iter().filter_map(OnceLock::get).flat_map(|segment| segment.iter())
+        let is_made = |index: &usize| *index < self.segment_count.load(Ordering::SeqCst);
+        let made = (0..SEGMENTS_MAX).take_while(is_made);
+        made.filter_map(|index| self.segments[index].get()).flat_map(|segment| segment.iter())
     }
 
     fn slot(&self, index: usize) -> Option<&Slot> {
@@ -256,16 +260,15 @@ impl<O: Owner> Clone for Pinned<O> {
             Arc::increment_strong_count(self.owner.as_ptr());
             Arc::from_raw(self.owner.as_ptr())
         };
-        let word = busy(self.state().number(), SETTLED);
-        let (index, slot) = loop {
-            if !owner.readers().is_closing.load(Ordering::SeqCst) {
-                if let Some(taken) = take(&owner, IDLE, word) {
-                    break taken;
+        let (index, slot) = match self.copied(&owner, take_behind) {
+            Some(taken) => taken,
+            None => {
+                let _no_look = owner.readers().states();
+                loop {
+                    if let Some(taken) = self.copied(&owner, |owner, _, from, to| take(owner, from, to)) {
+                        break taken;
+                    }
                 }
-            } else if let Some(taken) = take(&owner, CLOSED, word | CLOSING) {
-                // This slot's count had been taken back; it is given again for as long as it is in use.
-                std::mem::forget(owner.clone());
-                break taken;
             }
         };
         Self { owner: self.owner, state: self.state, slot: NonNull::from(slot), index }
@@ -275,7 +278,7 @@ impl<O: Owner> Clone for Pinned<O> {
 impl<O: Owner> Drop for Pinned<O> {
     #[inline]
     fn drop(&mut self) {
-        HINT.set(self.index);
+        set_hint(self.index);
         let word = busy(self.state().number(), SETTLED);
         if self.slot().word.compare_exchange(word, IDLE, Ordering::Release, Ordering::Relaxed).is_err() {
             self.close();
@@ -284,12 +287,39 @@ impl<O: Owner> Drop for Pinned<O> {
 }
 
 impl<O: Owner> Pinned<O> {
+    /// Takes a slot for a clone, by a way that is told our own place, what the slot says and what it shall say.
+    #[inline]
+    fn copied<'a>(
+        &self,
+        owner: &'a Arc<O>,
+        take: impl Fn(&'a Arc<O>, usize, u64, u64) -> Option<(usize, &'a Slot)>,
+    ) -> Option<(usize, &'a Slot)> {
+        let word = busy(self.state().number(), SETTLED);
+        if !owner.readers().is_closing.load(Ordering::SeqCst) {
+            return take(owner, self.index, IDLE, word);
+        }
+        let taken = take(owner, self.index, CLOSED, word | CLOSING)?;
+        // This slot's count had been taken back; it is given again for as long as it is in use.
+        std::mem::forget(owner.clone());
+        Some(taken)
+    }
+
     #[cold]
     fn close(&mut self) {
         self.slot().word.store(CLOSED, Ordering::Release);
         // SAFETY: the close left this slot's count to whoever ends it; nothing of the owner is used after.
         unsafe { Arc::decrement_strong_count(self.owner.as_ptr()) };
     }
+}
+
+#[inline]
+fn hint() -> usize {
+    HINT.with(Cell::get)
+}
+
+#[inline]
+fn set_hint(index: usize) {
+    HINT.with(|hint| hint.set(index));
 }
 
 fn pointer_to<O>(owner: &Arc<O>) -> NonNull<O> {
@@ -300,30 +330,49 @@ fn pointer_to<O>(owner: &Arc<O>) -> NonNull<O> {
 /// changed meanwhile: look again.
 #[inline]
 fn take<O: Owner>(owner: &Arc<O>, from: u64, to: u64) -> Option<(usize, &Slot)> {
-    let hint = HINT.get();
+    let hint = hint();
     if let Some(slot) = owner.readers().slot(hint)
         && slot.word.compare_exchange(from, to, Ordering::SeqCst, Ordering::Relaxed).is_ok()
     {
-        HINT.set(hint + 1);
+        set_hint(hint + 1);
         return Some((hint, slot));
     }
     take_elsewhere(owner, from, to)
 }
 
+/// As [`take`], but only a slot behind place `index`, and no new ones.
+#[inline]
+fn take_behind<O: Owner>(owner: &Arc<O>, index: usize, from: u64, to: u64) -> Option<(usize, &Slot)> {
+    let table = owner.readers();
+    let hint = hint();
+    let start = if hint > index { hint } else { index + 1 };
+    // The hint of a thread that has none yet is beyond all slots.
+    for index in (start..table.slot_count()).chain(index + 1..start.min(table.slot_count())) {
+        let Some(slot) = table.slot(index) else { continue };
+        if slot.word.load(Ordering::Relaxed) == from
+            && slot.word.compare_exchange(from, to, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+        {
+            set_hint(index + 1);
+            return Some((index, slot));
+        }
+    }
+    None
+}
+
 #[cold]
 fn take_elsewhere<O: Owner>(owner: &Arc<O>, from: u64, to: u64) -> Option<(usize, &Slot)> {
     let table = owner.readers();
-    if HINT.get() == usize::MAX {
-        HINT.set(NEXT_HINT.fetch_add(1, Ordering::Relaxed) % SEGMENT);
+    if hint() == usize::MAX {
+        set_hint(table.next_hint.fetch_add(1, Ordering::Relaxed) % SEGMENT);
     }
-    let (count, start) = (table.slot_count(), HINT.get());
+    let (count, start) = (table.slot_count(), hint());
     for step in 0..count {
         let index = (start + step) % count;
         let Some(slot) = table.slot(index) else { continue };
         if slot.word.load(Ordering::Relaxed) == from
             && slot.word.compare_exchange(from, to, Ordering::SeqCst, Ordering::Relaxed).is_ok()
         {
-            HINT.set(index + 1);
+            set_hint(index + 1);
             return Some((index, slot));
         }
     }
@@ -341,7 +390,7 @@ fn add_segment<O: Owner>(owner: &Arc<O>, seen: usize) {
         return;
     }
     if count == SEGMENTS_MAX {
-        return std::thread::yield_now();
+        return yield_now();
     }
     let is_closing = table.is_closing.load(Ordering::SeqCst);
     let word = if is_closing { CLOSED } else { IDLE };
@@ -393,133 +442,5 @@ impl<S> fmt::Debug for Readers<S> {
 impl<O: Owner> fmt::Debug for Pinned<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pinned").field("slot", &self.index).finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct State {
-        number: u64,
-        dropped: Arc<AtomicU64>,
-    }
-
-    impl Numbered for State {
-        fn number(&self) -> u64 {
-            self.number
-        }
-    }
-
-    impl Drop for State {
-        fn drop(&mut self) {
-            self.dropped.fetch_add(1, Ordering::SeqCst);
-        }
-    }
-
-    struct Table(Readers<State>);
-
-    impl Owner for Table {
-        type State = State;
-
-        fn readers(&self) -> &Readers<State> {
-            &self.0
-        }
-    }
-
-    fn table() -> (Arc<Table>, Arc<AtomicU64>) {
-        let dropped = Arc::new(AtomicU64::new(0));
-        let first = Arc::new(State { number: 1, dropped: dropped.clone() });
-        (Arc::new(Table(Readers::new(first))), dropped)
-    }
-
-    fn publish(table: &Table, dropped: &Arc<AtomicU64>, number: u64) {
-        table.0.publish(Arc::new(State { number, dropped: dropped.clone() }));
-    }
-
-    #[test]
-    fn a_state_lives_while_somebody_holds_it_and_no_longer() {
-        let (table, dropped) = table();
-        let first = Pinned::newest(&table);
-        publish(&table, &dropped, 2);
-        let second = Pinned::newest(&table);
-        publish(&table, &dropped, 3);
-        let again = first.clone();
-        assert_eq!(table.0.open_numbers(), [1, 2, 3]);
-        drop(second);
-        assert_eq!(table.0.open_numbers(), [1, 3]);
-        drop(first);
-        assert_eq!(table.0.open_numbers(), [1, 3], "a clone holds it too");
-        assert_eq!(again.state().number(), 1);
-        drop(again);
-        assert_eq!(table.0.open_numbers(), [3]);
-        assert_eq!(dropped.load(Ordering::SeqCst), 2);
-        assert_eq!(table.0.open_count(), 0);
-        close(&table);
-    }
-
-    #[test]
-    fn more_readers_than_a_segment_has_slots() {
-        let (table, dropped) = table();
-        let open: Vec<_> = (0..3 * SEGMENT + 5).map(|_| Pinned::newest(&table)).collect();
-        publish(&table, &dropped, 2);
-        assert_eq!(table.0.open_count(), open.len());
-        assert_eq!(table.0.open_numbers(), [1, 2]);
-        drop(open);
-        assert_eq!(table.0.open_numbers(), [2]);
-        assert_eq!(table.0.slot_count(), 4 * SEGMENT);
-        close(&table);
-    }
-
-    #[test]
-    fn the_owner_ends_with_the_last_reader_once_it_is_closed() {
-        let (table, dropped) = table();
-        let weak = Arc::downgrade(&table);
-        let one = Pinned::newest(&table);
-        close(&table);
-        drop(table);
-        let two = one.clone();
-        let many: Vec<_> = (0..SEGMENT + 3).map(|_| two.clone()).collect();
-        drop(one);
-        assert_eq!(two.state().number(), 1);
-        assert!(weak.upgrade().is_some());
-        drop(many);
-        assert!(weak.upgrade().is_some());
-        drop(two);
-        assert!(weak.upgrade().is_none());
-        assert_eq!(dropped.load(Ordering::SeqCst), 1);
-    }
-
-    #[test]
-    fn readers_on_other_threads_never_see_a_dropped_state() {
-        let (table, dropped) = table();
-        let rounds = if cfg!(miri) { 50 } else { 20_000 };
-        let stop = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            for _ in 0..2 {
-                scope.spawn(|| {
-                    let mut last = 0;
-                    while !stop.load(Ordering::Relaxed) {
-                        let held = Pinned::newest(&table);
-                        let copy = held.clone();
-                        drop(held);
-                        assert!(copy.state().number >= last, "time goes on");
-                        last = copy.state().number;
-                    }
-                });
-            }
-            for number in 2..rounds {
-                publish(&table, &dropped, number);
-                if number % 3 == 0 {
-                    // How many are open depends on who runs when: a reader that was interrupted while it
-                    // settles keeps all that came since.
-                    table.0.open_numbers();
-                }
-            }
-            stop.store(true, Ordering::Relaxed);
-        });
-        assert_eq!(table.0.open_numbers().len(), 1);
-        close(&table);
-        assert_eq!(Arc::strong_count(&table), 1);
     }
 }
