@@ -25,7 +25,7 @@ Which tests run stands in RUNS in xtask/src/miri.rs.
 /// What to run: a crate, and a part of the names of its unit tests.
 const RUNS: &[(&str, &str)] = &[
     ("llmdb-pager", "raw::tests"),
-    ("llmdb-pager", "readers::tests"),
+    ("llmdb-pager", "readers_tests"),
     ("llmdb-pager", "sim::buffer::tests"),
 ];
 

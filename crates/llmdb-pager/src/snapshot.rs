@@ -38,6 +38,22 @@ pub(crate) struct State {
     pub(crate) aging: Aging,
 }
 
+/// What the file held when it was opened: nothing in it is newer than its newest commit.
+struct Found {
+    commit: u64,
+    page_count: u64,
+    /// Pages of it that this process has written since.
+    replaced: Verified,
+}
+
+impl Found {
+    /// The newest birth that what stands at a page can have.
+    fn birth_max(&self, page: PageNumber) -> u64 {
+        let is_found = page.0 < self.page_count && self.replaced.has_room(page);
+        if is_found && !self.replaced.contains(page) { self.commit } else { u64::MAX }
+    }
+}
+
 /// What readers and the writer share.
 pub(crate) struct Core {
     pub(crate) path: PathBuf,
@@ -51,6 +67,8 @@ pub(crate) struct Core {
     pub(crate) verified: Verified,
     /// First pages of extents that were checked as extents: a file may refer to a place as both.
     pub(crate) verified_extents: Verified,
+    /// What the file held when it was opened.
+    found: Found,
     pub(crate) validate: Validate,
     pub(crate) poison: OnceLock<String>,
     readers: Readers<State>,
@@ -78,6 +96,11 @@ impl Core {
     ) -> (Self, WriterKey) {
         let (pool, key) = FramePool::new(page_size);
         let pages = first.map.len() / page_size as u64;
+        let found = Found {
+            commit: first.commit,
+            page_count: first.page_count,
+            replaced: Verified::new(first.page_count),
+        };
         let core = Self {
             path,
             file,
@@ -87,6 +110,7 @@ impl Core {
             pool,
             verified: Verified::new(pages),
             verified_extents: Verified::new(pages),
+            found,
             validate,
             poison: OnceLock::new(),
             readers: Readers::new(first),
@@ -102,6 +126,23 @@ impl Core {
     pub(crate) fn forget_checked(&self, page: PageNumber) {
         self.verified.remove(page);
         self.verified_extents.remove(page);
+        self.found.replaced.insert(page);
+    }
+
+    /// The birth of what begins at a page, as far as it is to be believed: who trusts one that is too new
+    /// uses the place again while an old snapshot reads it.
+    pub(crate) fn believed_birth(&self, start: PageNumber, birth: u64) -> u64 {
+        birth.min(self.found.birth_max(start))
+    }
+
+    /// Checks that what stands at a page can have its birth.
+    fn check_birth(&self, number: PageNumber, birth: u64) -> Result<(), Error> {
+        let newest = self.found.birth_max(number);
+        if birth <= newest {
+            Ok(())
+        } else {
+            Err(Error::damaged(number, "it is newer than the newest commit in the file", newest, birth))
+        }
     }
 
     /// The error of a database whose writing failed once.
@@ -153,6 +194,7 @@ impl Core {
         let page = Page::new(bytes);
         if !self.verified.contains(number) {
             verify(bytes, self.seed, number)?;
+            self.check_birth(number, page.birth())?;
             (self.validate)(page)
                 .map_err(|rule| Error::damaged(number, rule, "a sound page", "a broken one"))?;
             for reference in page.references() {
@@ -222,6 +264,7 @@ impl Core {
         let number = at.number();
         verify(bytes, self.seed, number)?;
         let birth = Page::new(bytes).birth();
+        self.check_birth(number, birth)?;
         if at.fits_birth(birth) { Ok(()) } else { Err(Error::lost_write(number, at.word() >> 48, birth)) }
     }
 
@@ -312,8 +355,9 @@ pub trait PageSource {
     }
 }
 
-/// An open snapshot. Cheap to clone; what it sees is kept until the last clone is dropped. Beginning,
-/// cloning and ending take no lock and share no counter with other readers.
+/// An open snapshot. Cheap to clone; what it sees is kept until the last clone is dropped. Beginning and
+/// ending take no lock and share no counter with other readers; nor does cloning, while the reader table has
+/// an idle place behind its own.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     held: Pinned<Core>,

@@ -5,7 +5,7 @@
 //! 1. A set bit means that the page's checksum, place and structure were found right after its last write
 //!    by this process.
 //!
-//! Not here: the check itself (`snapshot`).
+//! Not here: the check itself, and other sets of this kind (`snapshot`).
 #![expect(unsafe_code, reason = "a mapping of zeros, used as atomic words")]
 
 use crate::page::PageNumber;
@@ -52,6 +52,11 @@ impl Verified {
         // SAFETY: below `count`, so inside the mapping, which is page-aligned, zero at first, writable, and
         // lives as long as `self`.
         Some(unsafe { &*self.words.add(index) })
+    }
+
+    /// Whether a page is remembered when it is put in.
+    pub(crate) fn has_room(&self, page: PageNumber) -> bool {
+        self.word(page).is_some()
     }
 
     #[inline]

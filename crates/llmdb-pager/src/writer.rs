@@ -679,8 +679,10 @@ impl WriteTxn {
         self.widen_view()
     }
 
-    /// Takes an extent out of the state that is being made. `born` is the commit that wrote it.
+    /// Takes an extent out of the state that is being made. `born` is the commit that wrote it; one that the
+    /// file cannot know yet is not believed.
     pub fn free_extent(&mut self, run: Run, born: u64) {
+        let born = self.core.believed_birth(run.start, born);
         self.dropped_runs.push((run, born));
     }
 

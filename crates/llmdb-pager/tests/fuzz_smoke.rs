@@ -9,7 +9,7 @@ mod smoke;
 
 use llmdb_pager::page::{set_ref_count, set_reference};
 use llmdb_pager::sim::SimDisk;
-use llmdb_pager::{Kind, PagerOptions};
+use llmdb_pager::{Kind, PageSource as _, PagerOptions};
 use mutate::{Rng, mutated_file, scramble};
 use std::sync::{Arc, Mutex};
 
@@ -133,4 +133,35 @@ fn a_map_index_that_repeats_itself_is_refused_without_being_unfolded() {
         mutate::seal_all(&mut bytes);
         assert!(body::file(&bytes), "the metas are in order");
     });
+}
+
+/// A page that says it is newer than the file's newest commit would be used again, once replaced, while a
+/// snapshot still reads it: it is damage at its first use, however many commits later that is.
+#[test]
+fn a_page_from_the_future_is_refused() {
+    let _alone = alone();
+    let mut bytes = valid(4096);
+    for meta in [0, 4096] {
+        // The pages are of the commits up to 4; the metas say that there is only the first.
+        bytes[meta + 40..meta + 48].copy_from_slice(&1u64.to_le_bytes());
+        mutate::seal_meta(&mut bytes[meta..meta + 4096]);
+    }
+    for commits in 0..5 {
+        let disk = SimDisk::new(1);
+        disk.write_file("/t.llmdb", &bytes);
+        let pager = PagerOptions::new().storage(Arc::new(disk)).open("/t.llmdb").unwrap();
+        for _ in 0..commits {
+            pager.begin_write().unwrap().publish().unwrap();
+        }
+        let snapshot = pager.snapshot();
+        assert_eq!(snapshot.commit(), 1 + commits);
+        let error = snapshot.page(snapshot.root()).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains("newer than the newest commit in the file"), "{error}");
+        let mut txn = pager.begin_write().unwrap();
+        let root = txn.root();
+        assert!(txn.make_mut(root).is_err() && txn.free(root).is_err());
+        drop(txn);
+        let report = pager.check(&|_, _: Option<&()>| llmdb_pager::Below::default(), &mut |_, _| {});
+        assert!(!report.is_ok_and(|report| report.is_sound()));
+    }
 }
