@@ -28,7 +28,7 @@ impl AsRef<[u8]> for Guard {
             }
             Place::Extent(start, len) => self.snapshot.extent_of(*start, *len, &|_| true).ok(),
         };
-        // The same look has just succeeded, and nothing that a snapshot sees changes.
+        // Asked once, when the guard is made: `whole` looks whether all bytes were found.
         bytes.unwrap_or_default()
     }
 }
@@ -37,16 +37,11 @@ impl Snapshot {
     /// Bytes of a page, with a snapshot of their own. Costs a snapshot and an allocation.
     ///
     /// # Errors
-    /// As [`crate::PageSource::page`].
-    ///
-    /// # Panics
-    /// Where `range` leaves the page.
+    /// As [`crate::PageSource::page`]; [`Error::Damaged`] where `range` leaves the page.
     pub fn page_bytes(&self, at: Ref, range: Range<usize>) -> Result<Bytes, Error> {
-        assert!(
-            range.start <= range.end && range.end <= self.page(at)?.bytes().len(),
-            "bytes inside the page"
-        );
-        Ok(Bytes::from_owner(Guard { snapshot: self.clone(), place: Place::Page(at, range) }))
+        self.page(at)?;
+        let len = range.len() as u64;
+        self.whole(at.number(), len, Place::Page(at, range))
     }
 
     /// An extent, with a snapshot of its own. Costs a snapshot and an allocation.
@@ -60,6 +55,13 @@ impl Snapshot {
         intact: &dyn Fn(&[u8]) -> bool,
     ) -> Result<Bytes, Error> {
         self.extent(start, len, intact)?;
-        Ok(Bytes::from_owner(Guard { snapshot: self.clone(), place: Place::Extent(start, len) }))
+        self.whole(start, len, Place::Extent(start, len))
+    }
+
+    /// A guard, if it holds all `len` bytes of its place.
+    fn whole(&self, page: PageNumber, len: u64, place: Place) -> Result<Bytes, Error> {
+        let bytes = Bytes::from_owner(Guard { snapshot: self.clone(), place });
+        let found = bytes.len() as u64;
+        if found == len { Ok(bytes) } else { Err(Error::damaged(page, "bytes outside the page", len, found)) }
     }
 }

@@ -107,6 +107,8 @@ fn owned_bytes_outlive_their_snapshot_and_cross_threads() {
     change_all(&pager, 3);
     let (reader, child) = first_child(&pager);
     let bytes = reader.page_bytes(child, HEADER_SIZE..HEADER_SIZE + 4).unwrap();
+    let outside = reader.page_bytes(child, 4090..4100).unwrap_err();
+    assert!(outside.to_string().contains("outside the page: expected 10, found 0"), "{outside}");
     drop(reader);
     for round in 4..30 {
         change_all(&pager, round);
