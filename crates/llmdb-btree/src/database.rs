@@ -171,12 +171,12 @@ fn number_of(source: Source<'_>, names: Option<TreeRoot>, name: &str) -> Result<
 pub struct WriteTxn {
     pub(crate) pager: llmdb_pager::WriteTxn,
     /// Trees that this transaction opened or changed; `None` = dropped. Written back at the end.
-    roots: BTreeMap<TreeId, Option<TreeRoot>>,
-    finger: edit::Finger,
+    pub(crate) roots: BTreeMap<TreeId, Option<TreeRoot>>,
+    pub(crate) finger: edit::Finger,
     /// No tree below this number is free, but for those that this transaction dropped.
-    next_number: TreeId,
-    changed: bool,
-    failed: bool,
+    pub(crate) next_number: TreeId,
+    pub(crate) changed: bool,
+    pub(crate) failed: bool,
     // Last, so that the database closes only after the transaction has let go of the writer.
     open: Option<Arc<Open>>,
 }

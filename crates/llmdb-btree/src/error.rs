@@ -66,6 +66,11 @@ pub enum Error {
     /// An earlier change of this transaction failed half way.
     #[error("an earlier change in this transaction failed; drop it and begin again")]
     Failed,
+    /// A savepoint that was forgotten.
+    #[error(
+        "that savepoint is gone: the transaction went back to an earlier one, or it is another transaction's"
+    )]
+    Savepoint,
     /// The pager's error.
     #[error(transparent)]
     Pager(#[from] PagerError),
@@ -84,6 +89,7 @@ impl Error {
             Self::ValueShort { .. } => "LLMDB-B08",
             Self::ValueSource(_) => "LLMDB-B09",
             Self::Failed => "LLMDB-B06",
+            Self::Savepoint => "LLMDB-B10",
             Self::Pager(error) => error.code(),
         }
     }

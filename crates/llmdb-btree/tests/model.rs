@@ -23,6 +23,10 @@ enum Op {
     BulkLoad(u16, usize, usize),
     /// A walk with a cursor: from this key, forward or back, and what to do with each record.
     Walk(Vec<u8>, bool, Vec<Step>),
+    /// Sets a savepoint.
+    Mark,
+    /// Goes back to the savepoint of this number from the end, if there is one.
+    GoBack(usize),
     Commit,
     CommitUnsynced,
     Sync,
@@ -78,6 +82,8 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (1u16..150, 0usize..1500, 50usize..101).prop_map(|(count, len, fill)| Op::BulkLoad(count, len, fill)),
         3 => (key(), any::<bool>(), prop::collection::vec(step(), 1..90))
             .prop_map(|(key, forward, steps)| Op::Walk(key, forward, steps)),
+        4 => Just(Op::Mark),
+        3 => (0usize..3).prop_map(Op::GoBack),
         3 => Just(Op::Commit),
         3 => Just(Op::CommitUnsynced),
         1 => Just(Op::Sync),
@@ -200,6 +206,7 @@ fn run(ops: Vec<Op>, page_size: usize, budget: u64) {
         let mut txn = db.begin_write().unwrap();
         let tree = txn.create_tree("t").unwrap();
         let mut end = Op::Commit;
+        let mut marks = Vec::new();
         for op in queue.by_ref() {
             match op {
                 Op::Insert(key, len) => {
@@ -249,6 +256,18 @@ fn run(ops: Vec<Op>, page_size: usize, budget: u64) {
                 }
                 Op::Walk(from, forward, steps) => {
                     walk(&mut txn, tree, &mut model, &from, forward, &steps);
+                }
+                Op::Mark => marks.push((txn.savepoint().unwrap(), model.clone())),
+                Op::GoBack(back) => {
+                    let Some(place) = marks.len().checked_sub(back + 1) else { continue };
+                    let (mark, then) = &marks[place];
+                    txn.go_back_to(mark).unwrap();
+                    model.clone_from(then);
+                    same(Some(txn.tree(tree).unwrap()), &model);
+                    // One that was forgotten is refused, and nothing is changed by asking.
+                    for (gone, _) in marks.split_off(place + 1) {
+                        assert!(matches!(txn.go_back_to(&gone), Err(Error::Savepoint)));
+                    }
                 }
                 other => {
                     end = other;

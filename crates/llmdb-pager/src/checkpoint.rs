@@ -12,53 +12,19 @@
 //! 1. No page that the durable meta reaches is overwritten.
 //! 2. A full disk is found before the first write, and leaves everything as it was.
 //! 3. After any failed write or flush the database is poisoned.
-//! 4. Each page is copied once, from its frame into the row that is written.
+//!
+//! Not here: what is written, and how (`plan`); checkpoints beside transactions (`background`).
 
 use crate::error::Error;
-use crate::meta::{META_OFFSETS, Meta, OWNER_AREA_SIZE};
-use crate::page::{PageNumber, Ref, seal, set_birth, set_reference};
+use crate::meta::{Meta, OWNER_AREA_SIZE};
+use crate::page::{Ref, seal, set_birth};
+use crate::plan::{CheckpointReport, MapPlan, Plan, not_planned, numbers, sync, write_meta};
 use crate::rows::{RowWriter, Written};
 use crate::snapshot::{Core, PageSource};
-use crate::space::{Layout, Run, SpacePage};
-use crate::storage::write_all_at;
-use crate::writer::{WriteTxn, Writer, read_map_page};
-
-/// What a checkpoint did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct CheckpointReport {
-    /// Pages written, the allocation map's included.
-    pub pages_written: u64,
-    /// Bytes written, the metas' included.
-    pub bytes_written: u64,
-    /// Write calls.
-    pub writes: u64,
-}
-
-impl CheckpointReport {
-    fn add(&mut self, written: Written) {
-        self.pages_written += written.pages;
-        self.bytes_written += written.bytes;
-        self.writes += written.writes;
-    }
-}
-
-/// Everything decided before the first write.
-struct Plan {
-    /// The new state's top page in the file.
-    root: Ref,
-    /// The dirty pages, and where they go: in this order.
-    frames: Vec<u32>,
-    homes: Vec<Run>,
-    map: Option<MapPlan>,
-}
-
-/// The allocation map's part of a plan.
-struct MapPlan {
-    pages: Vec<SpacePage>,
-    layout: Layout,
-    root: Ref,
-}
+use crate::space::Run;
+use crate::tag::Tag;
+use crate::write_txn::WriteTxn;
+use crate::writer::{Writer, read_map_page};
 
 impl WriteTxn {
     /// Makes the new state durable in the data file by itself, with no log, and publishes it.
@@ -110,9 +76,11 @@ impl WriteTxn {
     /// An I/O error, after which the database must be reopened.
     pub fn rewrite_owner_area(&mut self, owner_area: [u8; OWNER_AREA_SIZE]) -> Result<(), Error> {
         let core = self.core.clone();
+        self.writer().settle(&core);
+        core.check_poison()?;
         let meta = Meta { owner_area, ..self.writer().meta.clone() };
         let mut report = CheckpointReport::default();
-        self.writer().write_meta(&core, &meta, &mut report).map_err(|error| core.poison(error))?;
+        write_meta(&core, self.writer().slot, &meta, &mut report).map_err(|error| core.poison(error))?;
         self.writer().meta = meta;
         Ok(())
     }
@@ -124,26 +92,18 @@ impl WriteTxn {
 
     fn write_checkpoint(&mut self, owner_area: [u8; OWNER_AREA_SIZE]) -> Result<CheckpointReport, Error> {
         let core = self.core.clone();
-        let plan = self.plan(true)?;
-        let map = plan.map.as_ref().expect("planned with the map");
-        let meta = Meta {
-            checkpoint: self.writer().meta.checkpoint + 1,
-            commit: self.commit(),
-            time: self.time(),
-            page_count: self.writer().space.page_count(),
-            root: plan.root,
-            space_root: map.root,
-            owner_area,
-            file_len: self.writer().file_len,
-            ..self.writer().meta.clone()
-        };
+        self.writer().settle(&core);
+        core.check_poison()?;
+        self.forget_savepoints()?;
+        let (plan, _) = self.plan(true)?;
+        let meta = self.planned_meta(&plan, owner_area);
         let mut report = CheckpointReport::default();
         self.write_plan(&core, &plan)
             .map(|written| report.add(written))
             .and_then(|()| sync(&core))
-            .and_then(|()| self.writer().write_meta(&core, &meta, &mut report))
+            .and_then(|()| write_meta(&core, self.writer().slot, &meta, &mut report))
             .map_err(|error| core.poison(error))?;
-        self.writer().space.installed(&map.layout);
+        self.writer().space.installed(plan.layout());
         self.install_plan(plan);
         let writer = self.writer();
         writer.meta = meta;
@@ -152,10 +112,29 @@ impl WriteTxn {
         Ok(report)
     }
 
+    /// The meta that will say that a plan is the newest checkpoint.
+    pub(crate) fn planned_meta(&mut self, plan: &Plan, owner_area: [u8; OWNER_AREA_SIZE]) -> Meta {
+        let (commit, time) = (self.commit(), self.time());
+        let writer = self.writer();
+        writer.space.planned(plan.layout());
+        Meta {
+            checkpoint: writer.meta.checkpoint + 1,
+            commit,
+            time,
+            page_count: writer.space.page_count(),
+            root: plan.root,
+            space_root: plan.map().root,
+            owner_area,
+            file_len: writer.file_len,
+            ..writer.meta.clone()
+        }
+    }
+
     /// Writes the new state's dirty pages and publishes it, with no word of it in a meta.
     fn write_out(&mut self) -> Result<(), Error> {
         let core = self.core.clone();
-        let plan = self.plan(false)?;
+        self.forget_savepoints()?;
+        let (plan, _) = self.plan(false)?;
         self.write_plan(&core, &plan).map_err(|error| core.poison(error))?;
         for number in numbers(&plan.homes) {
             self.spilled.insert(number);
@@ -165,34 +144,40 @@ impl WriteTxn {
     }
 
     fn install_plan(&mut self, plan: Plan) {
-        for index in &plan.frames {
-            self.writer().homes[*index as usize] = Ref::NULL;
-        }
+        self.clear_planned_homes(&plan);
         self.install_written(plan.root, plan.frames.into_iter());
     }
 
-    /// Takes pages for everything dirty. On failure all is as before.
-    fn plan(&mut self, with_map: bool) -> Result<Plan, Error> {
+    pub(crate) fn clear_planned_homes(&mut self, plan: &Plan) {
+        for index in &plan.frames {
+            self.writer().homes[*index as usize] = Ref::NULL;
+        }
+    }
+
+    /// Takes pages for everything dirty, and answers which. On failure all is as before.
+    pub(crate) fn plan(&mut self, with_map: bool) -> Result<(Plan, Vec<Run>), Error> {
         let core = self.core.clone();
         self.writer().reclaim(&core)?;
         let frames = self.dirty_frames()?;
         let mut taken = Vec::new();
         let retired_before = self.writer().retired_runs.len();
         let pages_before = self.writer().space.page_count();
-        let result = self.try_plan(&core, frames, with_map, &mut taken);
-        if result.is_err() {
-            let writer = self.writer();
-            writer.homes.fill(Ref::NULL);
-            writer.retired_runs.truncate(retired_before);
-            writer.give_back_pages(&core, &taken, pages_before)?;
+        match self.try_plan(&core, &frames, with_map, &mut taken) {
+            Ok(plan) => Ok((plan, taken)),
+            Err(error) => {
+                let writer = self.writer();
+                frames.iter().for_each(|index| writer.homes[*index as usize] = Ref::NULL);
+                writer.retired_runs.truncate(retired_before);
+                writer.give_back_pages(&core, &taken, pages_before)?;
+                Err(error)
+            }
         }
-        result
     }
 
     fn try_plan(
         &mut self,
         core: &Core,
-        frames: Vec<u32>,
+        frames: &[u32],
         with_map: bool,
         taken: &mut Vec<Run>,
     ) -> Result<Plan, Error> {
@@ -200,13 +185,18 @@ impl WriteTxn {
         taken.extend(&homes);
         let commit = self.commit();
         for (index, number) in frames.iter().zip(numbers(&homes)) {
-            let at = Ref::frame(*index);
-            let birth = if self.is_mine(at) { commit } else { self.page(at)?.birth() };
+            let tag = core.pool.tag(*index).filter(|tag| tag.is_published());
+            let birth = tag.map_or(commit, Tag::born);
             self.writer().homes[*index as usize] = Ref::page(number, birth);
         }
         let map = if with_map { Some(self.plan_map(core, commit, taken)?) } else { None };
         self.widen_view()?;
-        Ok(Plan { root: self.writer_ref().disk_ref(self.root())?, frames, homes, map })
+        let root = self.root();
+        let root = match root.frame_index() {
+            Some(index) => self.writer_ref().disk_ref(root).ok_or_else(|| not_planned(index))?,
+            None => root,
+        };
+        Ok(Plan { root, frames: frames.to_vec(), homes, map })
     }
 
     fn plan_map(&mut self, core: &Core, commit: u64, taken: &mut Vec<Run>) -> Result<MapPlan, Error> {
@@ -226,9 +216,9 @@ impl WriteTxn {
         writer.ensure_room(core, taken)?;
         absent.extend(&old_map);
         absent.sort_unstable();
-        for run in old_map {
+        for run in &old_map {
             // No snapshot looks at the map: only the durable checkpoint holds the old page.
-            writer.retire_run(run, commit, commit);
+            writer.retire_run(*run, commit, commit);
         }
         let (mut pages, root) = writer.space.render(&mut layout, &absent);
         pages.sort_unstable_by_key(|page| page.run);
@@ -236,16 +226,24 @@ impl WriteTxn {
             set_birth(&mut page.bytes, commit);
             seal(&mut page.bytes, core.seed, page.run.start);
         }
-        Ok(MapPlan { pages, layout, root })
+        Ok(MapPlan { pages, layout, root, old: old_map.into_iter().collect() })
     }
 
-    /// All frames that the new state reaches, level by level from the lowest, each in the order of its
-    /// pages: so neighbours in the trees become neighbours in the file.
+    /// All frames that the new state reaches and whose pages do not stand in the file, level by level from
+    /// the lowest, each in the order of its pages: so neighbours in the trees become neighbours in the file.
     fn dirty_frames(&self) -> Result<Vec<u32>, Error> {
         let mut found: Vec<(u8, u32)> = Vec::new();
         let mut open = vec![self.root()];
         while let Some(at) = open.pop() {
             let Some(index) = at.frame_index() else { continue };
+            if self.writer_ref().disk_ref(at).is_some() {
+                continue;
+            }
+            // Not even looked at: there are many, and each is a wait for memory.
+            if self.writer_ref().is_leaf(index) && !self.is_mine(at) {
+                found.push((0, index));
+                continue;
+            }
             let page = self.page(at)?;
             found.push((page.level(), index));
             let below = (0..page.ref_count()).rev().map(|slot| page.reference(slot));
@@ -256,72 +254,26 @@ impl WriteTxn {
     }
 
     /// Renders and writes what was planned.
-    fn write_plan(&self, core: &Core, plan: &Plan) -> Result<Written, Error> {
-        let map_pages = plan.map.as_ref().map_or(&[][..], |map| &map.pages);
-        let mut rows = RowWriter::new(core, plan.frames.len() + map_pages.len());
+    fn write_plan(&mut self, core: &Core, plan: &Plan) -> Result<Written, Error> {
         let commit = self.commit();
-        for (index, number) in plan.frames.iter().zip(numbers(&plan.homes)) {
-            self.render(core, *index, number, commit, &mut rows)?;
-        }
-        for page in map_pages {
-            rows.push(page.run.start, &page.bytes)?;
-        }
-        rows.finish()
-    }
-
-    /// A frame's page as it will stand in the file.
-    fn render(
-        &self,
-        core: &Core,
-        index: u32,
-        number: PageNumber,
-        commit: u64,
-        rows: &mut RowWriter<'_>,
-    ) -> Result<(), Error> {
-        let at = Ref::frame(index);
-        let page = self.page(at)?;
-        let bytes = rows.push(number, page.bytes())?;
-        for slot in 0..page.ref_count() {
-            let below = page.reference(slot);
-            if below.is_dirty() {
-                set_reference(bytes, slot, self.writer_ref().disk_ref(below)?);
+        for index in &plan.frames {
+            if self.is_mine(Ref::frame(*index)) {
+                set_birth(self.frame_mut(*index), commit);
             }
         }
-        if self.is_mine(at) {
-            set_birth(bytes, commit);
+        let mut rows = RowWriter::new(core, plan.page_count());
+        for (index, number) in plan.pages() {
+            let page = self.page(Ref::frame(index))?;
+            plan.render(core, page, number, &mut rows, &|at| self.writer_ref().disk_ref(at))?;
         }
-        seal(bytes, core.seed, number);
-        Ok(())
+        plan.write_map(rows)
     }
 }
 
 impl Writer {
-    /// What a reference will be in the file.
-    fn disk_ref(&self, at: Ref) -> Result<Ref, Error> {
-        let Some(index) = at.frame_index() else { return Ok(at) };
-        let home = self.homes.get(index as usize).copied().filter(|home| !home.is_null());
-        home.ok_or_else(|| Error::damaged(PageNumber(0), "a dirty page was not planned", 0, u64::from(index)))
+    /// Where a page in a frame stands, or will stand, in the file.
+    fn disk_ref(&self, at: Ref) -> Option<Ref> {
+        let index = at.frame_index()?;
+        self.homes.get(index as usize).copied().filter(|home| !home.is_null())
     }
-
-    /// Writes both copies, the one that is not the newest first.
-    fn write_meta(&mut self, core: &Core, meta: &Meta, report: &mut CheckpointReport) -> Result<(), Error> {
-        let bytes = meta.encode();
-        for slot in [1 - self.slot, self.slot] {
-            write_all_at(&*core.file, &bytes, META_OFFSETS[slot])
-                .map_err(|e| Error::io(core.doing("writing the meta page of"), e))?;
-            report.bytes_written += bytes.len() as u64;
-            report.writes += 1;
-            sync(core)?;
-        }
-        Ok(())
-    }
-}
-
-fn sync(core: &Core) -> Result<(), Error> {
-    core.file.sync_data().map_err(|e| Error::io(core.doing("flushing"), e))
-}
-
-/// The pages of runs, one after the other.
-fn numbers(runs: &[Run]) -> impl Iterator<Item = PageNumber> {
-    runs.iter().flat_map(|run| (run.start.0..run.end()).map(PageNumber))
 }

@@ -5,9 +5,44 @@
 //! 2. Pieces go straight to the file, without a flush; the commit flushes them before anything refers to them.
 
 use crate::error::Error;
+use crate::page::PageNumber;
+use crate::pager::Pager;
 use crate::space::Run;
-use crate::storage::write_all_at;
-use crate::writer::{WriteTxn, read_map_page};
+use crate::storage::{read_exact_at, write_all_at};
+use crate::write_txn::WriteTxn;
+use crate::writer::read_map_page;
+
+impl Pager {
+    /// Reads `len` bytes from the start of page `start` by themselves, whatever was checked before.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] where they leave the file; an I/O error.
+    pub fn read_extent(&self, start: PageNumber, len: u64) -> Result<Vec<u8>, Error> {
+        let core = &self.core;
+        let file_len = core.file.len().map_err(|e| Error::io(core.doing("looking at"), e))?;
+        let at = start.0.checked_mul(core.page_size as u64);
+        let inside = at.and_then(|at| at.checked_add(len)).is_some_and(|end| end <= file_len);
+        let (Some(at), Ok(size), true) = (at, usize::try_from(len), inside) else {
+            return Err(Error::damaged(start, "an extent leaves the file", file_len, len));
+        };
+        let mut bytes = vec![0; size];
+        core.file.will_need(at, len);
+        read_exact_at(&*core.file, &mut bytes, at)
+            .map_err(|e| Error::io(core.doing(&format!("reading page {start} of")), e))?;
+        Ok(bytes)
+    }
+
+    /// Writes an extent as it is once more, for one who does not know whether it ever reached the device. Durable after
+    /// [`Pager::sync_extents`].
+    ///
+    /// # Errors
+    /// As [`Pager::read_extent`]; a failed write ends all writing.
+    pub fn rewrite_extent(&self, start: PageNumber, len: u64) -> Result<(), Error> {
+        let (core, bytes) = (&self.core, self.read_extent(start, len)?);
+        write_all_at(&*core.file, &bytes, start.0 * core.page_size as u64)
+            .map_err(|e| core.poison(Error::io(core.doing("writing a value to"), e)))
+    }
+}
 
 impl WriteTxn {
     /// Takes room in the file for an extent of `len` bytes, to be filled by [`WriteTxn::fill_extent`].

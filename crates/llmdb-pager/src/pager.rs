@@ -15,7 +15,8 @@ use crate::readers::{self, Owner as _};
 use crate::snapshot::{Core, Snapshot, State, Validate};
 use crate::space::Space;
 use crate::storage::{DiskStorage, File, Lock, LockError, OpenMode, Storage, write_all_at};
-use crate::writer::{WriteTxn, Writer, WriterSlot};
+use crate::write_txn::WriteTxn;
+use crate::writer::{Writer, WriterSlot};
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -238,6 +239,7 @@ impl PagerOptions {
             map,
             aging: Aging::default(),
         });
+        let tip = state.clone();
         let (core, key) = Core::new(
             path.to_owned(),
             file,
@@ -252,7 +254,7 @@ impl PagerOptions {
         let space = Space::new(meta.page_size, meta.page_count, meta.space_root);
         let owner_area = meta.owner_area;
         let page_size = meta.page_size;
-        let mut writer = Writer::new(space, meta, slot, file_len, key);
+        let mut writer = Writer::new(space, meta, slot, file_len, key, tip);
         writer.set_budget(self.dirty_budget, page_size);
         let slot = WriterSlot::new(writer);
         let core = Arc::new(core);
@@ -305,6 +307,20 @@ impl Pager {
     /// [`Error::Poisoned`] after an earlier failed write.
     pub fn begin_write(&self) -> Result<WriteTxn, Error> {
         WriteTxn::begin(self.core.clone(), self.slot.clone())
+    }
+
+    /// Makes commits that were staged ([`WriteTxn::stage`]) visible, up to this one.
+    pub fn publish(&self, commit: u64) {
+        self.core.publish(commit);
+    }
+
+    /// Makes extents durable that transactions wrote, also those of staged commits.
+    ///
+    /// # Errors
+    /// An I/O error, which ends all writing.
+    pub fn sync_extents(&self) -> Result<(), Error> {
+        let core = &self.core;
+        core.file.sync_data().map_err(|e| core.poison(Error::io(core.doing("flushing"), e)))
     }
 
     /// Refuses all writing from now on, for a failure that the caller saw (in its log, say).
@@ -381,6 +397,7 @@ impl Pager {
     /// As [`Pager::begin_write`], which it waits for; and a damaged allocation map.
     pub fn stat(&self) -> Result<PagerStat, Error> {
         let mut txn = self.begin_write()?;
+        txn.change_nothing();
         let core = self.core.clone();
         let reserved_bytes = txn.base.map.len();
         let writer = txn.writer();

@@ -16,6 +16,10 @@ use crate::storage::write_all_at;
 /// The most bytes of one write.
 pub(crate) const ROW_SIZE: usize = 8 << 20;
 
+/// How much of a paced row is on its way to the device at once, in bytes: commits beside 256 KiB at a time were
+/// seen to wait for 0.1 to 0.2 ms, beside a whole checkpoint for 30 and more.
+const PIECE_SIZE: usize = 256 << 10;
+
 /// How much was written.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Written {
@@ -31,6 +35,7 @@ pub(crate) struct RowWriter<'a> {
     row: Vec<u8>,
     size: usize,
     start: u64,
+    is_paced: bool,
     written: Written,
 }
 
@@ -38,7 +43,15 @@ impl<'a> RowWriter<'a> {
     /// A writer that expects about `page_count` pages.
     pub(crate) fn new(core: &'a Core, page_count: usize) -> Self {
         let size = page_count.clamp(1, ROW_SIZE / core.page_size) * core.page_size;
-        Self { core, row: Vec::with_capacity(size), size, start: 0, written: Written::default() }
+        let row = Vec::with_capacity(size);
+        Self { core, row, size, start: 0, is_paced: false, written: Written::default() }
+    }
+
+    /// Has each row on its way to the device, a piece at a time, before the next: so that no flush beside it
+    /// finds more than a piece before it in the device's queue.
+    pub(crate) fn paced(mut self) -> Self {
+        self.is_paced = true;
+        self
     }
 
     /// Adds a copy of `bytes` as page `number`, and answers it for the last changes.
@@ -66,9 +79,23 @@ impl<'a> RowWriter<'a> {
         }
         write_all_at(&*self.core.file, &self.row, self.start * self.core.page_size as u64)
             .map_err(|e| Error::io(self.core.doing(&format!("writing page {} of", self.start)), e))?;
+        if self.is_paced {
+            self.send_on()?;
+        }
         self.written.writes += 1;
         self.written.bytes += self.row.len() as u64;
         self.row.clear();
+        Ok(())
+    }
+
+    fn send_on(&self) -> Result<(), Error> {
+        let start = self.start * self.core.page_size as u64;
+        for piece in (0..self.row.len()).step_by(PIECE_SIZE) {
+            let len = PIECE_SIZE.min(self.row.len() - piece) as u64;
+            self.core.file.write_back(start + piece as u64, len).map_err(|e| {
+                Error::io(self.core.doing(&format!("sending page {} to the device of", self.start)), e)
+            })?;
+        }
         Ok(())
     }
 

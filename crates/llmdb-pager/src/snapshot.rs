@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::page::{Page, PageNumber, Ref, verify};
 use crate::raw::{FramePool, WriterKey};
 use crate::readers::{Numbered, Owner, Pinned, Readers};
+use crate::staged::Staged;
 use crate::storage::{File, Lock, Map};
 use crate::verified::Verified;
 use std::fmt;
@@ -72,6 +73,8 @@ pub(crate) struct Core {
     pub(crate) validate: Validate,
     pub(crate) poison: OnceLock<String>,
     readers: Readers<State>,
+    /// Commits that are applied and not visible yet.
+    staged: Staged<State>,
     pub(crate) reader_rules: ReaderRules,
     /// Page numbers below this are the metas'.
     first_page: u64,
@@ -114,6 +117,7 @@ impl Core {
             validate,
             poison: OnceLock::new(),
             readers: Readers::new(first),
+            staged: Staged::default(),
             reader_rules,
             first_page: crate::meta::first_page(page_size),
             page_shift: page_size.trailing_zeros(),
@@ -143,6 +147,21 @@ impl Core {
         } else {
             Err(Error::damaged(number, "it is newer than the newest commit in the file", newest, birth))
         }
+    }
+
+    /// Adds a state that snapshots may see once it is published.
+    pub(crate) fn stage(&self, state: Arc<State>) {
+        self.staged.push(state);
+    }
+
+    /// Makes staged commits up to this one visible.
+    pub(crate) fn publish(&self, commit: u64) {
+        self.staged.publish(&self.readers, commit, |state| state.aging.replaced());
+    }
+
+    /// The numbers of all states that a snapshot sees or may still come to see, in order.
+    pub(crate) fn open_numbers(&self) -> Vec<u64> {
+        self.staged.open_numbers(&self.readers)
     }
 
     /// The error of a database whose writing failed once.

@@ -676,6 +676,18 @@ impl Space {
         render_index(self.page_size, level, group)
     }
 
+    /// The layout's pages are about to be written: what changes from now on is for the next checkpoint.
+    pub(crate) fn planned(&mut self, layout: &Layout) {
+        for index in layout.regions() {
+            self.entries[index].dirty = false;
+        }
+    }
+
+    /// The layout will not be written after all.
+    pub(crate) fn abandoned(&mut self, layout: &Layout) {
+        layout.regions().for_each(|index| self.mark_dirty(index as u64));
+    }
+
     /// The layout is durable: from now on it is where the map stands.
     pub(crate) fn installed(&mut self, layout: &Layout) {
         self.levels.resize(layout.shape.len() - 1, Vec::new());
@@ -685,16 +697,12 @@ impl Space {
         for ((level, index), run) in &layout.homes {
             let at = Ref::page(run.start, layout.birth);
             match level {
-                0 => {
-                    self.entries[*index].at = at;
-                    self.entries[*index].dirty = false;
-                }
+                0 => self.entries[*index].at = at,
                 _ => self.levels[level - 1][*index] = at,
             }
         }
         for (index, free) in &layout.frees {
             self.entries[*index].durable_free = *free;
-            self.entries[*index].dirty = false;
         }
         debug_assert!(self.levels.iter().flatten().all(|at| !at.is_null()));
     }
@@ -708,6 +716,14 @@ pub(crate) struct Layout {
     birth: u64,
     /// How many pages are free in each region that is written.
     frees: Vec<(usize, u32)>,
+}
+
+impl Layout {
+    /// The regions that are written, or said to be all in use or all free.
+    fn regions(&self) -> impl Iterator<Item = usize> {
+        let written = self.homes.keys().filter(|(level, _)| *level == 0).map(|(_, index)| *index);
+        written.chain(self.frees.iter().map(|(index, _)| *index))
+    }
 }
 
 fn render_index(page_size: usize, level: usize, group: &[(Ref, u32)]) -> Vec<u8> {

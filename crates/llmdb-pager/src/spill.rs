@@ -17,7 +17,7 @@ use crate::page::{PageNumber, Ref, seal, set_birth, set_reference};
 use crate::rows::RowWriter;
 use crate::snapshot::{Core, PageSource as _};
 use crate::space::Run;
-use crate::writer::WriteTxn;
+use crate::write_txn::WriteTxn;
 
 /// Above the pages of a root.
 const NO_PARENT: u32 = u32::MAX;

@@ -57,6 +57,11 @@ impl Tag {
         self.born.load(Ordering::Relaxed)
     }
 
+    /// The first snapshot that does not see the frame any more; `None` where the newest does. The writer's question.
+    pub(crate) fn retired(&self) -> Option<u64> {
+        Some(self.retired.load(Ordering::Relaxed)).filter(|retired| *retired != NEVER)
+    }
+
     /// Snapshots from `commit` on see the frame and what is in it.
     pub(crate) fn publish(&self, commit: u64) {
         self.born.store(commit, Ordering::Release);

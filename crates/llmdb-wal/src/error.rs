@@ -36,6 +36,23 @@ pub enum Error {
         /// The log's path.
         path: PathBuf,
     },
+    /// Commits that the log does not hold any more.
+    #[error(
+        "commit {wanted} is not in the log any more, which begins with commit {oldest}; read the database as it \
+         is and go on from there, or give the log more room (log_capacity)"
+    )]
+    CommitsGone {
+        /// The first commit asked for.
+        wanted: u64,
+        /// The oldest that is there.
+        oldest: u64,
+    },
+    /// A record, or the newest commit, is not what the transaction expected.
+    #[error("{what} is not as expected: the transaction did nothing; read again and decide anew")]
+    Conflict {
+        /// What is not so: a record, named by its key, or the newest commit.
+        what: String,
+    },
     /// The store was closed.
     #[error("the database was closed through another handle; open it again")]
     Closed,
@@ -52,6 +69,8 @@ impl Error {
             Self::LogDamaged { .. } => "LLMDB-L02",
             Self::LogMissing { .. } => "LLMDB-L03",
             Self::Closed => "LLMDB-L04",
+            Self::CommitsGone { .. } => "LLMDB-L05",
+            Self::Conflict { .. } => "LLMDB-L06",
             Self::Tree(error) => error.code(),
         }
     }

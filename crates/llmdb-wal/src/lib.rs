@@ -33,4 +33,7 @@ pub mod store;
 
 pub use error::Error;
 pub use llmdb_btree::{Cursor, Range, ReadTxn, Tree, TreeId};
-pub use store::{Clock, CommitSeq, Receipt, Recovery, Stat, Store, StoreOptions, WriteTxn};
+pub use store::{
+    Batch, Change, Clock, CommitSeq, Committed, Durability, OnProgress, Receipt, Recovery, RunningCheckpoint,
+    Savepoint, Stat, Store, StoreOptions, Ticket, WriteQueue, WriteTxn,
+};

@@ -7,7 +7,7 @@
 //! tried (default 100,000).
 
 use llmdb_pager::sim::{SimDisk, SimOptions};
-use llmdb_wal::{Store, StoreOptions};
+use llmdb_wal::{Error, RunningCheckpoint, Store, StoreOptions};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -37,6 +37,7 @@ fn options(disk: &SimDisk) -> StoreOptions {
     StoreOptions::new()
         .storage(Arc::new(disk.clone()))
         .clock(Arc::new(|| 1_000_000))
+        .background(false)
         .checkpoint_bytes(60 << 10)
         // 32 pages: the largest transactions do not fit and spill.
         .dirty_bytes(128 << 10)
@@ -55,7 +56,11 @@ fn run(disk: &SimDisk, seed: u64) -> Run {
     let mut rng = Rng(seed);
     let mut run = Run { states: vec![Model::new()], acknowledged: 0 };
     let Ok(mut store) = options(disk).open("/s.llmdb") else { return run };
+    let mut beside = None;
     for _ in 0..COMMITS {
+        if step_checkpoint(&store, &mut beside, &mut rng).is_err() {
+            return run;
+        }
         if rng.below(12) == 0 {
             if rng.below(2) == 0 {
                 if store.checkpoint().is_err() {
@@ -88,6 +93,29 @@ fn run(disk: &SimDisk, seed: u64) -> Run {
         }
     }
     run
+}
+
+/// Now and then goes a step further with a checkpoint beside the commits: begins it, writes it, lets the writer know
+/// or leaves that to the next transaction, or gives it up.
+fn step_checkpoint(
+    store: &Store,
+    beside: &mut Option<(RunningCheckpoint, bool)>,
+    rng: &mut Rng,
+) -> Result<(), Error> {
+    if rng.below(3) > 0 {
+        return Ok(());
+    }
+    match beside.take() {
+        None => *beside = store.begin_checkpoint()?.map(|checkpoint| (checkpoint, false)),
+        Some((checkpoint, false)) if rng.below(8) == 0 => drop(checkpoint),
+        Some((mut checkpoint, false)) => {
+            checkpoint.write()?;
+            *beside = Some((checkpoint, true));
+        }
+        Some((checkpoint, true)) if rng.below(2) == 0 => checkpoint.finish(),
+        Some((checkpoint, true)) => drop(checkpoint),
+    }
+    Ok(())
 }
 
 fn change(store: &Store, rng: &mut Rng, model: &mut Model) -> Option<llmdb_wal::WriteTxn> {

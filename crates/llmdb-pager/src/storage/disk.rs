@@ -116,6 +116,10 @@ impl File for DiskFile {
         self.0.sync_data()
     }
 
+    fn write_back(&self, offset: u64, len: u64) -> io::Result<()> {
+        send_to_device(&self.0, offset, len)
+    }
+
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
         let before = self.len()?;
         loop {
@@ -228,6 +232,33 @@ impl DiskFile {
         }
         Ok(())
     }
+}
+
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "rustix has no sync_file_range")]
+fn send_to_device(file: &fs::File, offset: u64, len: u64) -> io::Result<()> {
+    use std::os::fd::AsRawFd as _;
+    let (Ok(offset), Ok(len)) = (i64::try_from(offset), i64::try_from(len)) else { return Ok(()) };
+    let flags =
+        libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    loop {
+        // SAFETY: the file descriptor is open for as long as `file` is borrowed; no memory is passed.
+        if unsafe { libc::sync_file_range(file.as_raw_fd(), offset, len, flags) } == 0 {
+            return Ok(());
+        }
+        let error = io::Error::last_os_error();
+        match error.raw_os_error() {
+            Some(libc::EINTR) => {}
+            // A file system that cannot: the flush does it all.
+            Some(libc::ENOSYS | libc::EOPNOTSUPP | libc::ESPIPE) => return Ok(()),
+            _ => return Err(error),
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn send_to_device(_: &fs::File, _: u64, _: u64) -> io::Result<()> {
+    Ok(())
 }
 
 #[expect(unsafe_code, reason = "vouches for the address of a memmap2 mapping")]

@@ -80,6 +80,16 @@ pub trait File: Debug + Send + Sync {
     /// Makes all completed writes and the length durable (`fdatasync`).
     fn sync_data(&self) -> io::Result<()>;
 
+    /// Sends what was written to a range to the device and waits for it. It is not durable by that, but a
+    /// flush has less left to do, and those beside it wait less.
+    ///
+    /// # Errors
+    /// As [`File::sync_data`], and with the same meaning: what was written may be lost.
+    fn write_back(&self, offset: u64, len: u64) -> io::Result<()> {
+        let _ = (offset, len);
+        Ok(())
+    }
+
     /// Reserves space for `offset..offset + len`, extending the file with zeros if need be, so that later
     /// writes there cannot fail for lack of space. On failure the length is as before.
     ///

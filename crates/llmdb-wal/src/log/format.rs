@@ -18,7 +18,7 @@
 //!     32     8  checkpoint: the newest durable checkpoint when the record was written
 //!     40     8  commit number
 //!     48     4  payload length
-//!     52     4  zero
+//!     52     4  flags: 1 = what it leads to in the data file was flushed before it was written
 //!     56     n  payload, then zeros up to a multiple of 8
 //! ```
 //!
@@ -35,7 +35,7 @@ use std::ops::Range;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 /// The version that this crate reads and writes.
-pub const LOG_FORMAT_VERSION: u32 = 1;
+pub const LOG_FORMAT_VERSION: u32 = 2;
 /// Groups begin at multiples of this.
 pub const BLOCK_SIZE: u64 = 4096;
 /// Bytes before a record's payload.
@@ -51,7 +51,10 @@ const FLUSHED: Range<usize> = 24..32;
 const CHECKPOINT: Range<usize> = 32..40;
 const COMMIT: Range<usize> = 40..48;
 const LEN: Range<usize> = 48..52;
-const _: () = assert!(LEN.end + 4 == RECORD_HEADER_SIZE);
+const FLAGS: Range<usize> = 52..56;
+const _: () = assert!(FLAGS.end == RECORD_HEADER_SIZE);
+/// What the record leads to in the data file was flushed before it was written.
+const IS_BACKED: u32 = 1;
 
 /// The log's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +104,8 @@ pub(crate) struct RecordHeader {
     pub(crate) checkpoint: u64,
     pub(crate) commit: u64,
     pub(crate) len: u32,
+    /// What it leads to in the data file was flushed before it was written.
+    pub(crate) is_backed: bool,
 }
 
 impl RecordHeader {
@@ -113,6 +118,7 @@ impl RecordHeader {
             checkpoint: read_u64(bytes, CHECKPOINT.start),
             commit: read_u64(bytes, COMMIT.start),
             len: read_u32(bytes, LEN.start),
+            is_backed: read_u32(bytes, FLAGS.start) & IS_BACKED != 0,
         }
     }
 
@@ -127,22 +133,34 @@ pub(crate) fn record_size(payload: usize) -> u64 {
     (RECORD_HEADER_SIZE + payload).next_multiple_of(8) as u64
 }
 
-/// Appends a record to `buffer`; answers its checksum.
-pub(crate) fn encode_record(buffer: &mut Vec<u8>, seed: u64, header: &RecordHeader, payload: &[u8]) -> u64 {
+/// Appends a record to `buffer`, all but what [`seal_record`] adds.
+pub(crate) fn begin_record(buffer: &mut Vec<u8>, lsn: Lsn, checkpoint: u64, commit: u64, payload: &[u8]) {
     let start = buffer.len();
     buffer.resize(start + RECORD_HEADER_SIZE, 0);
     let bytes = &mut buffer[start..];
-    bytes[LSN].copy_from_slice(&header.lsn.to_le_bytes());
-    bytes[CHAIN].copy_from_slice(&header.chain.to_le_bytes());
-    bytes[FLUSHED].copy_from_slice(&header.flushed.to_le_bytes());
-    bytes[CHECKPOINT].copy_from_slice(&header.checkpoint.to_le_bytes());
-    bytes[COMMIT].copy_from_slice(&header.commit.to_le_bytes());
+    bytes[LSN].copy_from_slice(&lsn.to_le_bytes());
+    bytes[CHECKPOINT].copy_from_slice(&checkpoint.to_le_bytes());
+    bytes[COMMIT].copy_from_slice(&commit.to_le_bytes());
     bytes[LEN].copy_from_slice(&(payload.len() as u32).to_le_bytes());
     buffer.extend_from_slice(payload);
     buffer.resize(start + record_size(payload.len()) as usize, 0);
-    let checksum = record_checksum(&buffer[start..], seed);
-    buffer[start..start + 8].copy_from_slice(&checksum.to_le_bytes());
-    checksum
+}
+
+/// Completes the record that `bytes` begin with; answers its checksum and its size.
+pub(crate) fn seal_record(
+    bytes: &mut [u8],
+    seed: u64,
+    chain: u64,
+    flushed: Lsn,
+    is_backed: bool,
+) -> (u64, usize) {
+    bytes[CHAIN].copy_from_slice(&chain.to_le_bytes());
+    bytes[FLUSHED].copy_from_slice(&flushed.to_le_bytes());
+    bytes[FLAGS].copy_from_slice(&(if is_backed { IS_BACKED } else { 0 }).to_le_bytes());
+    let size = record_size(read_u32(bytes, LEN.start) as usize) as usize;
+    let checksum = record_checksum(&bytes[..size], seed);
+    bytes[CHECKSUM].copy_from_slice(&checksum.to_le_bytes());
+    (checksum, size)
 }
 
 /// The checksum that a whole record, its zeros included, must carry.

@@ -1,34 +1,54 @@
 //! A write-ahead log in a ring of preallocated, recycled blocks. Usable alone: it knows nothing of trees.
 //!
+//! ```text
+//! threads   append, append, append        append, append            one lock, held for a copy
+//! leader           gather, write, flush ------------> gather, write, flush
+//!                          group 1      others append group 2 meanwhile
+//! ```
+//!
+//! Any number of threads append; who waits for its record first becomes the leader, and writes and flushes for all
+//! that have come until then. So there is no timer and no thread of the log's own, and one thread alone waits for
+//! nobody.
+//!
 //! Invariants
-//! 1. A record is durable when the [`Log::flush`] after its append has returned `Ok`.
-//! 2. A flush writes whole blocks that hold nothing acknowledged, so no tear reaches an older record.
+//! 1. A record is durable when a [`Log::flush_to`] of its LSN has returned `Ok`.
+//! 2. A flush writes whole blocks that hold nothing flushed before, so no tear reaches an older record.
 //! 3. Space is reserved before it is written: a full disk is an error before anything was appended.
 //! 4. Records from `start` on are never overwritten until [`Log::release`] moves it.
 //! 5. A bad record with one behind it that was written after the bad one was flushed is damage, not the
 //!    log's end.
+//! 6. After a failed write or flush every later one is refused.
 //!
 //! Not here: what records mean (`store`).
 
+mod feed;
 mod format;
+mod group;
+mod ring;
 mod tail;
+mod words;
 
 pub use crate::lsn::Lsn;
 pub use format::{BLOCK_SIZE, LOG_FORMAT_VERSION, RECORD_HEADER_SIZE};
 pub use tail::{Record, Tail};
 
 use crate::error::Error;
-use format::{LOG_HEADER_SIZE, LogHeader, RecordHeader, encode_record, record_size, seed_of};
+use format::record_size;
+use group::Group;
 use llmdb_pager::Error as PagerError;
-use llmdb_pager::storage::{File, OpenMode, Storage, read_exact_at, write_all_at};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use llmdb_pager::storage::Storage;
+use ring::Ring;
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use words::Words;
 
-/// Where the ring begins in the file.
-const RING_OFFSET: u64 = BLOCK_SIZE;
-/// The first flush to touch new space writes zeros up to a multiple of this in the same call, so that the
-/// next ones overwrite blocks that were written before: those need no journal of the file system.
-const ZERO_AHEAD: u64 = 256 << 10;
+/// A leader lets others append for this long after the last that did, ...
+const GATHER_PAUSE_MAX: Duration = Duration::from_micros(20);
+/// ... and for this long in all.
+const GATHER_MAX: Duration = Duration::from_micros(100);
 
 /// The place where a log goes on: an LSN and the checksum of the record before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -39,24 +59,62 @@ pub struct Position {
     pub chain: u64,
 }
 
-/// A log open for appending.
+/// What the log's owner does around a flush. Called by the thread that leads it.
+pub trait Around {
+    /// Before a group is written that has records which lead to bytes of another file: flushes that file.
+    ///
+    /// # Errors
+    /// Its failure is the flush's.
+    fn before_write(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// After a flush, before anybody who waited for it goes on: commits up to this one are durable.
+    fn durable(&self, commit: u64) {
+        let _ = commit;
+    }
+}
+
+/// An owner that does nothing.
+impl Around for () {}
+
+/// A log open for appending, shared by any number of threads.
 #[derive(Debug)]
 pub struct Log {
-    file: Arc<dyn File>,
-    path: PathBuf,
+    ring: Ring,
     seed: u64,
-    capacity: u64,
+    state: Mutex<State>,
+    words: Words,
+    /// Records of the open group, for a leader to look at without the lock.
+    appended: AtomicU64,
+}
+
+#[derive(Debug)]
+struct State {
     /// Records from here on must stay.
     start: Lsn,
-    /// Where the next record goes.
-    end: Position,
     /// The log is durable up to here.
-    flushed: Lsn,
-    /// Appended and not flushed; begins at `flushed`, a block's start.
-    buffer: Vec<u8>,
-    /// Bytes of the ring that were written at least once.
-    written: u64,
-    counts: LogCounts,
+    flushed: Position,
+    /// The checksum of the last sealed record.
+    chain: u64,
+    open: Group,
+    /// How many bytes of the open group were handed to the system.
+    handed_over: usize,
+    /// Whether a thread gathers, writes or flushes.
+    has_leader: bool,
+    /// Behind the last record that somebody waits to be durable.
+    awaited: Lsn,
+    /// How many records came with the last flush and while it ran: so many may come with the next.
+    expected: u64,
+    /// Memory of the last group.
+    spare: Vec<u8>,
+    /// The first failure.
+    failed: Option<String>,
+    record_count: u64,
+    /// The newest commit that is durable; 0 = none that is known.
+    newest_durable: u64,
+    /// Where groups begin, and their first commits, as far back as the ring holds them.
+    groups: VecDeque<(Lsn, u64)>,
 }
 
 /// What a log has done since it was opened.
@@ -75,6 +133,18 @@ impl Log {
     /// Creates a log of `capacity` bytes for the database `identity`, which continues at `at`, in the place
     /// of any that is there. The file grows as the ring is first used.
     ///
+    /// ```
+    /// use llmdb_pager::storage::DiskStorage;
+    /// use llmdb_wal::log::{Log, Position};
+    ///
+    /// let folder = tempfile::tempdir()?;
+    /// let log = Log::create(&DiskStorage, &folder.path().join("a-wal"), 7, 1 << 20, Position::default())?;
+    /// let lsn = log.append(1, 0, b"first", false)?;
+    /// log.flush_to(lsn, &())?; // durable from here, as is all that other threads appended before
+    /// assert_eq!(log.counts().flushes, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// A full disk, or whatever the system refuses.
     pub fn create(
@@ -85,20 +155,7 @@ impl Log {
         at: Position,
     ) -> Result<Self, Error> {
         check_place(path, at)?;
-        let doing = |what: &str| format!("{what} {}", path.display());
-        let capacity = capacity.max(ZERO_AHEAD).next_multiple_of(BLOCK_SIZE);
-        if storage.exists(path).map_err(|e| PagerError::io(doing("looking for"), e))? {
-            storage.remove(path).map_err(|e| PagerError::io(doing("removing the unfinished"), e))?;
-        }
-        let file =
-            storage.open(path, OpenMode::CreateNew).map_err(|e| PagerError::io(doing("creating"), e))?;
-        file.allocate(0, RING_OFFSET)
-            .map_err(|e| PagerError::allocation(doing("reserving"), RING_OFFSET, e))?;
-        let header = LogHeader { identity, capacity }.encode();
-        write_all_at(&*file, &header, 0).map_err(|e| PagerError::io(doing("writing"), e))?;
-        file.sync_data().map_err(|e| PagerError::io(doing("flushing"), e))?;
-        storage.sync_dir(path).map_err(|e| PagerError::io(doing("flushing the folder of"), e))?;
-        Ok(Self::at(file, path, LogHeader { identity, capacity }, at, 0))
+        Ok(Self::at(Ring::create(storage, path, identity, capacity)?, identity, at))
     }
 
     /// Opens the log of the database `identity` for reading its tail.
@@ -107,156 +164,294 @@ impl Log {
     /// [`Error::ForeignLog`]; whatever the system refuses.
     pub fn open(storage: &dyn Storage, path: &Path, identity: u128, at: Position) -> Result<Self, Error> {
         check_place(path, at)?;
-        let doing = |what: &str| format!("{what} {}", path.display());
-        let foreign = |what| Error::ForeignLog { path: path.into(), what };
-        let file =
-            storage.open(path, OpenMode::ReadWrite).map_err(|e| PagerError::io(doing("opening"), e))?;
-        let len = file.len().map_err(|e| PagerError::io(doing("looking at"), e))?;
-        if len < LOG_HEADER_SIZE as u64 {
-            return Err(foreign("it is too short"));
-        }
-        let mut bytes = [0; LOG_HEADER_SIZE];
-        read_exact_at(&*file, &mut bytes, 0).map_err(|e| PagerError::io(doing("reading"), e))?;
-        let header = LogHeader::decode(&bytes).map_err(foreign)?;
-        if header.identity != identity {
-            return Err(foreign("it belongs to another database"));
-        }
-        let written = len.saturating_sub(RING_OFFSET).min(header.capacity);
-        Ok(Self::at(file, path, header, at, written))
+        Ok(Self::at(Ring::open(storage, path, identity)?, identity, at))
     }
 
-    fn at(file: Arc<dyn File>, path: &Path, header: LogHeader, at: Position, written: u64) -> Self {
-        Self {
-            file,
-            path: path.to_owned(),
-            seed: seed_of(header.identity),
-            capacity: header.capacity,
+    fn at(ring: Ring, identity: u128, at: Position) -> Self {
+        let state = State {
             start: at.lsn,
-            end: at,
-            flushed: at.lsn,
-            buffer: Vec::new(),
-            written,
-            counts: LogCounts::default(),
-        }
+            flushed: at,
+            chain: at.chain,
+            open: Group::at(at.lsn),
+            handed_over: 0,
+            has_leader: false,
+            awaited: 0,
+            expected: 0,
+            spare: Vec::new(),
+            failed: None,
+            record_count: 0,
+            newest_durable: 0,
+            groups: VecDeque::new(),
+        };
+        let seed = format::seed_of(identity);
+        Self { ring, seed, state: Mutex::new(state), words: Words::default(), appended: AtomicU64::new(0) }
     }
 
-    /// Where the next record goes.
-    pub fn end(&self) -> Position {
-        self.end
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The file's path.
+    pub fn path(&self) -> &Path {
+        self.ring.path()
+    }
+
+    /// Behind the last record that is durable.
+    pub fn durable_end(&self) -> Position {
+        self.state().flushed
     }
 
     /// Bytes that must stay, from the first record needed to the end.
     pub fn live_bytes(&self) -> u64 {
-        self.end.lsn - self.start
+        self.state().live_bytes()
     }
 
     /// Bytes of the ring.
     pub fn capacity(&self) -> u64 {
-        self.capacity
+        self.ring.capacity
     }
 
     /// What was done since the log was opened.
     pub fn counts(&self) -> LogCounts {
-        self.counts
+        LogCounts {
+            records: self.state().record_count,
+            bytes_written: self.ring.bytes_written.load(Ordering::Relaxed),
+            flushes: self.ring.flushes.load(Ordering::Relaxed),
+        }
     }
 
     /// Whether a record with such a payload can be appended now.
     pub fn has_room(&self, payload: usize) -> bool {
-        payload <= u32::MAX as usize
-            && self.live_bytes() + record_size(payload).next_multiple_of(BLOCK_SIZE) + BLOCK_SIZE
-                <= self.capacity
+        let fits = record_size(payload).next_multiple_of(BLOCK_SIZE) + BLOCK_SIZE;
+        payload <= u32::MAX as usize && self.state().live_bytes() + fits <= self.ring.capacity
     }
 
-    /// Appends a record; durable after [`Log::flush`]. There must be room.
+    /// Appends a record; durable after [`Log::flush_to`]. There must be room. The caller sees to it that
+    /// commits are appended in order. `leads_elsewhere`: it leads to bytes of another file that are not flushed.
     ///
     /// # Errors
-    /// [`PagerError::DiskFull`], with nothing appended.
+    /// [`PagerError::DiskFull`], with nothing appended; [`PagerError::Poisoned`] after a failed flush.
     ///
     /// # Panics
     /// Without room: [`Log::has_room`] tells.
-    pub fn append(&mut self, commit: u64, checkpoint: u64, payload: &[u8]) -> Result<Lsn, Error> {
+    pub fn append(
+        &self,
+        commit: u64,
+        checkpoint: u64,
+        payload: &[u8],
+        leads_elsewhere: bool,
+    ) -> Result<Lsn, Error> {
         assert!(self.has_room(payload.len()), "the caller asks for room first");
-        self.reserve(self.buffer.len() as u64 + record_size(payload.len()))?;
-        let header = RecordHeader {
-            checksum: 0,
-            lsn: self.end.lsn,
-            chain: self.end.chain,
-            flushed: self.flushed,
-            checkpoint,
-            commit,
-            len: payload.len() as u32,
-        };
-        self.end.chain = encode_record(&mut self.buffer, self.seed, &header, payload);
-        self.end.lsn += header.size();
-        self.counts.records += 1;
-        Ok(header.lsn)
-    }
-
-    /// Makes sure that the file has room for `len` bytes behind what is flushed.
-    fn reserve(&self, len: u64) -> Result<(), Error> {
-        let first = self.flushed % self.capacity;
-        let reached = (first + len.next_multiple_of(BLOCK_SIZE)).min(self.capacity);
-        if reached <= self.written {
-            return Ok(());
+        let mut state = self.state();
+        state.check()?;
+        self.ring.reserve(state.open.start, state.open.size_with(payload.len()))?;
+        if state.open.is_empty() {
+            let start = state.open.start;
+            state.groups.push_back((start, commit));
         }
-        let target = reached.next_multiple_of(ZERO_AHEAD).min(self.capacity);
-        let (from, wanted) = (RING_OFFSET + self.written, target - self.written);
-        self.file
-            .allocate(from, wanted)
-            .map_err(|e| PagerError::allocation(format!("growing {}", self.path.display()), wanted, e).into())
+        let end = state.open.start + state.open.size_with(payload.len());
+        while state.groups.front().is_some_and(|(group, _)| group + self.ring.capacity < end) {
+            state.groups.pop_front();
+        }
+        let lsn = state.open.push(checkpoint, commit, payload, leads_elsewhere);
+        state.record_count += 1;
+        self.appended.store(state.open.record_count, Ordering::Relaxed);
+        Ok(lsn)
     }
 
-    /// Makes everything appended durable: one write (two where the ring turns) and one device flush.
+    /// Says that the record at `lsn` will be waited for ([`Log::flush_to`]): what is appended behind it must not be
+    /// taken for done before.
+    pub fn await_flush_of(&self, lsn: Lsn) {
+        let mut state = self.state();
+        state.awaited = state.awaited.max(lsn + 1);
+    }
+
+    /// Waits until the record at `lsn` is durable, as all before it are then: one write (two where the ring
+    /// turns) and one device flush for all that threads have appended.
     ///
     /// # Errors
-    /// After one the log must not be used any more: what is on the device is unknown.
-    pub fn flush(&mut self) -> Result<(), Error> {
-        if self.buffer.is_empty() {
-            return Ok(());
+    /// The failed write or flush; [`PagerError::Poisoned`] for who waited for it and for all later ones: what is
+    /// on the device is unknown.
+    pub fn flush_to(&self, lsn: Lsn, around: &dyn Around) -> Result<(), Error> {
+        let mut state = self.state();
+        state.awaited = state.awaited.max(lsn + 1);
+        while state.flushed.lsn <= lsn {
+            state.check()?;
+            if state.has_leader {
+                let group = state.open.number.wrapping_sub(u32::from(lsn < state.open.start));
+                let word = self.words.of(group);
+                let seen = word.look();
+                drop(state);
+                word.wait(seen);
+                state = self.state();
+                continue;
+            }
+            state.has_leader = true;
+            let expected = state.expected;
+            drop(state);
+            self.gather(expected);
+            self.lead(around)?;
+            state = self.state();
         }
-        let mut group = std::mem::take(&mut self.buffer);
-        group.resize(group.len().next_multiple_of(BLOCK_SIZE as usize), 0);
-        let group_len = group.len() as u64;
-        let first = self.flushed % self.capacity;
-        let before_turn = (self.capacity - first).min(group_len) as usize;
-        let reached = first + before_turn as u64;
-        let turned = group.split_off(before_turn);
-        if reached > self.written {
-            let target = reached.next_multiple_of(ZERO_AHEAD).min(self.capacity);
-            group.resize((target - first) as usize, 0);
-            self.written = target;
-        }
-        self.write(&group, first)?;
-        if !turned.is_empty() {
-            self.write(&turned, 0)?;
-        }
-        self.file.sync_data().map_err(|e| PagerError::io(format!("flushing {}", self.path.display()), e))?;
-        self.counts.flushes += 1;
-        self.flushed += group_len;
-        self.end.lsn = self.flushed;
-        group.clear();
-        self.buffer = group;
         Ok(())
     }
 
-    fn write(&mut self, bytes: &[u8], at: u64) -> Result<(), Error> {
-        self.counts.bytes_written += bytes.len() as u64;
-        write_all_at(&*self.file, bytes, RING_OFFSET + at)
-            .map_err(|e| PagerError::io(format!("writing {}", self.path.display()), e).into())
+    /// Makes everything appended durable.
+    ///
+    /// # Errors
+    /// As [`Log::flush_to`].
+    pub fn flush(&self, around: &dyn Around) -> Result<(), Error> {
+        let state = self.state();
+        let end = state.open.end();
+        let is_clean = state.open.is_empty() && state.flushed.lsn >= end;
+        drop(state);
+        if is_clean { Ok(()) } else { self.flush_to(end - 1, around) }
+    }
+
+    /// Hands everything appended to the system, which keeps it when the process dies. Not durable. Whether
+    /// that was all there is to do: not so where an earlier record is waited for, whose flush this one must not
+    /// overtake.
+    ///
+    /// # Errors
+    /// As [`Log::flush_to`].
+    pub fn hand_over(&self) -> Result<bool, Error> {
+        let mut state = self.state();
+        state.check()?;
+        if state.has_leader || state.awaited > state.flushed.lsn {
+            return Ok(false);
+        }
+        if state.handed_over == state.open.len() {
+            return Ok(true);
+        }
+        let (chain, flushed) = (state.chain, state.flushed.lsn);
+        state.chain = state.open.seal(self.seed, chain, flushed, false);
+        let (first, blocks) = state.open.blocks_from(state.handed_over);
+        let result = self.ring.write(state.open.start + first, blocks);
+        state.handed_over = state.open.len();
+        match result {
+            Ok(_) => Ok(true),
+            Err(error) => {
+                state.failed.get_or_insert(error.to_string());
+                Err(error)
+            }
+        }
+    }
+
+    /// Lets others append before a flush, as many as came with the last: two half-full groups would have each
+    /// wait for two flushes.
+    fn gather(&self, expected: u64) {
+        let mut here = self.appended.load(Ordering::Relaxed);
+        if here >= expected {
+            return;
+        }
+        let began = Instant::now();
+        let mut newest = began;
+        loop {
+            std::thread::yield_now();
+            let now = Instant::now();
+            let seen = self.appended.load(Ordering::Relaxed);
+            if seen != here {
+                (here, newest) = (seen, now);
+            }
+            if here >= expected || now - newest > GATHER_PAUSE_MAX || now - began > GATHER_MAX {
+                return;
+            }
+        }
+    }
+
+    /// Writes and flushes the open group, as its leader.
+    fn lead(&self, around: &dyn Around) -> Result<(), Error> {
+        let mut state = self.state();
+        let (chain, flushed) = (state.chain, state.flushed.lsn);
+        let chain = state.open.seal(self.seed, chain, flushed, true);
+        let memory = std::mem::take(&mut state.spare);
+        let next = state.open.following(memory);
+        let group = std::mem::replace(&mut state.open, next);
+        state.chain = chain;
+        state.handed_over = 0;
+        self.appended.store(0, Ordering::Relaxed);
+        drop(state);
+
+        let (number, end) = (group.number, group.end().next_multiple_of(BLOCK_SIZE));
+        let (commit, count) = (group.newest_commit, group.record_count);
+        let result = self.write_group(group, around);
+        if result.is_ok() {
+            around.durable(commit);
+        }
+        let mut state = self.state();
+        state.has_leader = false;
+        let result = match result {
+            Ok(memory) => {
+                state.flushed = Position { lsn: end, chain };
+                state.newest_durable = commit;
+                state.expected = count + state.open.record_count;
+                state.spare = memory;
+                Ok(())
+            }
+            Err(error) => {
+                state.failed.get_or_insert(error.to_string());
+                Err(error)
+            }
+        };
+        let heir = (!state.open.is_empty()).then_some(state.open.number);
+        drop(state);
+        self.words.of(number).wake_all();
+        match heir {
+            Some(heir) if result.is_ok() => self.words.of(heir).wake_one(),
+            Some(heir) => self.words.of(heir).wake_all(),
+            None => {}
+        }
+        result
+    }
+
+    fn write_group(&self, group: Group, around: &dyn Around) -> Result<Vec<u8>, Error> {
+        if group.leads_elsewhere {
+            around.before_write()?;
+        }
+        let start = group.start;
+        let memory = self.ring.write(start, group.into_blocks())?;
+        self.ring.flush()?;
+        Ok(memory)
+    }
+
+    /// Goes on behind a tail that was read. What of it is not known to be durable is written anew and flushed: the
+    /// cache may show what a failed flush has forgotten.
+    ///
+    /// # Errors
+    /// A failed read, write or flush.
+    pub fn go_on_behind(&self, tail: &Tail) -> Result<(), Error> {
+        if tail.proven < tail.end.lsn && !tail.is_empty() {
+            let from = tail.proven.max(self.state().start);
+            let blocks = tail.blocks_from(from);
+            self.ring.write(from, blocks)?;
+            self.ring.flush()?;
+        }
+        let mut state = self.state();
+        state.flushed = tail.end;
+        state.chain = tail.end.chain;
+        state.open = Group::at(tail.end.lsn);
+        state.groups = tail.groups();
+        state.newest_durable = tail.records().next_back().map_or(0, |record| record.commit);
+        Ok(())
     }
 
     /// Records before `lsn` are not needed any more.
-    pub fn release(&mut self, lsn: Lsn) {
-        debug_assert!(lsn <= self.end.lsn);
-        self.start = self.start.max(lsn);
+    pub fn release(&self, lsn: Lsn) {
+        let mut state = self.state();
+        state.start = state.start.max(lsn.min(state.open.end()));
+    }
+}
+
+impl State {
+    fn live_bytes(&self) -> u64 {
+        self.open.end() - self.start
     }
 
-    /// Goes on at `at`, with nothing before it needed. Nothing may be waiting for a flush.
-    pub fn restart(&mut self, at: Position) {
-        debug_assert!(self.buffer.is_empty());
-        self.start = at.lsn;
-        self.end = at;
-        self.flushed = at.lsn;
+    fn check(&self) -> Result<(), Error> {
+        match &self.failed {
+            Some(reason) => Err(PagerError::Poisoned { reason: reason.clone() }.into()),
+            None => Ok(()),
+        }
     }
 }
 

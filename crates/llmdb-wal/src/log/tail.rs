@@ -4,54 +4,112 @@
 //! crash leaves it, unless something behind it proves that more had been durable: then it is damage.
 
 use super::format::{BLOCK_SIZE, RECORD_HEADER_SIZE, RecordHeader, record_checksum};
-use super::{Log, Position, RING_OFFSET};
+use super::{Log, Position};
 use crate::error::Error;
 use crate::lsn::Lsn;
-use llmdb_pager::Error as PagerError;
-use llmdb_pager::storage::read_exact_at;
+use std::borrow::Cow;
+use std::collections::VecDeque;
 
 /// How many times a ring's bytes are read at most in search of proof that a log went on.
 const READS_MAX: u64 = 8;
 
 /// A record of the tail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
     /// Where it begins.
     pub lsn: Lsn,
     /// The commit that it records.
     pub commit: u64,
     /// What the appender gave.
-    pub payload: &'a [u8],
+    pub payload: Cow<'a, [u8]>,
+    /// Whether what it leads to in another file was flushed before it was written.
+    pub is_backed: bool,
 }
 
-/// How a tail was read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-#[non_exhaustive]
+/// A tail as it was read, in memory.
+#[derive(Debug)]
 pub struct Tail {
     /// Where it ends.
     pub end: Position,
-    /// How many records it has.
-    pub records: u64,
-    /// Bytes of the log that they take.
+    /// Bytes of the log that its records take.
     pub bytes: u64,
+    /// A record says that the log was flushed up to here.
+    pub proven: Lsn,
+    /// Where it was cut off ([`Tail::truncate`]).
+    pub(super) cut: Option<Lsn>,
+    ring: RingBytes,
+    /// Where records begin, and what their headers say.
+    records: Vec<RecordHeader>,
+}
+
+impl Tail {
+    /// How many records it has.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether it has no record.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// The records, oldest first.
+    pub fn records(&self) -> impl DoubleEndedIterator<Item = Record<'_>> + ExactSizeIterator {
+        self.records.iter().map(|header| {
+            let at = header.lsn + RECORD_HEADER_SIZE as u64;
+            let payload = self.ring.bytes_at(at, header.len as usize).unwrap_or_default();
+            Record { lsn: header.lsn, commit: header.commit, payload, is_backed: header.is_backed }
+        })
+    }
+
+    /// Keeps only the first `count` records; what follows is taken for a torn end.
+    pub fn truncate(&mut self, count: usize) {
+        let Some(first) = self.records.get(count) else { return };
+        self.cut = Some(first.lsn);
+        self.end = Position { lsn: first.lsn.next_multiple_of(BLOCK_SIZE), chain: first.chain };
+        self.records.truncate(count);
+    }
+
+    /// Its blocks from `from` on as they shall stand: what was cut off, or never written, is zero.
+    pub(super) fn blocks_from(&self, from: Lsn) -> Vec<u8> {
+        let size = (self.end.lsn - from) as usize;
+        let kept = self.cut.map_or(size, |cut| (cut.saturating_sub(from) as usize).min(size));
+        let mut blocks = Vec::with_capacity(size);
+        for byte in (0..kept).step_by(BLOCK_SIZE as usize) {
+            let len = (kept - byte).min(BLOCK_SIZE as usize);
+            let whole = self.ring.bytes_at(from + byte as u64, len);
+            // A file cut short may end in a group's last block, behind its records.
+            let part = whole.or_else(|| self.ring.bytes_up_to(from + byte as u64, len));
+            blocks.extend_from_slice(&part.unwrap_or_default());
+            blocks.resize(byte + len, 0);
+        }
+        blocks.resize(size, 0);
+        blocks
+    }
+
+    /// Where groups begin, as far as blocks tell, and their first commits.
+    pub(super) fn groups(&self) -> VecDeque<(Lsn, u64)> {
+        let starts = self.records.iter().filter(|header| header.lsn.is_multiple_of(BLOCK_SIZE));
+        starts.map(|header| (header.lsn, header.commit)).collect()
+    }
 }
 
 impl Log {
-    /// Reads all records from the log's start on, oldest first. `checkpoint` is the newest durable one.
+    /// Reads all records from the log's start on. `checkpoint` is the newest durable one.
     ///
     /// # Errors
-    /// [`Error::LogDamaged`]; an error of `each`; whatever the system refuses.
-    pub fn read_tail(
-        &self,
-        checkpoint: u64,
-        each: &mut dyn FnMut(Record<'_>) -> Result<(), Error>,
-    ) -> Result<Tail, Error> {
-        let ring = self.read_ring()?;
-        let mut at = Position { lsn: self.start, chain: self.end.chain };
-        let mut tail = Tail { end: at, ..Tail::default() };
-        while at.lsn - self.start < self.capacity {
-            let found = self.record_at(&ring, at.lsn).filter(|(header, _)| header.chain == at.chain);
-            let Some((header, record)) = found else {
+    /// [`Error::LogDamaged`]; whatever the system refuses.
+    pub fn read_tail(&self, checkpoint: u64) -> Result<Tail, Error> {
+        let (start, first) = {
+            let state = self.state();
+            (state.start, state.flushed)
+        };
+        let ring = RingBytes { bytes: self.ring.read()?, capacity: self.ring.capacity, seed: self.seed };
+        let mut at = first;
+        let mut tail = Tail { end: at, bytes: 0, proven: start, cut: None, ring, records: Vec::new() };
+        while at.lsn - start < self.ring.capacity {
+            let found = tail.ring.record_at(at.lsn).filter(|header| header.chain == at.chain);
+            let Some(header) = found else {
                 // The rest of a group's last block is empty: the next group begins at the next block.
                 let next = (at.lsn + 1).next_multiple_of(BLOCK_SIZE);
                 if at.lsn.is_multiple_of(BLOCK_SIZE) {
@@ -60,66 +118,40 @@ impl Log {
                 at.lsn = next;
                 continue;
             };
-            let payload = &record[RECORD_HEADER_SIZE..RECORD_HEADER_SIZE + header.len as usize];
-            each(Record { lsn: header.lsn, commit: header.commit, payload })?;
+            tail.proven = tail.proven.max(header.flushed);
             at = Position { lsn: header.lsn + header.size(), chain: header.checksum };
-            tail.records += 1;
+            tail.records.push(header);
             tail.end = at;
-            tail.bytes = at.lsn - self.start;
+            tail.bytes = at.lsn - start;
         }
         // Behind a group's last record its block is zeros; anything else was a record once.
-        let rest = self.bytes_at(&ring, tail.end.lsn, RECORD_HEADER_SIZE).unwrap_or_default();
+        let rest = tail.ring.bytes_at(tail.end.lsn, RECORD_HEADER_SIZE).unwrap_or_default();
         let was_record =
             !tail.end.lsn.is_multiple_of(BLOCK_SIZE) && rest.iter().take(8).any(|byte| *byte != 0);
         let group_end = tail.end.lsn.next_multiple_of(BLOCK_SIZE);
-        self.check_behind(&ring, if was_record { tail.end.lsn } else { group_end }, checkpoint)?;
+        self.check_behind(&tail.ring, if was_record { tail.end.lsn } else { group_end }, checkpoint)?;
         tail.end.lsn = group_end;
+        tail.proven = tail.proven.min(group_end);
         Ok(tail)
     }
 
-    fn read_ring(&self) -> Result<Vec<u8>, Error> {
-        let mut ring = vec![0; self.written as usize];
-        read_exact_at(&*self.file, &mut ring, RING_OFFSET)
-            .map_err(|e| PagerError::io(format!("reading {}", self.path.display()), e))?;
-        Ok(ring)
-    }
-
-    /// The whole record at `lsn`, if one is there.
-    fn record_at(&self, ring: &[u8], lsn: Lsn) -> Option<(RecordHeader, Vec<u8>)> {
-        let header = RecordHeader::decode(&self.bytes_at(ring, lsn, RECORD_HEADER_SIZE)?);
-        if header.lsn != lsn || header.size() > ring.len() as u64 {
-            return None;
-        }
-        let record = self.bytes_at(ring, lsn, header.size() as usize)?;
-        (record_checksum(&record, self.seed) == header.checksum).then_some((header, record))
-    }
-
-    /// `len` bytes of the ring from `lsn` on, across its turn; `None` where they were never written.
-    fn bytes_at(&self, ring: &[u8], lsn: Lsn, len: usize) -> Option<Vec<u8>> {
-        let first = (lsn % self.capacity) as usize;
-        let before_turn = len.min(self.capacity as usize - first);
-        let mut bytes = ring.get(first..first + before_turn)?.to_vec();
-        bytes.extend_from_slice(ring.get(..len - before_turn)?);
-        Some(bytes)
-    }
-
     /// Looks at every block of the ring for a record that proves that the log went on past `end`.
-    fn check_behind(&self, ring: &[u8], end: Lsn, checkpoint: u64) -> Result<(), Error> {
-        let damaged = |lsn, what| Err(Error::LogDamaged { path: self.path.clone(), lsn, what });
+    fn check_behind(&self, ring: &RingBytes, end: Lsn, checkpoint: u64) -> Result<(), Error> {
+        let damaged = |lsn, what| Err(Error::LogDamaged { path: self.ring.path().into(), lsn, what });
         // Whole records of the last round come to one ring; a log made to harm could name more for ever.
-        let mut budget = ring.len() as u64 * READS_MAX;
-        for block in (0..ring.len() as u64).step_by(BLOCK_SIZE as usize) {
-            let Some(header) = ring[block as usize..].get(..RECORD_HEADER_SIZE) else { break };
+        let mut budget = ring.bytes.len() as u64 * READS_MAX;
+        for block in (0..ring.bytes.len() as u64).step_by(BLOCK_SIZE as usize) {
+            let Some(header) = ring.bytes[block as usize..].get(..RECORD_HEADER_SIZE) else { break };
             let header = RecordHeader::decode(header);
             let lsn = header.lsn;
-            if lsn % self.capacity != block {
+            if lsn % self.ring.capacity != block {
                 continue;
             }
-            let Some(rest) = budget.checked_sub(header.size().min(ring.len() as u64)) else {
+            let Some(rest) = budget.checked_sub(header.size().min(ring.bytes.len() as u64)) else {
                 return damaged(lsn, "it names more records than it can hold");
             };
             budget = rest;
-            let Some((header, _)) = self.record_at(ring, lsn) else { continue };
+            let Some(header) = ring.record_at(lsn) else { continue };
             if header.checkpoint > checkpoint {
                 return damaged(lsn, "it continues a newer checkpoint than the data file holds");
             }
@@ -128,5 +160,44 @@ impl Log {
             }
         }
         Ok(())
+    }
+}
+
+/// All that was ever written of a ring.
+#[derive(Debug)]
+struct RingBytes {
+    bytes: Vec<u8>,
+    capacity: u64,
+    seed: u64,
+}
+
+impl RingBytes {
+    /// The header of the whole record at `lsn`, if one is there.
+    fn record_at(&self, lsn: Lsn) -> Option<RecordHeader> {
+        let header = RecordHeader::decode(&self.bytes_at(lsn, RECORD_HEADER_SIZE)?);
+        if header.lsn != lsn || header.size() > self.bytes.len() as u64 {
+            return None;
+        }
+        let record = self.bytes_at(lsn, header.size() as usize)?;
+        (record_checksum(&record, self.seed) == header.checksum).then_some(header)
+    }
+
+    /// Of `len` bytes from `lsn` on those before the end of what was written.
+    fn bytes_up_to(&self, lsn: Lsn, len: usize) -> Option<Cow<'_, [u8]>> {
+        let first = (lsn % self.capacity) as usize;
+        Some(self.bytes.get(first..self.bytes.len().min(first + len))?.into())
+    }
+
+    /// `len` bytes of the ring from `lsn` on, across its turn; `None` where they were never written.
+    fn bytes_at(&self, lsn: Lsn, len: usize) -> Option<Cow<'_, [u8]>> {
+        let first = (lsn % self.capacity) as usize;
+        let before_turn = len.min(self.capacity as usize - first);
+        let head = self.bytes.get(first..first + before_turn)?;
+        if before_turn == len {
+            return Some(head.into());
+        }
+        let mut bytes = head.to_vec();
+        bytes.extend_from_slice(self.bytes.get(..len - before_turn)?);
+        Some(bytes.into())
     }
 }

@@ -1,35 +1,48 @@
-//! Durable transactions over trees: each commit is one log record and one flush, visible after it is
-//! durable; checkpoints move what the log holds into the data file.
+//! Durable transactions over trees: each commit is one log record, visible after it is durable; checkpoints move
+//! what the log holds into the data file.
 //!
 //! ```text
-//! begin_write -> change trees in memory -> append the redo record -> flush the log -> publish
-//!                                                                 acknowledged from here
+//! begin_write -> change trees in memory -> append the redo record -> (writer free) -> flush the log -> publish
+//!                                                                 one flush for many     acknowledged from here
 //! ```
 //!
 //! Invariants
-//! 1. A snapshot sees only commits that are durable.
+//! 1. A snapshot sees only commits that are durable, but for those that were not asked to be
+//!    ([`Durability`]).
 //! 2. After a crash the state is that of some prefix of the commits, with every acknowledged one in it.
-//! 3. What is recovered is durable in the data file before it is served.
+//! 3. What is recovered is durable before it is served.
 //! 4. After a failed write or flush nothing is written until the store is opened anew.
 //! 5. After a clean close the data file alone is the database.
 
+mod changes;
+mod checkpoints;
+mod commit;
+mod durability;
+mod keeper;
 mod options;
+mod queue;
 mod recovery;
 mod redo;
+mod replay;
 mod txn;
 
-pub use options::{Clock, StoreOptions};
+pub use changes::{Change, Committed};
+pub use checkpoints::RunningCheckpoint;
+pub use durability::Durability;
+pub use options::{Clock, OnProgress, StoreOptions};
+pub use queue::{Batch, Ticket, WriteQueue};
 pub use recovery::Recovery;
-pub use txn::WriteTxn;
+pub use txn::{Savepoint, WriteTxn};
 
 use crate::error::Error;
 use crate::log::{Log, Position};
+use keeper::Keeper;
 use llmdb_btree::ReadTxn;
 use llmdb_pager::storage::Storage;
 use llmdb_pager::{CheckReport, Pager, PagerStat, Progress};
 use options::Settings;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A commit's place in the order of all: 0 = nothing committed, 1 = the first. Dense.
@@ -55,17 +68,22 @@ struct Inner {
     pager: Pager,
     storage: Arc<dyn Storage>,
     settings: Settings,
-    /// Locked only by whoever holds the writer.
+    /// Changed only by whoever holds the writer.
     log: Mutex<LogState>,
     recovery: Recovery,
     closed: AtomicBool,
+    keeper: Arc<Keeper>,
+    /// One checkpoint in the background at a time.
+    checkpointing: Mutex<()>,
+    /// How many pages the newest state has that no checkpoint holds.
+    pages_dirty: AtomicU64,
 }
 
 /// The log, and what the data file's meta says of it.
 #[derive(Debug)]
 struct LogState {
     /// Made at the first commit.
-    log: Option<Log>,
+    log: Option<Arc<Log>>,
     path: PathBuf,
     /// Where a log made now begins.
     next: Position,
@@ -91,30 +109,41 @@ impl Store {
         Ok(ReadTxn::of(self.inner.pager.snapshot()))
     }
 
-    /// Begins to write, after the writer before has finished. May write a checkpoint first.
+    /// Begins to write, after the writer before has finished.
     ///
     /// # Errors
     /// [`Error::Closed`]; [`llmdb_pager::Error::Poisoned`] after a failed write.
     pub fn begin_write(&self) -> Result<WriteTxn, Error> {
         self.inner.check_open()?;
-        self.inner.checkpoint_if_due(self.inner.settings.checkpoint_bytes)?;
-        let txn = WriteTxn::begin(self.inner.clone())?;
-        if txn.dirty_bytes() <= self.inner.settings.dirty_bytes {
-            return Ok(txn);
-        }
-        drop(txn);
-        // Frames that only wait for old readers stay after a checkpoint: do not write one for each commit.
-        self.inner.checkpoint_if_due(self.inner.settings.checkpoint_bytes / 16)?;
+        self.inner.before_write()?;
         WriteTxn::begin(self.inner.clone())
     }
 
-    /// Moves everything that the log holds into the data file.
+    /// Begins to write, changes what `change` says, and commits: what it answers, and the receipt. Where it fails
+    /// nothing is changed. It is called once: nothing is retried.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// # let store = llmdb_wal::Store::open(folder.path().join("notes.llmdb"))?;
+    /// let (notes, receipt) = store.write(|txn| {
+    ///     let notes = txn.create_tree("notes")?;
+    ///     txn.insert(notes, b"monday", b"rain")?;
+    ///     Ok(notes)
+    /// })?;
+    /// assert_eq!(receipt.seq, 1);
+    /// # let _ = notes;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
-    /// [`llmdb_pager::Error::DiskFull`], with nothing changed; an I/O error, which ends all writing.
-    pub fn checkpoint(&self) -> Result<(), Error> {
-        self.inner.check_open()?;
-        self.inner.checkpoint()
+    /// As [`Store::begin_write`], `change`, and [`WriteTxn::commit`].
+    pub fn write<T>(
+        &self,
+        change: impl FnOnce(&mut WriteTxn) -> Result<T, Error>,
+    ) -> Result<(T, Receipt), Error> {
+        let mut txn = self.begin_write()?;
+        let answer = change(&mut txn)?;
+        Ok((answer, txn.commit()?))
     }
 
     /// Reads and checks every page in use, after a checkpoint.
@@ -122,8 +151,7 @@ impl Store {
     /// # Errors
     /// Only what stops the check itself; damage is in the report.
     pub fn check(&self, progress: Progress<'_>) -> Result<CheckReport, Error> {
-        self.inner.check_open()?;
-        self.inner.checkpoint()?;
+        self.checkpoint()?;
         Ok(llmdb_btree::check(&self.inner.pager, progress)?)
     }
 
@@ -135,13 +163,15 @@ impl Store {
         self.inner.check_open()?;
         let pager = self.inner.pager.stat()?;
         let log = self.inner.log();
-        let log = log.log.as_ref();
+        let log = log.log.as_deref();
+        let counts = log.map(Log::counts).unwrap_or_default();
         Ok(Stat {
             pager,
             log_bytes: log.map_or(0, Log::live_bytes),
             log_capacity: log.map_or(self.inner.settings.log_capacity, Log::capacity),
-            log_flushes: log.map_or(0, |log| log.counts().flushes),
-            log_bytes_written: log.map_or(0, |log| log.counts().bytes_written),
+            log_records: counts.records,
+            log_flushes: counts.flushes,
+            log_bytes_written: counts.bytes_written,
         })
     }
 
@@ -180,17 +210,12 @@ pub struct Stat {
     pub log_bytes: u64,
     /// Bytes that the log can hold.
     pub log_capacity: u64,
+    /// Log records since the open: commits that went through the log.
+    pub log_records: u64,
     /// Log flushes since the open.
     pub log_flushes: u64,
     /// Log bytes written since the open.
     pub log_bytes_written: u64,
-}
-
-impl LogState {
-    /// Whether the data file alone is not the whole database.
-    fn is_needed(&self) -> bool {
-        self.marked
-    }
 }
 
 impl Inner {
@@ -202,48 +227,22 @@ impl Inner {
         if self.closed.load(Ordering::Acquire) { Err(Error::Closed) } else { Ok(()) }
     }
 
-    /// Writes a checkpoint if the log holds that many bytes.
-    fn checkpoint_if_due(&self, log_bytes: u64) -> Result<(), Error> {
-        let live = self.log().log.as_ref().map_or(0, Log::live_bytes);
-        if live < log_bytes {
-            return Ok(());
-        }
-        match self.checkpoint() {
-            // The log still has room: a full disk shows when it has not.
-            Err(error) if matches!(error.pager(), Some(llmdb_pager::Error::DiskFull { .. })) => Ok(()),
-            other => other,
-        }
-    }
-
-    fn checkpoint(&self) -> Result<(), Error> {
-        let txn = self.pager.begin_write()?;
-        let mut log = self.log();
-        if !log.is_needed() {
-            return Ok(());
-        }
-        let at = log.log.as_ref().map_or(log.next, Log::end);
-        txn.checkpoint(options::owner_area(at, true))?;
-        if let Some(log) = log.log.as_mut() {
-            log.release(at.lsn);
-        }
-        Ok(())
-    }
-
     fn close(&self) -> Result<(), Error> {
         if self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
+        self.keeper.stop();
         let txn = self.pager.begin_write()?;
-        let mut log = self.log();
-        if !log.is_needed() {
+        let mut state = self.log();
+        if !state.marked {
             return Ok(());
         }
-        let at = log.log.as_ref().map_or(log.next, Log::end);
+        let at = self.flushed_log(&state)?;
         txn.checkpoint(options::owner_area(at, false))?;
-        log.marked = false;
-        log.next = at;
-        log.log = None;
-        self.remove_log(&log.path)
+        state.marked = false;
+        state.next = at;
+        state.log = None;
+        self.remove_log(&state.path)
     }
 
     fn remove_log(&self, path: &Path) -> Result<(), Error> {

@@ -1,21 +1,30 @@
-//! Opening: what the data file's newest checkpoint does not hold is replayed from the log, and made durable
-//! in the data file before anything is served.
+//! Opening: what the data file's newest checkpoint does not hold is replayed from the log, and durable before
+//! anything is served.
+//!
+//! ```text
+//! read the tail -> fetch the pages that it changes, many at once -> replay into memory -> make the tail durable -> serve
+//! ```
+//!
+//! The tail stays in the log until the next checkpoint, as it was before the crash. What of it is not proven to have
+//! been flushed is written anew and flushed, with the large values that it leads to: the cache may show what a
+//! failed flush has forgotten.
 //!
 //! Invariants
-//! 1. Opening twice, or crashing at any point of it, gives the same state: nothing is changed but by one
-//!    checkpoint at the end.
-//! 2. After it the log goes on a whole ring further, so nothing that was in it can be read as new.
+//! 1. Opening twice, or crashing at any point of it, gives the same state: nothing is written but what is there.
+//! 2. A record that is not proven to have been flushed counts only if the large values that it leads to are whole.
 
+use super::durability::Durability;
+use super::keeper::Keeper;
 use super::options::{StoreOptions, owner_area, read_owner_area};
-use super::redo::{Redo, operations, time_of};
+use super::replay::Replay;
 use super::{Inner, LogState, Store};
 use crate::error::Error;
-use crate::log::{Log, Position, Record};
-use llmdb_btree::{TreeId, WriteTxn};
+use crate::log::Log;
 use llmdb_pager::{Error as PagerError, Pager, PagerOptions, beside};
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 /// What opening had to recover.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,6 +34,16 @@ pub struct Recovery {
     pub commits: u64,
     /// Bytes of the log that they took.
     pub log_bytes: u64,
+    /// Pages that were asked for ahead.
+    pub pages_fetched: u64,
+    /// How long it took to read the log, ...
+    pub reading: Duration,
+    /// ... to fetch the branches of the pages that it changes, ...
+    pub fetching: Duration,
+    /// ... to replay it, ...
+    pub replaying: Duration,
+    /// ... and to make durable what was not proven to be.
+    pub flushing: Duration,
 }
 
 pub(super) fn open(options: StoreOptions, path: &Path) -> Result<Store, Error> {
@@ -55,8 +74,20 @@ pub(super) fn open(options: StoreOptions, path: &Path) -> Result<Store, Error> {
         log: Mutex::new(state),
         recovery,
         closed: AtomicBool::new(false),
+        keeper: Arc::new(Keeper::default()),
+        checkpointing: Mutex::new(()),
+        pages_dirty: AtomicU64::new(0),
     };
-    Ok(Store { inner: Arc::new(inner) })
+    inner.note_pages(inner.pager.begin_write()?.dirty_pages());
+    let inner = Arc::new(inner);
+    if inner.settings.background {
+        let interval = match inner.settings.durability {
+            Durability::Interval(interval) => Some(interval),
+            _ => None,
+        };
+        inner.keeper.start(Arc::downgrade(&inner), interval);
+    }
+    Ok(Store { inner })
 }
 
 fn open_pager(options: &StoreOptions, path: &Path) -> Result<Pager, Error> {
@@ -91,7 +122,7 @@ fn discard_leftover(options: &StoreOptions, pager: &Pager, state: &LogState) -> 
     match Log::open(&*options.storage, &state.path, pager.identity(), state.next) {
         // Nothing in it may belong to a later checkpoint than the file's.
         Ok(log) => {
-            log.read_tail(checkpoint_of(pager)?, &mut |_| Ok(()))?;
+            log.read_tail(checkpoint_of(pager)?)?;
         }
         // Its header was not written any more: no commit was ever acknowledged from it.
         Err(Error::ForeignLog { .. }) if is_unfinished(options, state)? => {}
@@ -108,15 +139,9 @@ fn discard_leftover(options: &StoreOptions, pager: &Pager, state: &LogState) -> 
 
 /// Whether the log has records that the data file does not hold.
 fn holds_commits(options: &StoreOptions, pager: &Pager, state: &LogState) -> bool {
-    let mut records = 0;
     let log = Log::open(&*options.storage, &state.path, pager.identity(), state.next);
-    let read = log.and_then(|log| {
-        log.read_tail(checkpoint_of(pager)?, &mut |_| {
-            records += 1;
-            Ok(())
-        })
-    });
-    read.is_ok() && records > 0
+    let tail = log.and_then(|log| log.read_tail(checkpoint_of(pager)?));
+    tail.is_ok_and(|tail| !tail.is_empty())
 }
 
 /// Whether a log's header block is as a crash leaves it before the header was flushed.
@@ -133,61 +158,24 @@ fn checkpoint_of(pager: &Pager) -> Result<u64, Error> {
 }
 
 fn recover(options: &StoreOptions, pager: &Pager, state: &mut LogState) -> Result<Recovery, Error> {
-    let mut log = Log::open(&*options.storage, &state.path, pager.identity(), state.next)?;
-    let checkpoint = checkpoint_of(pager)?;
-    let mut txn = WriteTxn::new(pager.begin_write()?);
-    // What looks free may be a large value that a later record leads to: nothing is written there yet.
-    txn.pager().hold_in_memory();
-    let mut newest = (pager.snapshot().commit(), pager.snapshot().time());
-    let tail = log.read_tail(checkpoint, &mut |record| {
-        newest = replay(&mut txn, &record, newest, &state.path)?;
-        Ok(())
-    })?;
-    let end = Position { lsn: tail.end.lsn + log.capacity(), chain: tail.end.chain };
-    let commits = newest.0 - pager.snapshot().commit();
-    let area = owner_area(end, true);
-    if commits == 0 {
-        drop(txn);
-        pager.begin_write()?.checkpoint(area)?;
-    } else {
-        txn.finish()?.commit_with_checkpoint(area)?;
-    }
+    let began = Instant::now();
+    let log = Log::open(&*options.storage, &state.path, pager.identity(), state.next)?;
+    let mut tail = log.read_tail(checkpoint_of(pager)?)?;
+    let reading = began.elapsed();
+    let replay = Replay::new(pager, &state.path, options.settings.progress.as_ref())?;
+    let unproven = replay.check_unproven(&mut tail)?;
+    let began = Instant::now();
+    let pages_fetched = replay.fetch(&tail)?;
+    let fetching = began.elapsed();
+    let began = Instant::now();
+    let commits = replay.run(&tail)?;
+    let replaying = began.elapsed();
+    let began = Instant::now();
+    unproven.rewrite(pager)?;
+    log.go_on_behind(&tail)?;
     pager.heal_metas()?;
-    log.restart(end);
-    state.log = Some(log);
-    state.next = end;
-    Ok(Recovery { commits, log_bytes: tail.bytes })
-}
-
-/// Does what one record says. Answers its commit's number and time.
-fn replay(
-    txn: &mut WriteTxn,
-    record: &Record<'_>,
-    newest: (u64, i64),
-    path: &Path,
-) -> Result<(u64, i64), Error> {
-    let damaged = |what| Error::LogDamaged { path: path.into(), lsn: record.lsn, what };
-    let time = time_of(record.payload).ok_or_else(|| damaged("a record is too short"))?;
-    if record.commit != newest.0 + 1 {
-        return Err(damaged("commit numbers do not follow each other"));
-    }
-    txn.pager().set_commit(record.commit, time);
-    for op in operations(record.payload) {
-        match op.map_err(damaged)? {
-            Redo::Insert { tree, key, value } => {
-                txn.insert(TreeId::from_number(tree), key, value)?;
-            }
-            Redo::InsertLarge { tree, key, value } => {
-                txn.insert_large(TreeId::from_number(tree), key, value)?;
-            }
-            Redo::Remove { tree, key } => {
-                txn.remove(TreeId::from_number(tree), key)?;
-            }
-            Redo::CreateTree { tree, name } => txn.enter_tree(name, TreeId::from_number(tree))?,
-            Redo::DropTree { name } => {
-                txn.drop_tree(name)?;
-            }
-        }
-    }
-    Ok((record.commit, time))
+    let flushing = began.elapsed();
+    state.next = tail.end;
+    state.log = Some(Arc::new(log));
+    Ok(Recovery { commits, log_bytes: tail.bytes, pages_fetched, reading, fetching, replaying, flushing })
 }

@@ -76,6 +76,16 @@ impl RedoBuilder {
         self.bytes.push(number as u8);
     }
 
+    /// How long it is.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Forgets what was pushed since it was `len` long.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.bytes.truncate(len);
+    }
+
     /// The payload of a commit at `time`.
     pub(crate) fn payload(&mut self, time: i64) -> &[u8] {
         self.bytes[..TIME_SIZE].copy_from_slice(&time.to_le_bytes());

@@ -1,12 +1,19 @@
 //! The write transaction of a store: changes trees, records how, and commits through the log.
 
-use super::options::owner_area;
+use super::commit::Finished;
+use super::durability::Durability;
 use super::redo::{Redo, RedoBuilder};
-use super::{CommitSeq, Inner, LogState, Receipt};
+use super::{CommitSeq, Inner, Receipt};
 use crate::error::Error;
-use crate::log::Log;
 use llmdb_btree::{Tree, TreeId};
 use std::sync::Arc;
+
+/// A place that a transaction can go back to.
+#[derive(Debug)]
+pub struct Savepoint {
+    trees: llmdb_btree::Savepoint,
+    redo_len: usize,
+}
 
 /// A transaction that changes trees. One at a time; dropping it rolls back.
 #[derive(Debug)]
@@ -76,11 +83,6 @@ impl WriteTxn {
         Ok(self.trees.open_tree(name)?)
     }
 
-    /// Bytes of dirty pages in memory.
-    pub(super) fn dirty_bytes(&self) -> u64 {
-        self.trees.pager_ref().dirty_bytes()
-    }
-
     /// Drops a tree and all its records. Whether there was one.
     ///
     /// # Errors
@@ -134,59 +136,72 @@ impl WriteTxn {
         Ok(removed)
     }
 
-    /// Makes the changes durable, then visible. When it returns `Ok` they survive a power cut.
+    /// Goes on only where a record is as expected; `None` = there is none. For who has read it in a snapshot before and
+    /// wants to change it as if nobody had come between.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`], with the transaction as it was: drop it, read again and decide anew. A damaged page.
+    pub fn expect(&self, tree: TreeId, key: &[u8], value: Option<&[u8]>) -> Result<(), Error> {
+        if self.get(tree, key)? == value {
+            return Ok(());
+        }
+        Err(Error::Conflict { what: format!("the record \"{}\"", key.escape_ascii()) })
+    }
+
+    /// Goes on only where `seq` is the newest commit: nobody has committed anything since a snapshot of that number.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`], with the transaction as it was.
+    pub fn expect_newest(&self, seq: CommitSeq) -> Result<(), Error> {
+        match self.trees.pager_ref().base_commit() {
+            newest if newest == seq => Ok(()),
+            newest => Err(Error::Conflict { what: format!("the newest commit, {newest} and not {seq},") }),
+        }
+    }
+
+    /// Sets a savepoint: [`WriteTxn::go_back_to`] undoes what is changed behind it. Going back to one forgets those
+    /// behind it.
+    ///
+    /// # Errors
+    /// As [`llmdb_btree::WriteTxn::savepoint`].
+    pub fn savepoint(&mut self) -> Result<Savepoint, Error> {
+        Ok(Savepoint { trees: self.trees.savepoint()?, redo_len: self.redo.len() })
+    }
+
+    /// Undoes what was changed behind a savepoint, a failed change too.
+    ///
+    /// # Errors
+    /// As [`llmdb_btree::WriteTxn::go_back_to`].
+    pub fn go_back_to(&mut self, savepoint: &Savepoint) -> Result<(), Error> {
+        self.trees.go_back_to(&savepoint.trees)?;
+        self.redo.truncate(savepoint.redo_len);
+        Ok(())
+    }
+
+    /// Makes the changes durable, then visible, as the database was opened
+    /// ([`StoreOptions::durability`](super::StoreOptions::durability)): unless that said otherwise, what
+    /// returned `Ok` survives a power cut. The next transaction can begin before the flush; commits that
+    /// wait at the same time share one.
     ///
     /// # Errors
     /// [`llmdb_pager::Error::DiskFull`], with nothing committed and the store in order; an I/O error, after which
     /// the commit may or may not have happened and the store must be opened anew.
     pub fn commit(self) -> Result<Receipt, Error> {
+        let durability = self.inner.settings.durability;
+        self.commit_with(durability)
+    }
+
+    /// As [`WriteTxn::commit`], with a durability of its own. One that asks for less than a commit before it, which
+    /// still waits for its flush, waits with that.
+    ///
+    /// # Errors
+    /// As [`WriteTxn::commit`].
+    pub fn commit_with(self, durability: Durability) -> Result<Receipt, Error> {
         let Self { trees, mut redo, time, inner, .. } = self;
         let payload = redo.payload(time);
         let mut txn = trees.finish()?;
         let seq = txn.commit();
         txn.set_commit(seq, time);
-        txn.sync_extents()?;
-        txn.prepare()?;
-        let mut state = inner.log();
-        let Some(log) = inner.ready_log(&mut state, &mut txn, payload.len())? else {
-            // Too large for the log: a checkpoint of the new state makes it durable by itself.
-            let at = state.log.as_ref().map_or(state.next, Log::end);
-            txn.commit_with_checkpoint(owner_area(at, state.marked))?;
-            if let Some(log) = state.log.as_mut() {
-                log.release(at.lsn);
-            }
-            return Ok(Receipt { seq, time });
-        };
-        let checkpoint = txn.durable_checkpoint();
-        log.append(seq, checkpoint, payload)?;
-        if let Err(error) = log.flush() {
-            inner.pager.poison(&error.to_string());
-            return Err(error);
-        }
-        drop(state);
-        txn.publish()?;
-        Ok(Receipt { seq, time })
-    }
-}
-
-impl Inner {
-    /// The log, made and named in the meta if this is the first commit. `None` where the payload does not
-    /// fit into it now.
-    fn ready_log<'s>(
-        &self,
-        state: &'s mut LogState,
-        txn: &mut llmdb_pager::WriteTxn,
-        payload: usize,
-    ) -> Result<Option<&'s mut Log>, Error> {
-        if state.log.is_none() {
-            let (identity, capacity) = (self.pager.identity(), self.settings.log_capacity);
-            state.log = Some(Log::create(&*self.storage, &state.path, identity, capacity, state.next)?);
-        }
-        if !state.marked {
-            let area = owner_area(state.next, true);
-            txn.rewrite_owner_area(area)?;
-            state.marked = true;
-        }
-        Ok(state.log.as_mut().filter(|log| log.has_room(payload)))
+        inner.commit(Finished { txn, payload, receipt: Receipt { seq, time } }, durability)
     }
 }

@@ -21,6 +21,7 @@ fn options(disk: &SimDisk) -> StoreOptions {
         .storage(Arc::new(disk.clone()))
         .clock(Arc::new(|| 5))
         .log_capacity(CAPACITY)
+        .background(false)
         .create(false)
 }
 
@@ -103,20 +104,18 @@ pub(crate) fn tail(bytes: &[u8]) -> u64 {
     let disk = disk();
     disk.write_file(LOG, [&header(), ring].concat());
     let Ok(log) = Log::open(&disk, Path::new(LOG), 7, at) else { return 0 };
-    let mut records = 0;
-    let _ = log.read_tail(read_u64(place, 16), &mut |record| {
+    let Ok(tail) = log.read_tail(read_u64(place, 16)) else { return 0 };
+    for record in tail.records() {
         assert!(record.lsn >= at.lsn && record.payload.len() <= ring.len());
-        records += 1;
-        Ok(())
-    });
-    records
+    }
+    tail.len() as u64
 }
 
 /// The header block of the log of database 7.
 fn header() -> [u8; 4096] {
     let mut block = [0; 4096];
     block[..8].copy_from_slice(b"LLMDBWAL");
-    block[8] = 1;
+    block[8] = 2;
     block[16] = 7;
     block[32..40].copy_from_slice(&CAPACITY.to_le_bytes());
     let checksum = xxh3_64(&block[..40]);

@@ -25,7 +25,8 @@ impl Rng {
 
 /// Small limits, so that a short history has checkpoints and turns of the log's ring in it.
 pub(crate) fn small(options: StoreOptions) -> StoreOptions {
-    options.clock(std::sync::Arc::new(|| 1_000_000)).checkpoint_bytes(60 << 10).log_capacity(256 << 10)
+    let options = options.clock(std::sync::Arc::new(|| 1_000_000)).background(false);
+    options.checkpoint_bytes(60 << 10).log_capacity(256 << 10)
 }
 
 /// One transaction's changes, made in the store and in the model; not committed.

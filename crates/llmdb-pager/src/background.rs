@@ -1,0 +1,146 @@
+//! A checkpoint beside running transactions: planned while the writer is held, written from a snapshot while
+//! it is not, and installed when the writer is next at hand.
+//!
+//! ```text
+//! writer held     begin_checkpoint: homes for all dirty pages, the allocation map as it is now
+//! beside others   write: pages, flush, metas, flush each        durable from here
+//! writer held     settle: a page whose frame is still in the newest state stands in the file too; the next
+//!                 transaction refers to it there, and the frames can be used again
+//! ```
+//!
+//! Invariants
+//! 1. What is written is one published state: its frames are frozen, and kept by a snapshot until the end.
+//! 2. A page that this state holds and that was retired since waits for the next checkpoint, not for this one.
+//! 3. One checkpoint at a time: whoever plans another waits until the one in flight has ended, or writes it.
+//! 4. After a failed write or flush the database is poisoned; one that is dropped unwritten leaves all as it was.
+//!
+//! Not here: the plan itself, and checkpoints that hold the writer to their end (`checkpoint`).
+
+use crate::error::Error;
+use crate::in_flight::{Ended, Job};
+use crate::meta::OWNER_AREA_SIZE;
+use crate::plan::CheckpointReport;
+use crate::snapshot::{Core, Snapshot};
+use crate::write_txn::WriteTxn;
+use crate::writer::{Writer, WriterSlot};
+use std::sync::Arc;
+
+/// A checkpoint that was begun by [`WriteTxn::begin_checkpoint`](crate::WriteTxn::begin_checkpoint). Transactions
+/// go on beside it. Dropping one that was not written undoes it.
+pub struct Checkpoint {
+    core: Arc<Core>,
+    slot: Arc<WriterSlot>,
+    job: Arc<Job>,
+}
+
+impl WriteTxn {
+    /// Begins a checkpoint of the newest state, to be written beside the transactions that follow. The
+    /// transaction must have changed nothing. Waits for one that is being written already.
+    ///
+    /// The newest state must be published: what only some commits of a group have is in no checkpoint.
+    ///
+    /// # Errors
+    /// [`Error::DiskFull`] with nothing changed; a damaged page.
+    ///
+    /// # Panics
+    /// Where a commit is staged and not published.
+    pub fn begin_checkpoint(mut self, owner_area: [u8; OWNER_AREA_SIZE]) -> Result<Checkpoint, Error> {
+        let core = self.core.clone();
+        self.set_back_to_base();
+        self.writer().settle(&core);
+        core.check_poison()?;
+        let snapshot = Snapshot::new(&core);
+        assert_eq!(snapshot.commit(), self.commit(), "a checkpoint holds published commits only");
+        let unsynced = std::mem::take(&mut self.writer().unsynced);
+        let (plan, taken) = match self.plan(true) {
+            Ok(planned) => planned,
+            Err(error) => {
+                self.writer().unsynced = unsynced;
+                return Err(error);
+            }
+        };
+        let meta = self.planned_meta(&plan, owner_area);
+        let homes = self.writer_ref().homes.clone();
+        self.clear_planned_homes(&plan);
+        let (slot, meta_slot) = (self.slot(), self.writer_ref().slot);
+        let job = Arc::new(Job::new(snapshot, plan, homes, meta, meta_slot, taken));
+        self.writer().in_flight = Some(job.clone());
+        Ok(Checkpoint { core, slot, job })
+    }
+}
+
+impl Checkpoint {
+    /// The newest commit in it.
+    pub fn commit(&self) -> u64 {
+        self.job.meta.commit
+    }
+
+    /// Writes it and makes it durable; where a transaction that could not wait has done so, there is nothing left to
+    /// do. Pages go to the device a piece at a time, so that flushes beside it wait for little.
+    ///
+    /// # Errors
+    /// An I/O error, after which the database must be reopened.
+    pub fn write(&self) -> Result<CheckpointReport, Error> {
+        Ok(self.job.make_durable(&self.core)?.unwrap_or_default())
+    }
+
+    /// Lets the writer know of it, after the transaction that runs now: what it has made superfluous can be used
+    /// again. The next transaction does the same by itself.
+    pub fn finish(self) {
+        self.job.give_up();
+        let mut writer = self.slot.take();
+        writer.settle_if_ended(&self.core);
+        self.slot.put(writer);
+    }
+}
+
+impl Drop for Checkpoint {
+    fn drop(&mut self) {
+        self.job.give_up();
+    }
+}
+
+impl Writer {
+    /// Takes in what a checkpoint beside the transactions did, if it has ended.
+    pub(crate) fn settle_if_ended(&mut self, core: &Arc<Core>) {
+        if self.in_flight.as_ref().is_some_and(|job| job.has_ended()) {
+            self.settle(core);
+        }
+    }
+
+    /// Waits for the checkpoint beside the transactions, if there is one, and takes in what it did. Where nobody has
+    /// begun to write it, whoever planned it may be waiting for this: then it is written here.
+    pub(crate) fn settle(&mut self, core: &Arc<Core>) {
+        let Some(job) = self.in_flight.take() else { return };
+        match job.end(core) {
+            Ended::Durable(_) => self.install_checkpoint(core, &job),
+            // The database is poisoned: nothing is planned any more.
+            Ended::Failed => {}
+            Ended::Abandoned => self.abandon_checkpoint(core, &job),
+        }
+    }
+
+    fn install_checkpoint(&mut self, core: &Arc<Core>, job: &Job) {
+        self.space.installed(job.plan.layout());
+        self.meta = job.meta.clone();
+        for (index, home) in job.plan.pages() {
+            self.set_written(core, index, home);
+        }
+    }
+
+    /// The pages of a checkpoint that was not written are free again.
+    fn abandon_checkpoint(&mut self, core: &Core, job: &Job) {
+        self.space.abandoned(job.plan.layout());
+        let old_map = job.plan.old_map();
+        self.retired_runs.retain(|retired| !old_map.contains(&retired.run));
+        let page_count = self.space.page_count();
+        // The map was readable when they were taken; should it not be now, they stay taken until the next open.
+        let _ = self.give_back_pages(core, &job.taken, page_count);
+    }
+}
+
+impl std::fmt::Debug for Checkpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Checkpoint").field("commit", &self.commit()).finish_non_exhaustive()
+    }
+}

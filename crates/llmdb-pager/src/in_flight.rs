@@ -1,0 +1,128 @@
+//! A checkpoint that is being written: what the writer and whoever writes it share.
+//!
+//! Not here: how it begins and what follows from its end (`background`).
+
+use crate::error::Error;
+use crate::meta::Meta;
+use crate::page::Ref;
+use crate::plan::{CheckpointReport, Plan, sync, write_meta};
+use crate::rows::RowWriter;
+use crate::snapshot::{Core, Snapshot};
+use crate::space::Run;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+/// What the writer and whoever writes the checkpoint share.
+pub(crate) struct Job {
+    snapshot: Snapshot,
+    pub(crate) plan: Plan,
+    /// For each frame, where its page stands or will stand in the file.
+    homes: Vec<Ref>,
+    pub(crate) meta: Meta,
+    meta_slot: usize,
+    /// What was taken for it.
+    pub(crate) taken: Vec<Run>,
+    phase: Mutex<Phase>,
+    has_ended: Condvar,
+}
+
+#[derive(Clone, Copy)]
+enum Phase {
+    Planned,
+    Writing,
+    Ended(Ended),
+}
+
+/// How a checkpoint ended.
+#[derive(Clone, Copy)]
+pub(crate) enum Ended {
+    Durable(CheckpointReport),
+    Failed,
+    Abandoned,
+}
+
+impl Job {
+    pub(crate) fn new(
+        snapshot: Snapshot,
+        plan: Plan,
+        homes: Vec<Ref>,
+        meta: Meta,
+        meta_slot: usize,
+        taken: Vec<Run>,
+    ) -> Self {
+        let (phase, has_ended) = (Mutex::new(Phase::Planned), Condvar::new());
+        Self { snapshot, plan, homes, meta, meta_slot, taken, phase, has_ended }
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(*self.phase(), Phase::Ended(_))
+    }
+
+    fn phase(&self) -> MutexGuard<'_, Phase> {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The first end counts, and what is being written is not given up.
+    pub(crate) fn give_up(&self) {
+        let mut phase = self.phase();
+        if matches!(*phase, Phase::Planned) {
+            *phase = Phase::Ended(Ended::Abandoned);
+        }
+    }
+
+    /// Writes it and makes it durable, unless somebody does or did: then waits for that. `None` where it was given up.
+    pub(crate) fn make_durable(&self, core: &Core) -> Result<Option<CheckpointReport>, Error> {
+        let mut phase = self.phase();
+        if !matches!(*phase, Phase::Planned) {
+            drop(phase);
+            return match self.wait() {
+                Ended::Durable(report) => Ok(Some(report)),
+                Ended::Abandoned => Ok(None),
+                Ended::Failed => core.check_poison().map(|()| None),
+            };
+        }
+        *phase = Phase::Writing;
+        drop(phase);
+        let written = core.check_poison().and_then(|()| self.write(core).map_err(|error| core.poison(error)));
+        *self.phase() =
+            Phase::Ended(written.as_ref().map_or(Ended::Failed, |report| Ended::Durable(*report)));
+        self.has_ended.notify_all();
+        written.map(Some)
+    }
+
+    /// Waits until it has ended.
+    fn wait(&self) -> Ended {
+        let mut phase = self.phase();
+        loop {
+            match *phase {
+                Phase::Ended(how) => return how,
+                _ => phase = self.has_ended.wait(phase).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+
+    /// How it ended; writes it where nobody has begun to.
+    pub(crate) fn end(&self, core: &Core) -> Ended {
+        // The failure is remembered by the core, and how it ended by the phase.
+        let _ = self.make_durable(core);
+        self.wait()
+    }
+
+    /// Writes it and makes it durable.
+    fn write(&self, core: &Core) -> Result<CheckpointReport, Error> {
+        let mut rows = RowWriter::new(core, self.plan.page_count()).paced();
+        for (index, number) in self.plan.pages() {
+            let page = self.snapshot.page_of(Ref::frame(index))?;
+            self.plan.render(core, page, number, &mut rows, &|at| self.home(at))?;
+        }
+        let mut report = CheckpointReport::default();
+        report.add(self.plan.write_map(rows)?);
+        sync(core)?;
+        write_meta(core, self.meta_slot, &self.meta, &mut report)?;
+        Ok(report)
+    }
+
+    fn home(&self, at: Ref) -> Option<Ref> {
+        let index = at.frame_index()?;
+        self.homes.get(index as usize).copied().filter(|home| !home.is_null())
+    }
+}

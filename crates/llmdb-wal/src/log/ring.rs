@@ -1,0 +1,165 @@
+//! The log's file: a header block, and a ring of blocks that are written over and over.
+//!
+//! Invariants
+//! 1. Space is reserved before it is written: a full disk is an error before anything was appended.
+//! 2. The first write to new space brings zeros along, up to a multiple of 256 KiB, so that the next ones
+//!    overwrite blocks that were written before: those need no journal of the file system.
+
+use super::format::{BLOCK_SIZE, LOG_HEADER_SIZE, LogHeader};
+use crate::error::Error;
+use crate::lsn::Lsn;
+use llmdb_pager::Error as PagerError;
+use llmdb_pager::storage::{File, OpenMode, Storage, read_exact_at, write_all_at};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Where the ring begins in the file.
+const RING_OFFSET: u64 = BLOCK_SIZE;
+/// New space is taken in steps of this many bytes.
+pub(super) const STEP: u64 = 256 << 10;
+
+/// The file of a log.
+#[derive(Debug)]
+pub(super) struct Ring {
+    file: Arc<dyn File>,
+    path: PathBuf,
+    pub(super) capacity: u64,
+    /// Bytes of the ring that were written at least once.
+    written: AtomicU64,
+    pub(super) bytes_written: AtomicU64,
+    pub(super) flushes: AtomicU64,
+}
+
+impl Ring {
+    /// Makes a file in the place of any that is there.
+    pub(super) fn create(
+        storage: &dyn Storage,
+        path: &Path,
+        identity: u128,
+        capacity: u64,
+    ) -> Result<Self, Error> {
+        let doing = |what: &str| format!("{what} {}", path.display());
+        let capacity = capacity.max(STEP).next_multiple_of(BLOCK_SIZE);
+        if storage.exists(path).map_err(|e| PagerError::io(doing("looking for"), e))? {
+            storage.remove(path).map_err(|e| PagerError::io(doing("removing the unfinished"), e))?;
+        }
+        let file =
+            storage.open(path, OpenMode::CreateNew).map_err(|e| PagerError::io(doing("creating"), e))?;
+        file.allocate(0, RING_OFFSET)
+            .map_err(|e| PagerError::allocation(doing("reserving"), RING_OFFSET, e))?;
+        let header = LogHeader { identity, capacity }.encode();
+        write_all_at(&*file, &header, 0).map_err(|e| PagerError::io(doing("writing"), e))?;
+        file.sync_data().map_err(|e| PagerError::io(doing("flushing"), e))?;
+        storage.sync_dir(path).map_err(|e| PagerError::io(doing("flushing the folder of"), e))?;
+        Ok(Self::of(file, path, capacity, 0))
+    }
+
+    /// Opens the file of the database `identity`.
+    pub(super) fn open(storage: &dyn Storage, path: &Path, identity: u128) -> Result<Self, Error> {
+        let doing = |what: &str| format!("{what} {}", path.display());
+        let foreign = |what| Error::ForeignLog { path: path.into(), what };
+        let file =
+            storage.open(path, OpenMode::ReadWrite).map_err(|e| PagerError::io(doing("opening"), e))?;
+        let len = file.len().map_err(|e| PagerError::io(doing("looking at"), e))?;
+        if len < LOG_HEADER_SIZE as u64 {
+            return Err(foreign("it is too short"));
+        }
+        let mut bytes = [0; LOG_HEADER_SIZE];
+        read_exact_at(&*file, &mut bytes, 0).map_err(|e| PagerError::io(doing("reading"), e))?;
+        let header = LogHeader::decode(&bytes).map_err(foreign)?;
+        if header.identity != identity {
+            return Err(foreign("it belongs to another database"));
+        }
+        let written = len.saturating_sub(RING_OFFSET).min(header.capacity);
+        Ok(Self::of(file, path, header.capacity, written))
+    }
+
+    fn of(file: Arc<dyn File>, path: &Path, capacity: u64, written: u64) -> Self {
+        let zero = || AtomicU64::new(0);
+        Self {
+            file,
+            path: path.to_owned(),
+            capacity,
+            written: AtomicU64::new(written),
+            bytes_written: zero(),
+            flushes: zero(),
+        }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Bytes of the ring that were written at least once.
+    pub(super) fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+
+    /// Makes sure that the file has room for `len` bytes from LSN `start` on.
+    pub(super) fn reserve(&self, start: Lsn, len: u64) -> Result<(), Error> {
+        let reached = (start % self.capacity + len).min(self.capacity);
+        if reached <= self.written() {
+            return Ok(());
+        }
+        let target = reached.next_multiple_of(STEP).min(self.capacity);
+        let (from, wanted) = (RING_OFFSET + self.written(), target - self.written());
+        self.file
+            .allocate(from, wanted)
+            .map_err(|e| PagerError::allocation(format!("growing {}", self.path.display()), wanted, e).into())
+    }
+
+    /// Writes whole blocks at LSN `start`, in two parts where the ring turns. One thread at a time.
+    pub(super) fn write(&self, start: Lsn, mut blocks: Vec<u8>) -> Result<Vec<u8>, Error> {
+        let first = start % self.capacity;
+        let before_turn = (self.capacity - first).min(blocks.len() as u64) as usize;
+        let turned = blocks.split_off(before_turn);
+        let reached = first + before_turn as u64;
+        if reached > self.written() {
+            let target = reached.next_multiple_of(STEP).min(self.capacity);
+            blocks.resize((target - first) as usize, 0);
+            self.written.store(target, Ordering::Relaxed);
+        }
+        self.write_at(&blocks, first)?;
+        if !turned.is_empty() {
+            self.write_at(&turned, 0)?;
+        }
+        Ok(blocks)
+    }
+
+    fn write_at(&self, bytes: &[u8], at: u64) -> Result<(), Error> {
+        self.bytes_written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        write_all_at(&*self.file, bytes, RING_OFFSET + at)
+            .map_err(|e| PagerError::io(format!("writing {}", self.path.display()), e).into())
+    }
+
+    /// Makes what was written durable.
+    pub(super) fn flush(&self) -> Result<(), Error> {
+        self.file.sync_data().map_err(|e| PagerError::io(format!("flushing {}", self.path.display()), e))?;
+        self.flushes.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// All that was ever written of the ring.
+    pub(super) fn read(&self) -> Result<Vec<u8>, Error> {
+        let mut ring = vec![0; self.written() as usize];
+        self.file.will_need(RING_OFFSET, self.written());
+        read_exact_at(&*self.file, &mut ring, RING_OFFSET).map_err(|e| self.reading(e))?;
+        Ok(ring)
+    }
+
+    /// `len` bytes from LSN `start` on, across the ring's turn.
+    pub(super) fn read_at(&self, start: Lsn, len: usize) -> Result<Vec<u8>, Error> {
+        let mut bytes = vec![0; len];
+        let first = start % self.capacity;
+        let before_turn = (self.capacity - first).min(len as u64) as usize;
+        let (head, turned) = bytes.split_at_mut(before_turn);
+        read_exact_at(&*self.file, head, RING_OFFSET + first).map_err(|e| self.reading(e))?;
+        read_exact_at(&*self.file, turned, RING_OFFSET).map_err(|e| self.reading(e))?;
+        Ok(bytes)
+    }
+
+    fn reading(&self, error: std::io::Error) -> PagerError {
+        PagerError::io(format!("reading {}", self.path.display()), error)
+    }
+}

@@ -1,0 +1,110 @@
+//! Committing: the record goes into the log while the writer is held, the flush comes after.
+//!
+//! ```text
+//! writer held   finish the trees, append the record, stage the state     the next transaction builds on it
+//! not held      flush the log, for all that have appended: publish       acknowledged from here
+//! ```
+//!
+//! Invariants
+//! 1. Records are appended in the order in which states are staged.
+//! 2. A commit that waits for its flush is visible only after it; so is whatever builds on it.
+//! 3. A failure between the append and the stage ends all writing: the log has what the trees have not.
+
+use super::durability::Durability;
+use super::options::owner_area;
+use super::{Inner, LogState, Receipt};
+use crate::error::Error;
+use crate::log::{Around, Log};
+use std::sync::Arc;
+
+/// A transaction's changes, ready to be made durable.
+pub(super) struct Finished<'a> {
+    pub(super) txn: llmdb_pager::WriteTxn,
+    pub(super) payload: &'a [u8],
+    pub(super) receipt: Receipt,
+}
+
+impl Inner {
+    pub(super) fn commit(&self, finished: Finished<'_>, durability: Durability) -> Result<Receipt, Error> {
+        let Finished { mut txn, payload, receipt } = finished;
+        txn.prepare()?;
+        let mut state = self.log();
+        let is_logged = durability != Durability::NoLog && self.settings.durability != Durability::NoLog;
+        let log = if is_logged { self.ready_log(&mut state, &mut txn, payload.len())? } else { None };
+        let Some(log) = log else {
+            self.commit_by_checkpoint(&mut state, txn)?;
+            return Ok(receipt);
+        };
+        let checkpoint = txn.durable_checkpoint();
+        let leads_elsewhere = txn.has_unsynced_extents();
+        let lsn = log.append(receipt.seq, checkpoint, payload, leads_elsewhere)?;
+        self.note_pages(txn.dirty_pages());
+        if durability == Durability::Sync {
+            log.await_flush_of(lsn);
+        }
+        drop(state);
+        if let Err(error) = txn.stage() {
+            self.pager.poison(&error.to_string());
+            return Err(error.into());
+        }
+        self.make_durable(&log, lsn, receipt.seq, durability)?;
+        self.checkpoint_soon_if_due(&log);
+        Ok(receipt)
+    }
+
+    fn make_durable(&self, log: &Log, lsn: u64, seq: u64, durability: Durability) -> Result<(), Error> {
+        let result = match durability {
+            Durability::Sync => log.flush_to(lsn, self),
+            _ => match log.hand_over() {
+                Ok(true) => Ok(()),
+                Ok(false) => log.flush_to(lsn, self),
+                Err(error) => Err(error),
+            },
+        };
+        result.inspect_err(|error| self.pager.poison(&error.to_string()))?;
+        // Another thread's flush may have come between our append and our stage, and could not publish this yet.
+        self.pager.publish(seq);
+        Ok(())
+    }
+
+    /// A transaction that the log cannot hold: a checkpoint of the new state makes it durable by itself.
+    fn commit_by_checkpoint(&self, state: &mut LogState, txn: llmdb_pager::WriteTxn) -> Result<(), Error> {
+        let at = self.flushed_log(state)?;
+        txn.commit_with_checkpoint(owner_area(at, state.marked))?;
+        if let Some(log) = &state.log {
+            log.release(at.lsn);
+        }
+        Ok(())
+    }
+
+    /// The log, made and named in the meta if this is the first commit. `None` where the payload does not
+    /// fit into it now.
+    fn ready_log(
+        &self,
+        state: &mut LogState,
+        txn: &mut llmdb_pager::WriteTxn,
+        payload: usize,
+    ) -> Result<Option<Arc<Log>>, Error> {
+        if state.log.is_none() {
+            let (identity, capacity) = (self.pager.identity(), self.settings.log_capacity);
+            let log = Log::create(&*self.storage, &state.path, identity, capacity, state.next)?;
+            state.log = Some(Arc::new(log));
+        }
+        if !state.marked {
+            let area = owner_area(state.next, true);
+            txn.rewrite_owner_area(area)?;
+            state.marked = true;
+        }
+        Ok(state.log.clone().filter(|log| log.has_room(payload)))
+    }
+}
+
+impl Around for Inner {
+    fn before_write(&self) -> Result<(), Error> {
+        Ok(self.pager.sync_extents()?)
+    }
+
+    fn durable(&self, commit: u64) {
+        self.pager.publish(commit);
+    }
+}

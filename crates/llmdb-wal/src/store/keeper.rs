@@ -1,0 +1,97 @@
+//! The store's own thread: writes checkpoints beside transactions, and flushes the log at intervals.
+//!
+//! Invariants
+//! 1. It holds the store only while it works, so the last handle closes the store without it.
+//! 2. A failure poisons the database, which whoever commits next is told; nobody waits for the thread's answer.
+//!
+//! Not here: what is done (`checkpoints`).
+
+use super::Inner;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// Wakes the thread, and ends it.
+#[derive(Debug, Default)]
+pub(super) struct Keeper {
+    wish: Mutex<Wish>,
+    changed: Condvar,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Debug, Default)]
+struct Wish {
+    checkpoint: bool,
+    stop: bool,
+}
+
+impl Keeper {
+    fn wish(&self) -> MutexGuard<'_, Wish> {
+        self.wish.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks for a checkpoint.
+    pub(super) fn ask_for_checkpoint(&self) {
+        let mut wish = self.wish();
+        if !wish.checkpoint {
+            wish.checkpoint = true;
+            self.changed.notify_all();
+        }
+    }
+
+    /// Starts the thread, which wakes each `interval` besides.
+    pub(super) fn start(self: &Arc<Self>, store: Weak<Inner>, interval: Option<Duration>) {
+        let keeper = self.clone();
+        let thread =
+            thread::Builder::new().name("llmdb-keeper".into()).spawn(move || keeper.run(&store, interval));
+        // Without a thread checkpoints are written by whoever begins a transaction when the log is full.
+        *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = thread.ok();
+    }
+
+    fn run(&self, store: &Weak<Inner>, interval: Option<Duration>) {
+        while let Some(checkpoint) = self.next(interval) {
+            let Some(store) = store.upgrade() else { return };
+            if interval.is_some() {
+                store.flush_at_interval();
+            }
+            if checkpoint {
+                store.checkpoint_in_background();
+            }
+        }
+    }
+
+    /// Waits for something to do: whether it is a checkpoint. `None` = the end.
+    fn next(&self, interval: Option<Duration>) -> Option<bool> {
+        let mut wish = self.wish();
+        loop {
+            if wish.stop {
+                return None;
+            }
+            if std::mem::take(&mut wish.checkpoint) {
+                return Some(true);
+            }
+            wish = match interval {
+                None => self.changed.wait(wish).unwrap_or_else(PoisonError::into_inner),
+                Some(interval) => {
+                    let (wish, timeout) =
+                        self.changed.wait_timeout(wish, interval).unwrap_or_else(PoisonError::into_inner);
+                    if timeout.timed_out() && !wish.stop {
+                        return Some(false);
+                    }
+                    wish
+                }
+            };
+        }
+    }
+
+    /// Ends the thread, after what it is doing now.
+    pub(super) fn stop(&self) {
+        self.wish().stop = true;
+        self.changed.notify_all();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread.filter(|thread| thread.thread().id() != thread::current().id()) {
+            // It panics nowhere that we know of, and has nothing to say.
+            let _ = thread.join();
+        }
+    }
+}
