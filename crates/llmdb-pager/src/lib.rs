@@ -26,6 +26,7 @@
 
 mod aging;
 mod atomic;
+pub mod backup;
 mod bits;
 mod build;
 mod check;

@@ -224,7 +224,7 @@ impl PagerOptions {
         file.sync_data().map_err(|e| Error::io(doing("flushing"), e))
     }
 
-    fn open_locked(self, path: &Path, lock: Box<dyn Lock>) -> Result<Pager, Error> {
+    pub(crate) fn open_locked(self, path: &Path, lock: Box<dyn Lock>) -> Result<Pager, Error> {
         let file = self.open_file(path, OpenMode::ReadWrite)?;
         let Metas { newest: meta, slot, damaged } = read_metas(&*file, path)?;
         let file_len = file.len().map_err(|e| Error::io(format!("looking at {}", path.display()), e))?;
@@ -307,6 +307,11 @@ impl Pager {
         WriteTxn::begin(self.core.clone(), self.slot.clone())
     }
 
+    /// The writer, for one who only looks at what it knows: allowed where nothing may be written.
+    pub(crate) fn hold_writer(&self) -> Result<WriteTxn, Error> {
+        WriteTxn::begin(self.core.clone(), self.slot.clone())
+    }
+
     /// Refuses all writing from now on, for a failure that the caller saw (in its log, say).
     pub fn poison(&self, reason: &str) {
         let _ = self.core.poison.set(reason.to_owned());
@@ -380,7 +385,7 @@ impl Pager {
     /// # Errors
     /// As [`Pager::begin_write`], which it waits for; and a damaged allocation map.
     pub fn stat(&self) -> Result<PagerStat, Error> {
-        let mut txn = self.begin_write()?;
+        let mut txn = self.hold_writer()?;
         let core = self.core.clone();
         let reserved_bytes = txn.base.map.len();
         let writer = txn.writer();
