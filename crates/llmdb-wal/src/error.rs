@@ -39,6 +39,15 @@ pub enum Error {
     /// The store was closed.
     #[error("the database was closed through another handle; open it again")]
     Closed,
+    /// A database that was not closed cannot be opened for reading only.
+    #[error(
+        "{path} was not closed: its newest commits are in its log, and to recover them is to write; \
+         open it once for writing, or open a copy of both files"
+    )]
+    NotClosed {
+        /// The database's path.
+        path: PathBuf,
+    },
     /// The tree's or the pager's error.
     #[error(transparent)]
     Tree(#[from] TreeError),
@@ -52,6 +61,7 @@ impl Error {
             Self::LogDamaged { .. } => "LLMDB-L02",
             Self::LogMissing { .. } => "LLMDB-L03",
             Self::Closed => "LLMDB-L04",
+            Self::NotClosed { .. } => "LLMDB-L05",
             Self::Tree(error) => error.code(),
         }
     }

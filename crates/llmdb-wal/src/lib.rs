@@ -33,4 +33,6 @@ pub mod store;
 
 pub use error::Error;
 pub use llmdb_btree::{Cursor, Range, ReadTxn, Tree, TreeId};
+pub use llmdb_pager::backup::{BackupHeader, BackupOptions, BackupReport, RestoreReport};
+pub use store::restore;
 pub use store::{Clock, CommitSeq, Receipt, Recovery, Stat, Store, StoreOptions, WriteTxn};

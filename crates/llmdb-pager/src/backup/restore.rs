@@ -154,9 +154,8 @@ impl PagerOptions {
 
 /// Whether a backup can be restored on the one before it; none is before a full one.
 fn check_follows(before: Option<&BackupHeader>, header: &BackupHeader, backup: usize) -> Result<(), Error> {
-    let mismatch = |what, expected: String, found: String| {
-        Err(Error::BackupMismatch { backup, what, expected, found })
-    };
+    let mismatch =
+        |what, expected: String, found: String| Err(Error::BackupMismatch { backup, what, expected, found });
     let base_of = |base: Option<u64>| match base {
         Some(commit) => format!("one since commit {commit}"),
         None => "a full one".into(),
@@ -285,9 +284,7 @@ impl Target<'_> {
         }
         let file_len = self.end * self.page_size as u64;
         let meta = Meta { commit, time, root, page_count: self.end, file_len, ..meta };
-        self.file
-            .set_len(file_len)
-            .map_err(|e| Error::allocation(self.doing("extending"), file_len, e))?;
+        self.file.set_len(file_len).map_err(|e| Error::allocation(self.doing("extending"), file_len, e))?;
         let bytes = meta.encode();
         META_OFFSETS
             .iter()

@@ -148,12 +148,17 @@ impl Pager {
                 Err(Error::BackupMismatch { backup: 1, what, expected, found })
             };
             if let Some(found) = identity.filter(|found| *found != meta.identity) {
-                let what = "the earlier backup is of another database (a restored one has an identity of its own)";
+                let what =
+                    "the earlier backup is of another database (a restored one has an identity of its own)";
                 return mismatch(what, format!("{:032x}", meta.identity), format!("{found:032x}"));
             }
             if commit > meta.commit {
                 let what = "the earlier backup is newer than the database";
-                return mismatch(what, format!("commit {} or before", meta.commit), format!("commit {commit}"));
+                return mismatch(
+                    what,
+                    format!("commit {} or before", meta.commit),
+                    format!("commit {commit}"),
+                );
             }
         }
         let header = BackupHeader {

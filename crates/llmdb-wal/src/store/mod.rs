@@ -13,11 +13,13 @@
 //! 4. After a failed write or flush nothing is written until the store is opened anew.
 //! 5. After a clean close the data file alone is the database.
 
+mod backup;
 mod options;
 mod recovery;
 mod redo;
 mod txn;
 
+pub use backup::restore;
 pub use options::{Clock, StoreOptions};
 pub use recovery::Recovery;
 pub use txn::WriteTxn;
@@ -94,9 +96,10 @@ impl Store {
     /// Begins to write, after the writer before has finished. May write a checkpoint first.
     ///
     /// # Errors
-    /// [`Error::Closed`]; [`llmdb_pager::Error::Poisoned`] after a failed write.
+    /// [`Error::Closed`]; [`llmdb_pager::Error::Poisoned`] after a failed write; [`llmdb_pager::Error::ReadOnly`].
     pub fn begin_write(&self) -> Result<WriteTxn, Error> {
         self.inner.check_open()?;
+        self.inner.check_writable()?;
         self.inner.checkpoint_if_due(self.inner.settings.checkpoint_bytes)?;
         let txn = WriteTxn::begin(self.inner.clone())?;
         if txn.dirty_bytes() <= self.inner.settings.dirty_bytes {
@@ -114,6 +117,7 @@ impl Store {
     /// [`llmdb_pager::Error::DiskFull`], with nothing changed; an I/O error, which ends all writing.
     pub fn checkpoint(&self) -> Result<(), Error> {
         self.inner.check_open()?;
+        self.inner.check_writable()?;
         self.inner.checkpoint()
     }
 
@@ -123,7 +127,9 @@ impl Store {
     /// Only what stops the check itself; damage is in the report.
     pub fn check(&self, progress: Progress<'_>) -> Result<CheckReport, Error> {
         self.inner.check_open()?;
-        self.inner.checkpoint()?;
+        if !self.inner.is_read_only() {
+            self.inner.checkpoint()?;
+        }
         Ok(llmdb_btree::check(&self.inner.pager, progress)?)
     }
 
@@ -198,8 +204,19 @@ impl Inner {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn is_read_only(&self) -> bool {
+        self.pager.is_read_only()
+    }
+
     fn check_open(&self) -> Result<(), Error> {
         if self.closed.load(Ordering::Acquire) { Err(Error::Closed) } else { Ok(()) }
+    }
+
+    fn check_writable(&self) -> Result<(), Error> {
+        if self.is_read_only() {
+            return Err(llmdb_pager::Error::ReadOnly { path: self.pager.path().into() }.into());
+        }
+        Ok(())
     }
 
     /// Writes a checkpoint if the log holds that many bytes.
@@ -230,7 +247,7 @@ impl Inner {
     }
 
     fn close(&self) -> Result<(), Error> {
-        if self.closed.swap(true, Ordering::AcqRel) {
+        if self.closed.swap(true, Ordering::AcqRel) || self.is_read_only() {
             return Ok(());
         }
         let txn = self.pager.begin_write()?;
