@@ -3,6 +3,7 @@
 //! Not here: the bytes of a backup and the restored file (`llmdb_pager::backup`).
 
 use crate::check::{Place, Trees, extents};
+use crate::database::Database;
 use crate::error::Error;
 use crate::node::{BRANCH, LEAF};
 use crate::validate::validate;
@@ -26,6 +27,42 @@ pub fn backup(
         kind => Below { is_last: kind == BRANCH && page.level() == 1, ..Below::default() },
     };
     Ok(pager.backup(options, out, &visit, progress)?)
+}
+
+impl Database {
+    /// Writes a backup of what is committed now, as [`backup`], after a [`Database::sync`].
+    ///
+    /// ```
+    /// use llmdb_btree::Database;
+    /// use llmdb_pager::{PagerOptions, backup::BackupOptions};
+    ///
+    /// let folder = tempfile::tempdir()?;
+    /// let db = Database::create(PagerOptions::new(), folder.path().join("trees.llmdb"))?;
+    /// let mut txn = db.begin_write()?;
+    /// let fruit = txn.create_tree("fruit")?;
+    /// txn.insert(fruit, b"lemon", b"yellow")?;
+    /// txn.commit()?;
+    ///
+    /// let mut bytes = Vec::new();
+    /// db.backup(BackupOptions::new(), &mut bytes, &mut |_, _| {})?;
+    /// let copy = folder.path().join("copy.llmdb");
+    /// llmdb_btree::restore(PagerOptions::new(), &copy, &mut [&mut &bytes[..]], &mut |_, _| {})?;
+    /// let copy = Database::open(PagerOptions::new(), &copy)?;
+    /// assert_eq!(copy.begin_read().tree("fruit")?.expect("restored").get(b"lemon")?, Some(&b"yellow"[..]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`backup`] and [`Database::sync`].
+    pub fn backup(
+        &self,
+        options: BackupOptions,
+        out: &mut (dyn Write + Send),
+        progress: Progress<'_>,
+    ) -> Result<BackupReport, Error> {
+        self.sync()?;
+        backup(self.pager(), options, out, progress)
+    }
 }
 
 /// Makes a new database of backups, as [`PagerOptions::restore`]: besides what is asked of pages there, every

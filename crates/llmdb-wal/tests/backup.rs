@@ -522,3 +522,16 @@ fn damage_in_the_database_ends_its_backup() {
     }
     assert!(found >= 3, "{found}");
 }
+
+#[test]
+fn the_golden_backups_of_version_1_restore() {
+    let full = include_bytes!("data/backup-v1-full.bin");
+    let part = include_bytes!("data/backup-v1-part.bin");
+    let (_, _, _, [before, after]) = small();
+    let disk = disk();
+    restore_all(&disk, &[full]).unwrap();
+    assert!(restored(&disk).1 == before);
+    disk.remove_file(TO);
+    restore_all(&disk, &[full, part]).unwrap();
+    assert!(restored(&disk).1 == after);
+}
