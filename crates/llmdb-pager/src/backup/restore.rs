@@ -136,10 +136,7 @@ impl PagerOptions {
             return Err(Error::Unsound { page: header.root.number(), what });
         }
         let file_bytes = write_map(&pager, &checked.free)?;
-        unfinished.options.name_new_file(&new, path).inspect_err(|_| {
-            // The rename may have happened.
-            unfinished.is_named = true;
-        })?;
+        unfinished.options.name_new_file(&new, path)?;
         unfinished.is_named = true;
         Ok(RestoreReport {
             commit: header.commit,

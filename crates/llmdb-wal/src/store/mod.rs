@@ -14,7 +14,9 @@
 //! 5. After a clean close the data file alone is the database.
 
 mod backup;
+mod maintenance;
 mod options;
+mod range;
 mod recovery;
 mod redo;
 mod txn;

@@ -7,12 +7,14 @@
 //! 2. After it the log goes on a whole ring further, so nothing that was in it can be read as new.
 
 use super::options::{StoreOptions, owner_area, read_owner_area};
+use super::range::high_bound;
 use super::redo::{Redo, operations, time_of};
 use super::{Inner, LogState, Store};
 use crate::error::Error;
 use crate::log::{Log, Position, Record};
 use llmdb_btree::{TreeId, WriteTxn};
 use llmdb_pager::{Error as PagerError, Pager, beside};
+use std::ops::Bound;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
@@ -176,6 +178,10 @@ fn replay(
             Redo::CreateTree { tree, name } => txn.enter_tree(name, TreeId::from_number(tree))?,
             Redo::DropTree { name } => {
                 txn.drop_tree(name)?;
+            }
+            Redo::RemoveRange { tree, low, high } => {
+                let (low, high) = (Bound::Included(low), high_bound(high));
+                txn.remove_range(TreeId::from_number(tree), low, high)?;
             }
         }
     }

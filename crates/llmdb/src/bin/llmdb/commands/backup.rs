@@ -51,7 +51,7 @@ pub(crate) fn restore(args: &Restore) -> Result<u8, Failure> {
     let mut inputs = Vec::new();
     for path in &args.from {
         let input: Box<dyn Read> = match path {
-            path if path == Path::new("-") => Box::new(io::stdin().lock()),
+            path if path == Path::new("-") => Box::new(io::stdin()),
             path => Box::new(open_backup(path)?),
         };
         inputs.push(input);
