@@ -21,12 +21,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// # Errors
 /// Only what stops the check itself; damage is in the report.
 pub fn check(pager: &Pager, progress: Progress<'_>) -> Result<CheckReport, Error> {
-    let trees = Trees { page_size: pager.page_size(), counts: Some(Mutex::default()) };
+    let trees = Trees::counting();
     let mut report = pager.check(&|page, place| trees.visit(page, place), progress)?;
     if report.damage.is_empty() {
-        let counts = trees.counts.unwrap_or_default().into_inner().unwrap_or_else(PoisonError::into_inner);
-        for count in counts.iter().filter(|count| count.expected != count.found.load(Ordering::Relaxed)) {
-            report.damage.push(Damage { page: PageNumber(0), what: count.flaw(pager) });
+        for count in trees.miscounted() {
+            report.damage.push(Damage { page: PageNumber(0), what: count.flaw(count.name(pager)) });
         }
     }
     Ok(report)
@@ -45,23 +44,22 @@ impl Database {
 
 /// What is known of all trees while pages come by.
 pub(crate) struct Trees {
-    page_size: usize,
     /// Where every page comes by once.
     counts: Option<Mutex<Vec<Arc<Count>>>>,
 }
 
 /// How many records a tree should have, and how many were found.
-struct Count {
+pub(crate) struct Count {
     tree: u64,
     expected: u64,
     found: AtomicU64,
 }
 
 impl Count {
-    fn flaw(&self, pager: &Pager) -> String {
+    /// What is wrong with the tree of this name, if it is known.
+    pub(crate) fn flaw(&self, name: Option<String>) -> String {
         let found = self.found.load(Ordering::Relaxed);
-        let name =
-            self.name(pager).map_or_else(|| format!("number {}", self.tree), |name| format!("{name:?}"));
+        let name = name.map_or_else(|| format!("number {}", self.tree), |name| format!("{name:?}"));
         format!("tree {name}: {found} records are there, but {} are counted", self.expected)
     }
 
@@ -105,8 +103,22 @@ struct Bounds {
 
 impl Trees {
     /// For pages that come by in part, or more than once: nothing is counted.
-    pub(crate) fn new(page_size: usize) -> Self {
-        Self { page_size, counts: None }
+    pub(crate) fn new() -> Self {
+        Self { counts: None }
+    }
+
+    /// For all pages, each once.
+    pub(crate) fn counting() -> Self {
+        Self { counts: Some(Mutex::default()) }
+    }
+
+    /// The trees that have other numbers of records than are counted, once all pages came by.
+    pub(crate) fn miscounted(&self) -> Vec<Arc<Count>> {
+        let counts = self.counts.iter();
+        counts
+            .flat_map(|counts| counts.lock().unwrap_or_else(PoisonError::into_inner).clone())
+            .filter(|count| count.expected != count.found.load(Ordering::Relaxed))
+            .collect()
     }
 
     /// What is below a page, and what is wrong with it at its place.
@@ -122,7 +134,7 @@ impl Trees {
         }
         let bounds = place.map(|place| self.bounds(place)).unwrap_or_default();
         match page.kind() {
-            LEAF => self.leaf(Leaf::new(page), &bounds, &mut below),
+            LEAF => leaf(page, &bounds, &mut below),
             BRANCH => branch(Branch::new(page), &bounds, &mut below),
             _ => {}
         }
@@ -145,7 +157,7 @@ impl Trees {
         let (above, slot) = (&*place.above, place.slot);
         let page = Page::new(&above.bytes);
         if page.kind() == FOREST {
-            let base = above.base + slot as u64 * forest::width(self.page_size, page.level());
+            let base = above.base + slot as u64 * forest::width(above.bytes.len(), page.level());
             let tree = (page.level() == 0).then(|| self.enter(base, forest::stat(page, slot).len));
             return Bounds { tree, base, ..Bounds::default() };
         }
@@ -175,26 +187,35 @@ impl Trees {
             }
         }
     }
+}
 
-    fn leaf(&self, leaf: Leaf<'_>, bounds: &Bounds, below: &mut Below<Place>) {
-        if let Some(tree) = &bounds.tree {
-            tree.found.fetch_add(leaf.len() as u64, Ordering::Relaxed);
-        }
-        if leaf.len() > 0 {
-            let key = |index| [leaf.prefix(), leaf.suffix(index)].concat();
-            below.flaws.extend(bounds.flaw(&key(0), &key(leaf.len() - 1)));
-        }
-        below.extents = (0..leaf.len())
-            .filter_map(|index| match leaf.value(index) {
-                Stored::Inline(_) => None,
-                Stored::Large(large) => Some(ExtentUse {
-                    run: large.run(self.page_size),
-                    len: large.len,
-                    intact: Box::new(move |bytes| large.is_intact(bytes)),
-                }),
-            })
-            .collect();
+fn leaf(page: Page<'_>, bounds: &Bounds, below: &mut Below<Place>) {
+    let leaf = Leaf::new(page);
+    if let Some(tree) = &bounds.tree {
+        tree.found.fetch_add(leaf.len() as u64, Ordering::Relaxed);
     }
+    if leaf.len() > 0 {
+        let key = |index| [leaf.prefix(), leaf.suffix(index)].concat();
+        below.flaws.extend(bounds.flaw(&key(0), &key(leaf.len() - 1)));
+    }
+    below.extents = extents(page);
+}
+
+/// The large values that a leaf refers to.
+pub(crate) fn extents(leaf: Page<'_>) -> Vec<ExtentUse> {
+    let page_size = leaf.bytes().len();
+    let leaf = Leaf::new(leaf);
+    (0..leaf.len())
+        .filter_map(|index| match leaf.value(index) {
+            Stored::Inline(_) => None,
+            Stored::Large(large) => Some(ExtentUse {
+                run: large.run(page_size),
+                len: large.len,
+                born: large.born,
+                intact: Box::new(move |bytes| large.is_intact(bytes)),
+            }),
+        })
+        .collect()
 }
 
 fn branch(branch: Branch<'_>, bounds: &Bounds, below: &mut Below<Place>) {

@@ -32,6 +32,7 @@
 //!
 //! What it is not: it knows no time and no types.
 
+mod backup;
 mod build;
 mod check;
 mod compact;
@@ -56,6 +57,7 @@ mod value;
 mod value_reader;
 mod write;
 
+pub use backup::{backup, restore};
 pub use check::check;
 pub use compact::{CompactReport, compact_to};
 pub use cursor::{Cursor, Entry, Range};

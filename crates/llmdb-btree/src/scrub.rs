@@ -16,7 +16,7 @@ pub fn scrub(
     options: ScrubOptions,
     on: &mut dyn FnMut(ScrubEvent) -> ControlFlow<()>,
 ) -> Result<ScrubReport, Error> {
-    let trees = Trees::new(pager.page_size());
+    let trees = Trees::new();
     Ok(pager.scrub(options, &|page, place| trees.visit(page, place), on)?)
 }
 
@@ -30,7 +30,7 @@ pub fn spawn_scrubber(
     pause: Duration,
     on: impl FnMut(ScrubEvent) + Send + 'static,
 ) -> Result<Scrubber, Error> {
-    let trees = Trees::new(pager.page_size());
+    let trees = Trees::new();
     Ok(pager.spawn_scrubber(options, pause, move |page, place| trees.visit(page, place), on)?)
 }
 

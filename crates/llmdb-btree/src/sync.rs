@@ -33,6 +33,9 @@ impl Open {
 
     /// Makes every commit durable. Answers the newest one's number.
     pub(crate) fn sync(&self) -> Result<u64, Error> {
+        if self.pager.is_read_only() {
+            return Ok(self.pager.snapshot().commit());
+        }
         let txn = self.pager.begin_write()?;
         let commit = txn.base_commit();
         if !txn.is_base_durable() {

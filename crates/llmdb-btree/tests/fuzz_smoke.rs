@@ -4,11 +4,14 @@
 mod body;
 #[path = "../../llmdb-pager/tests/support/mutate.rs"]
 mod mutate;
+#[path = "fuzz/seal_backup.rs"]
+mod seal_backup;
 #[path = "../../llmdb-pager/tests/support/smoke.rs"]
 mod smoke;
 
 use llmdb_btree::Database;
 use llmdb_pager::PagerOptions;
+use llmdb_pager::backup::BackupOptions;
 use llmdb_pager::page::read_u16;
 use llmdb_pager::sim::SimDisk;
 use mutate::{Rng, mutated_file};
@@ -88,6 +91,46 @@ fn overlapping_cells_do_no_harm() {
         body::file(&bytes);
         body::edits(&bytes);
     });
+}
+
+/// A full backup and one since it, of a small database.
+fn valid_backups() -> [Vec<u8>; 2] {
+    let disk = SimDisk::new(1);
+    disk.write_file("/v.llmdb", valid());
+    let db = Database::open(PagerOptions::new().storage(Arc::new(disk)), "/v.llmdb").unwrap();
+    let back_up = |options| {
+        let mut bytes = Vec::new();
+        db.backup(options, &mut bytes, &mut |_, _| {}).unwrap();
+        bytes
+    };
+    let full = back_up(BackupOptions::new());
+    let mut txn = db.begin_write().unwrap();
+    let wide = txn.open_tree("wide").unwrap().unwrap();
+    txn.insert(wide, b"more", &[7; 9_000]).unwrap();
+    txn.remove(wide, &0_u32.to_be_bytes()).unwrap();
+    txn.commit().unwrap();
+    [full, back_up(BackupOptions::new().since(1))]
+}
+
+#[test]
+fn changed_backups_are_refused_or_restored_whole() {
+    let _alone = alone();
+    let [full, part] = valid_backups();
+    assert!(body::backups(&[&full, &part]));
+    let mut restored = 0;
+    smoke::smoke("changed backups", 0..3_000, |seed| {
+        let mut rng = Rng(seed);
+        let mut bytes = if seed % 3 == 0 { part.clone() } else { full.clone() };
+        // Behind the header and the head of a frame pages stand in blocks of their size.
+        let skipped = [0, 152][rng.below(2) as usize];
+        mutate::scramble(&mut bytes[skipped..], 4096, &mut rng);
+        if rng.below(8) > 0 {
+            seal_backup::seal_backup(&mut bytes);
+        }
+        let chain: &[&[u8]] = if seed % 3 == 0 { &[&full, &bytes] } else { &[&bytes] };
+        restored += u32::from(body::backups(chain));
+    });
+    assert!(restored > 200 && restored < 2_500, "{restored} of 3,000 restored");
 }
 
 #[test]

@@ -16,11 +16,13 @@
 //!
 //! Not here: the plan itself, and checkpoints that hold the writer to their end (`checkpoint`).
 
+use crate::aging::Aging;
 use crate::error::Error;
 use crate::in_flight::{Ended, Job};
+use crate::mapping::map_for;
 use crate::meta::OWNER_AREA_SIZE;
 use crate::plan::CheckpointReport;
-use crate::snapshot::{Core, Snapshot};
+use crate::snapshot::{Core, Snapshot, State};
 use crate::write_txn::WriteTxn;
 use crate::writer::{Writer, WriterSlot};
 use std::sync::Arc;
@@ -105,7 +107,28 @@ impl Writer {
     pub(crate) fn settle_if_ended(&mut self, core: &Arc<Core>) {
         if self.in_flight.as_ref().is_some_and(|job| job.has_ended()) {
             self.settle(core);
+            self.rest_in_file(core);
         }
+    }
+
+    /// Where nothing was committed since the checkpoint the newest state stands wholly in the file: one that refers
+    /// to it there takes its place, so that a database at rest keeps no frames. No transaction may be under way.
+    fn rest_in_file(&mut self, core: &Arc<Core>) {
+        let meta = &self.meta;
+        if !self.has_written() || self.tip.commit != meta.commit {
+            return;
+        }
+        let needed = meta.page_count * core.page_size as u64;
+        // Without room for the map the next transaction does it.
+        let Ok(map) = map_for(&*core.file, &core.path, &self.tip.map, needed) else { return };
+        let (commit, time) = (meta.commit, meta.time);
+        let (root, page_count) = (meta.root, meta.page_count);
+        let state = Arc::new(State { commit, time, root, page_count, map, aging: Aging::default() });
+        self.tip = state.clone();
+        core.stage(state);
+        core.publish(commit);
+        // Snapshots of this very commit may have begun before and use the frames.
+        self.leave_written(core, commit + 1);
     }
 
     /// Waits for the checkpoint beside the transactions, if there is one, and takes in what it did. Where nobody has

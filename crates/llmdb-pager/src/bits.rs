@@ -4,7 +4,7 @@
 //! 1. A part of the set is as long as a region of the allocation map, so that the two compare by words.
 
 use crate::page::PageNumber;
-use crate::space::region_pages;
+use crate::space::{Run, region_pages};
 use std::collections::BTreeMap;
 
 /// A sparse set of pages.
@@ -34,6 +34,29 @@ impl PageSet {
         *word |= 1 << (bit % 64);
         self.count += u64::from(fresh);
         fresh
+    }
+
+    /// The pages before `end` that are not in the set, in runs that end with a region at the latest.
+    pub(crate) fn absent_runs(&self, end: u64) -> Vec<Run> {
+        let mut runs: Vec<Run> = Vec::new();
+        for region in 0..end.div_ceil(self.per_region) {
+            let base = region * self.per_region;
+            let count = self.per_region.min(end - base);
+            let Some(words) = self.region(region) else {
+                runs.push(Run { start: PageNumber(base), count });
+                continue;
+            };
+            let is_in = |bit: u64| words[(bit / 64) as usize] >> (bit % 64) & 1 == 1;
+            let mut at = 0;
+            while at < count {
+                let len = (at..count).take_while(|bit| !is_in(*bit)).count() as u64;
+                if len > 0 {
+                    runs.push(Run { start: PageNumber(base + at), count: len });
+                }
+                at += len.max(1);
+            }
+        }
+        runs
     }
 
     /// The set's words for one region; `None` where it has no page there.

@@ -128,6 +128,46 @@ pub enum Error {
         /// How long a reader may hold what a newer commit has replaced.
         limit: std::time::Duration,
     },
+    /// A backup that is not what was written.
+    #[error("backup {backup} is damaged at byte {at}: {what}: expected {expected}, found {found}")]
+    BackupDamaged {
+        /// Which of the backups that were given, the full one being number 1.
+        backup: usize,
+        /// Where in it, in bytes.
+        at: u64,
+        /// Which rule it breaks.
+        what: &'static str,
+        /// What should be there.
+        expected: Text,
+        /// What is there.
+        found: Text,
+    },
+    /// A backup that cannot be made, or does not follow on the one before it.
+    #[error("backup {backup} does not fit: {what}: expected {expected}, found {found}")]
+    BackupMismatch {
+        /// Which of the backups that were given, the full one being number 1; of one that is being made, 1.
+        backup: usize,
+        /// What does not fit.
+        what: &'static str,
+        /// What it should be.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
+    /// Pages that do not make a database together.
+    #[error("page {page}: {what}")]
+    Unsound {
+        /// The page.
+        page: PageNumber,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Something would have to be written to a database that is open for reading only.
+    #[error("{path} is open for reading only; open it for writing to change it")]
+    ReadOnly {
+        /// The path opened.
+        path: PathBuf,
+    },
     /// The system refused an operation.
     #[error("{doing}: {source}")]
     Io {
@@ -157,6 +197,10 @@ impl Error {
             Self::Io { .. } => "LLMDB-P13",
             Self::AddressSpace { .. } => "LLMDB-P14",
             Self::SnapshotEnded { .. } => "LLMDB-P15",
+            Self::BackupDamaged { .. } => "LLMDB-P16",
+            Self::BackupMismatch { .. } => "LLMDB-P17",
+            Self::Unsound { .. } => "LLMDB-P18",
+            Self::ReadOnly { .. } => "LLMDB-P19",
         }
     }
 

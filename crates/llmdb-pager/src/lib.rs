@@ -27,6 +27,7 @@
 mod aging;
 mod atomic;
 mod background;
+pub mod backup;
 mod bits;
 mod build;
 mod check;

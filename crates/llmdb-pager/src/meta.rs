@@ -176,8 +176,13 @@ impl Meta {
 
     /// The file identity folded to the word that seeds checksums.
     pub fn seed(&self) -> u64 {
-        (self.identity as u64) ^ ((self.identity >> 64) as u64).rotate_left(29)
+        seed_of(self.identity)
     }
+}
+
+/// A file identity folded to the word that seeds checksums.
+pub(crate) fn seed_of(identity: u128) -> u64 {
+    (identity as u64) ^ ((identity >> 64) as u64).rotate_left(29)
 }
 
 /// Why a copy is not whole.

@@ -125,6 +125,14 @@ impl Ref {
         PageNumber(self.0 & (PAGE_NUMBER_END - 1))
     }
 
+    /// Whether the page meant may be born in `first..=last`, as far as the low bits of its birth say.
+    pub(crate) fn may_be_born_in(self, first: u64, last: u64) -> bool {
+        match last.checked_sub(first) {
+            Some(span) => span >= TAG_MASK || (self.0 >> 48).wrapping_sub(first) & TAG_MASK <= span,
+            None => false,
+        }
+    }
+
     /// Whether a page born at `birth` is the one meant.
     #[inline]
     pub(crate) fn fits_birth(self, birth: u64) -> bool {
@@ -340,6 +348,19 @@ mod tests {
         assert!(!r.fits_birth(0x1_fffe));
         assert!(!r.is_dirty());
         assert_eq!(Ref::frame(7).frame_index(), Some(7));
+    }
+
+    #[test]
+    fn a_reference_says_whether_its_page_may_be_born_in_a_span() {
+        let at = |birth| Ref::page(PageNumber(9), birth);
+        for birth in [0, 1, 99, 100, 32_767, 32_768, 100_000] {
+            assert!(at(birth).may_be_born_in(birth, birth));
+            assert!(at(birth).may_be_born_in(0, u64::MAX));
+            assert!(at(birth).may_be_born_in(birth.saturating_sub(5), birth + 5));
+            assert!(!at(birth).may_be_born_in(birth + 1, birth + 32_767), "{birth}");
+            assert!(at(birth).may_be_born_in(birth + 1, birth + 32_768), "it may be born there too");
+            assert!(!at(birth).may_be_born_in(birth + 1, birth), "an empty span");
+        }
     }
 
     #[test]

@@ -3,7 +3,9 @@
 //! Invariants
 //! 1. A file is looked at before anything is made beside it: what is not ours stays untouched.
 //! 2. A new file has its name only when its content is durable.
-//! 3. The lock is held for as long as the [`Pager`], a snapshot or a transaction lives.
+//! 3. The lock is held for as long as the [`Pager`], a snapshot or a transaction lives. Who writes holds the
+//!    lock file, which says who it is, and the data file's own lock for itself; who only reads shares the
+//!    latter with others and makes no file.
 
 use crate::aging::{Aging, OldReader, OnSlowReader, ReaderRules};
 use crate::error::Error;
@@ -14,7 +16,7 @@ use crate::page::{PAGE_SIZE_DEFAULT, check_page_size};
 use crate::readers::{self, Owner as _};
 use crate::snapshot::{Core, Snapshot, State, Validate};
 use crate::space::Space;
-use crate::storage::{DiskStorage, File, Lock, LockError, OpenMode, Storage, write_all_at};
+use crate::storage::{DiskStorage, File, Lock, LockError, OpenMode, Share, Storage, write_all_at};
 use crate::write_txn::WriteTxn;
 use crate::writer::{Writer, WriterSlot};
 use std::ffi::OsString;
@@ -38,6 +40,7 @@ pub struct PagerOptions {
     pub(crate) owner_area: [u8; OWNER_AREA_SIZE],
     dirty_budget: u64,
     reader_rules: ReaderRules,
+    read_only: bool,
 }
 
 /// Bytes of dirty pages in memory, unless another budget is asked for.
@@ -60,6 +63,7 @@ impl PagerOptions {
             owner_area: [0; OWNER_AREA_SIZE],
             dirty_budget: DIRTY_BUDGET,
             reader_rules: ReaderRules::default(),
+            read_only: false,
         }
     }
 
@@ -126,6 +130,14 @@ impl PagerOptions {
         self
     }
 
+    /// Opens a file for reading only, beside any number of others who do, while nobody has it open for
+    /// writing. Nothing is written, neither to the file nor to its folder, so both may be read-only.
+    #[must_use]
+    pub fn read_only(mut self, yes: bool) -> Self {
+        self.read_only = yes;
+        self
+    }
+
     /// Creates a new file.
     ///
     /// # Errors
@@ -146,6 +158,9 @@ impl PagerOptions {
     /// A new file under a name of its own, the lock of the name that it will have, and an identity.
     pub(crate) fn begin_new_file(&self, path: &Path) -> Result<(PathBuf, LockedFile, u128), Error> {
         check_page_size(self.page_size)?;
+        if self.read_only {
+            return Err(Error::ReadOnly { path: path.into() });
+        }
         let exists = |what: &Path| {
             self.storage.exists(what).map_err(|e| Error::io(format!("looking for {}", what.display()), e))
         };
@@ -188,15 +203,37 @@ impl PagerOptions {
             Ok(_) | Err(Error::MetaDamaged { .. } | Error::Truncated { .. }) => {}
             Err(error) => return Err(error),
         }
-        let lock = self.take_lock(path)?;
+        let lock = if self.read_only { Box::new(NoLock) } else { self.take_lock(path)? };
         self.open_locked(path, lock)
     }
 
     /// The file and its lock, for work on a file that nobody has open.
     pub(crate) fn open_unmapped(&self, path: &Path) -> Result<LockedFile, Error> {
         read_metas(&*self.open_file(path, OpenMode::Read)?, path)?;
+        if self.read_only {
+            return Err(Error::ReadOnly { path: path.into() });
+        }
         let lock = self.take_lock(path)?;
-        Ok((self.open_file(path, OpenMode::ReadWrite)?, lock))
+        Ok((self.open_shared(path)?, lock))
+    }
+
+    /// The file, locked against those who would stand against what these options are for.
+    fn open_shared(&self, path: &Path) -> Result<Arc<dyn File>, Error> {
+        let (mode, share) = match self.read_only {
+            true => (OpenMode::Read, Share::Readers),
+            false => (OpenMode::ReadWrite, Share::Nobody),
+        };
+        let file = self.open_file(path, mode)?;
+        let taken = file.lock(share);
+        if taken.map_err(|e| Error::io(format!("locking {}", path.display()), e))? {
+            return Ok(file);
+        }
+        let writer = self.storage.lock_owner(&beside(path, "-lock")).filter(|_| self.read_only);
+        let owner = writer.unwrap_or_else(|| match self.read_only {
+            true => "a process that writes to it".into(),
+            false => "processes that have it open for reading only".into(),
+        });
+        Err(Error::Locked { path: path.into(), owner })
     }
 
     fn open_file(&self, path: &Path, mode: OpenMode) -> Result<Arc<dyn File>, Error> {
@@ -225,8 +262,8 @@ impl PagerOptions {
         file.sync_data().map_err(|e| Error::io(doing("flushing"), e))
     }
 
-    fn open_locked(self, path: &Path, lock: Box<dyn Lock>) -> Result<Pager, Error> {
-        let file = self.open_file(path, OpenMode::ReadWrite)?;
+    pub(crate) fn open_locked(self, path: &Path, lock: Box<dyn Lock>) -> Result<Pager, Error> {
+        let file = self.open_shared(path)?;
         let Metas { newest: meta, slot, damaged } = read_metas(&*file, path)?;
         let file_len = file.len().map_err(|e| Error::io(format!("looking at {}", path.display()), e))?;
         let needed = meta.page_count * meta.page_size as u64;
@@ -263,6 +300,7 @@ impl PagerOptions {
             core,
             slot: Arc::new(slot),
             owner_area,
+            read_only: self.read_only,
             damaged_metas: Arc::new(damaged.map(AtomicBool::new)),
         })
     }
@@ -281,9 +319,16 @@ pub struct Pager {
     slot: Arc<WriterSlot>,
     _handles: Arc<Handles>,
     owner_area: [u8; OWNER_AREA_SIZE],
+    read_only: bool,
     /// Copies of the meta that were not whole at open.
     damaged_metas: Arc<[AtomicBool; 2]>,
 }
+
+/// Of one who only reads: the file itself is locked.
+#[derive(Debug)]
+struct NoLock;
+
+impl Lock for NoLock {}
 
 /// Shared by all handles of an open file: when the last goes, no snapshot can begin any more.
 struct Handles(Arc<Core>);
@@ -304,8 +349,21 @@ impl Pager {
     /// Begins to write, after the writer before has finished.
     ///
     /// # Errors
-    /// [`Error::Poisoned`] after an earlier failed write.
+    /// [`Error::Poisoned`] after an earlier failed write; [`Error::ReadOnly`].
     pub fn begin_write(&self) -> Result<WriteTxn, Error> {
+        if self.read_only {
+            return Err(Error::ReadOnly { path: self.core.path.clone() });
+        }
+        WriteTxn::begin(self.core.clone(), self.slot.clone())
+    }
+
+    /// Whether it was opened for reading only.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// The writer, for one who only looks at what it knows: allowed where nothing may be written.
+    pub(crate) fn hold_writer(&self) -> Result<WriteTxn, Error> {
         WriteTxn::begin(self.core.clone(), self.slot.clone())
     }
 
@@ -396,7 +454,7 @@ impl Pager {
     /// # Errors
     /// As [`Pager::begin_write`], which it waits for; and a damaged allocation map.
     pub fn stat(&self) -> Result<PagerStat, Error> {
-        let mut txn = self.begin_write()?;
+        let mut txn = self.hold_writer()?;
         txn.change_nothing();
         let core = self.core.clone();
         let reserved_bytes = txn.base.map.len();

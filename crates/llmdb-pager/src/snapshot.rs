@@ -416,6 +416,11 @@ impl Snapshot {
         self.held.state().commit
     }
 
+    /// Pages of the file that it may see end here.
+    pub(crate) fn page_count(&self) -> u64 {
+        self.held.state().page_count
+    }
+
     /// That commit's time in microseconds since 1970; `i64::MIN` where there is none.
     pub fn time(&self) -> i64 {
         self.held.state().time

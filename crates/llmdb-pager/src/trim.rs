@@ -51,7 +51,7 @@ impl Pager {
     }
 
     fn visit_free(&self, give_back: bool) -> Result<TrimReport, Error> {
-        let mut txn = self.begin_write()?;
+        let mut txn = if give_back { self.begin_write()? } else { self.hold_writer()? };
         let core = self.core.clone();
         let writer = txn.writer();
         writer.reclaim(&core)?;

@@ -185,25 +185,21 @@ impl WriteTxn {
 
     /// A snapshot of the newest durable checkpoint, which keeps the pages that this one reaches. Those of the
     /// allocation map are kept only until the next checkpoint: they must be read while the writer is held.
-    pub(crate) fn pin_checkpoint(&mut self) -> Snapshot {
+    ///
+    /// # Errors
+    /// Where the file's map cannot grow.
+    pub(crate) fn pin_checkpoint(&mut self) -> Result<Snapshot, Error> {
         let core = self.core.clone();
         let base = self.base.clone();
         let meta = &self.writer().meta;
-        let (commit, time, root) = (meta.commit, meta.time, meta.root);
+        let (commit, time, root, page_count) = (meta.commit, meta.time, meta.root, meta.page_count);
         if base.commit == commit && base.root == root {
-            return Snapshot::new(&core);
+            return Ok(Snapshot::new(&core));
         }
-        let page_count = meta.page_count;
-        let state = Arc::new(State {
-            commit,
-            time,
-            root,
-            page_count,
-            map: base.map.clone(),
-            aging: Aging::default(),
-        });
+        let map = map_for(&*core.file, &core.path, &base.map, page_count * core.page_size as u64)?;
+        let state = Arc::new(State { commit, time, root, page_count, map, aging: Aging::default() });
         // No run that the checkpoint reaches has been given back: each waits for the next checkpoint.
-        Snapshot::of(&core, state)
+        Ok(Snapshot::of(&core, state))
     }
 
     /// The number that this commit will get.

@@ -3,9 +3,11 @@
 //!
 //! Only bytes are read here: no decoder of the crate is used, so a reader written from the page alone works.
 
-use llmdb_pager::{Kind, PageNumber, PageSource as _, Pager, PagerOptions, Run, beside, meta, page};
+use llmdb_pager::{
+    Below, Kind, PageNumber, PageSource as _, Pager, PagerOptions, Run, backup, beside, meta, page,
+};
 use std::path::Path;
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed, xxh3_128};
 
 const DOC: &str = include_str!("../../../docs/format.md");
 /// The tables that this crate owns, and the files whose head they stand in.
@@ -13,6 +15,8 @@ const TABLES: &[(&str, &str)] = &[
     ("pager/meta", include_str!("../src/meta.rs")),
     ("pager/page-header", include_str!("../src/page.rs")),
     ("pager/space", include_str!("../src/space.rs")),
+    ("pager/backup-header", include_str!("../src/backup/format.rs")),
+    ("pager/backup-frame", include_str!("../src/backup/format.rs")),
 ];
 
 #[test]
@@ -43,6 +47,8 @@ fn the_documented_numbers_are_those_of_the_code() {
         ("smallest page size", page::PAGE_SIZE_MIN as u64),
         ("largest page size", page::PAGE_SIZE_MAX as u64),
         ("page size of a new file", page::PAGE_SIZE_DEFAULT as u64),
+        ("format version of a backup", u64::from(backup::BACKUP_VERSION)),
+        ("bytes of a backup's header", backup::BACKUP_HEADER_SIZE as u64),
     ] {
         assert_row(&format!("| {name} | {value} |"));
     }
@@ -73,6 +79,45 @@ fn a_new_file_decodes_by_hand() {
         let first_page = word(&file, 56) as usize * page_size;
         assert!(file[8192..first_page].iter().all(|byte| *byte == 0), "behind the metas");
     }
+}
+
+#[test]
+fn a_backup_decodes_by_hand() {
+    let folder = tempfile::tempdir().unwrap();
+    let pager = PagerOptions::new().create(folder.path().join("b.llmdb")).unwrap();
+    let mut txn = pager.begin_write().unwrap();
+    let root = txn.allocate(Kind(20), 0).unwrap();
+    txn.set_root(root);
+    txn.set_commit(5, -3);
+    txn.commit_with_checkpoint([0; 64]).unwrap();
+    let mut bytes = Vec::new();
+    let visit = |_: llmdb_pager::Page<'_>| Below::default();
+    pager.backup(backup::BackupOptions::new(), &mut bytes, &visit, &mut |_, _| {}).unwrap();
+
+    let header = &bytes[..128];
+    assert_eq!(&header[..8], b"LLMDBBAK");
+    assert_eq!((u32_at(header, 8), u32_at(header, 12)), (1, 4096));
+    assert_eq!(header[16..32], pager.identity().to_le_bytes());
+    assert_eq!((word(header, 32), word(header, 40) as i64), (5, -3));
+    assert_eq!(word(header, 64), pager.snapshot().root().word());
+    assert!(header[72..120].iter().all(|byte| *byte == 0));
+    assert_eq!(word(header, 120), xxh3_64(&header[..120]));
+
+    let pages = &bytes[128..128 + 24 + 4096];
+    assert_eq!(word(pages, 0), xxh3_64_with_seed(&pages[8..], word(header, 120)));
+    assert_eq!((word(pages, 8), u32_at(pages, 16), u32_at(pages, 20)), (0, 1, 4096));
+    assert_eq!(word(&pages[24..], 8) & 0xffff_ffff_ffff, pager.snapshot().root().number().0);
+
+    let end = &bytes[128 + 24 + 4096..];
+    assert_eq!(end.len(), 24 + 32);
+    assert_eq!(word(end, 0), xxh3_64_with_seed(&end[8..], word(pages, 0)));
+    assert_eq!((word(end, 8), u32_at(end, 16), u32_at(end, 20)), (1, 3, 32));
+    assert_eq!((word(end, 24), word(end, 32)), (1, 0));
+    assert_eq!(end[40..56], xxh3_128(&bytes[..bytes.len() - end.len()]).to_le_bytes());
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap())
 }
 
 #[test]

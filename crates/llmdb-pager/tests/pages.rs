@@ -153,8 +153,12 @@ fn every_page_size_keeps_pages_and_extents() {
         assert_eq!(snapshot.extent(run.start, value.len() as u64, &intact).unwrap(), value);
         let with_extent = |page: Page<'_>, _: Option<&()>| {
             let whole = value.clone();
-            let extent =
-                ExtentUse { run, len: value.len() as u64, intact: Box::new(move |bytes| bytes == whole) };
+            let extent = ExtentUse {
+                run,
+                len: value.len() as u64,
+                born: 1,
+                intact: Box::new(move |bytes| bytes == whole),
+            };
             let extents = if page.kind() == TOP { vec![extent] } else { Vec::new() };
             Below { extents, ..Below::default() }
         };
@@ -254,8 +258,12 @@ fn claim_far(pager: &Pager, page: u64) {
 /// The report of a check that knows of extents of one page each.
 fn check_with(pager: &Pager, extents: &[u64]) -> CheckReport {
     let visit = |page: Page<'_>, _: Option<&()>| {
-        let of =
-            |page: &u64| ExtentUse { run: Run::one(PageNumber(*page)), len: 1, intact: Box::new(|_| true) };
+        let of = |page: &u64| ExtentUse {
+            run: Run::one(PageNumber(*page)),
+            len: 1,
+            born: 1,
+            intact: Box::new(|_| true),
+        };
         let extents = if page.kind() == TOP { extents.iter().map(of).collect() } else { Vec::new() };
         Below { extents, ..Below::default() }
     };

@@ -56,6 +56,15 @@ pub enum Error {
     /// The store was closed.
     #[error("the database was closed through another handle; open it again")]
     Closed,
+    /// A database that was not closed cannot be opened for reading only.
+    #[error(
+        "{path} was not closed: its newest commits are in its log, and to recover them is to write; \
+         open it once for writing, or open a copy of both files"
+    )]
+    NotClosed {
+        /// The database's path.
+        path: PathBuf,
+    },
     /// The tree's or the pager's error.
     #[error(transparent)]
     Tree(#[from] TreeError),
@@ -71,6 +80,7 @@ impl Error {
             Self::Closed => "LLMDB-L04",
             Self::CommitsGone { .. } => "LLMDB-L05",
             Self::Conflict { .. } => "LLMDB-L06",
+            Self::NotClosed { .. } => "LLMDB-L07",
             Self::Tree(error) => error.code(),
         }
     }

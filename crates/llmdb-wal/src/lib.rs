@@ -33,7 +33,8 @@ pub mod store;
 
 pub use error::Error;
 pub use llmdb_btree::{Cursor, Range, ReadTxn, Tree, TreeId};
+pub use llmdb_pager::backup::{BackupHeader, BackupOptions, BackupReport, RestoreReport};
 pub use store::{
     Batch, Change, Clock, CommitSeq, Committed, Durability, OnProgress, Receipt, Recovery, RunningCheckpoint,
-    Savepoint, Stat, Store, StoreOptions, Ticket, WriteQueue, WriteTxn,
+    Savepoint, Stat, Store, StoreOptions, Ticket, WriteQueue, WriteTxn, restore,
 };

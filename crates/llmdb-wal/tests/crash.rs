@@ -9,6 +9,7 @@
 use llmdb_pager::sim::{SimDisk, SimOptions};
 use llmdb_wal::{Error, RunningCheckpoint, Store, StoreOptions};
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 const IMAGES_PER_CUT: u64 = 16;
@@ -134,6 +135,14 @@ fn change(store: &Store, rng: &mut Rng, model: &mut Model) -> Option<llmdb_wal::
         if rng.below(4) == 0 {
             let removed = txn.remove(tree, &key).ok()?;
             assert_eq!(removed, records.remove(&key).is_some());
+            continue;
+        }
+        if rng.below(30) == 0 {
+            let high = [&key[..key.len() - 1], &[key[key.len() - 1].saturating_add(9)]].concat();
+            let before = records.len();
+            records.retain(|other, _| *other < key || *other >= high);
+            let removed = txn.remove_range(tree, Bound::Included(&key), Bound::Excluded(&high)).ok()?;
+            assert_eq!(removed, (before - records.len()) as u64);
             continue;
         }
         let len = match rng.below(30) {

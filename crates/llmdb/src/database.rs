@@ -5,6 +5,7 @@
 //! 2. A [`WriteTxn`] that is dropped changes nothing; one that is committed is durable.
 //! 3. Values are tagged (`llmdb_query::Value`): what one interface wrote, another can read.
 
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -15,6 +16,7 @@ use llmdb_temporal::{
     ValidTime,
 };
 use llmdb_wal::store::StoreOptions;
+use llmdb_wal::{BackupOptions, BackupReport, RestoreReport};
 
 use crate::Error;
 
@@ -52,6 +54,14 @@ impl Options {
         self
     }
 
+    /// Opens an existing database for reading only, beside others who do: nothing is written, not even a lock
+    /// file. Refused while somebody has it open for writing, and where it was not closed cleanly.
+    #[must_use]
+    pub fn read_only(mut self, yes: bool) -> Self {
+        self.store = self.store.read_only(yes);
+        self
+    }
+
     /// Bytes of a page when the file is created: a power of two from 4,096 to 65,536.
     #[must_use]
     pub fn page_size(mut self, bytes: usize) -> Self {
@@ -81,6 +91,22 @@ impl Options {
     pub fn open(self, path: impl AsRef<Path>) -> Result<Database, Error> {
         let store = self.store.clock(Arc::clone(&self.clock)).open(path)?;
         Ok(Database { temporal: Temporal::open(store)?, clock: self.clock })
+    }
+
+    /// Makes a new database at `path` of backups: a full one, then any number of which each was made since the
+    /// one before it. Every page is checked before the file has its name. It is another database with the same
+    /// content; its own backups begin with a full one. `progress` is told of pages written and checked.
+    ///
+    /// # Errors
+    /// When something is at `path`, when a backup is damaged, cut off or does not follow on the one before it, or
+    /// when writing fails; then there is nothing at `path`.
+    pub fn restore(
+        self,
+        path: impl AsRef<Path>,
+        backups: &mut [&mut dyn Read],
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<RestoreReport, Error> {
+        Ok(llmdb_wal::restore(self.store, path, backups, progress)?)
     }
 }
 
@@ -125,6 +151,39 @@ impl Database {
     /// The layer below: collections of bytes, for callers that bring their own values.
     pub fn temporal(&self) -> &Temporal {
         &self.temporal
+    }
+
+    /// Writes a backup of what is committed now to a new file, while reading and writing go on: all of it, or only
+    /// what was written since an earlier backup. The file has its name when it is whole and durable. `progress` is
+    /// told of pages: how many are done, and of how many as far as that is known.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// let db = llmdb::Database::open(dir.path().join("agent.llmdb"))?;
+    /// let mut write = db.begin_write()?;
+    /// write.put("main", "home", llmdb::Period::ALL, llmdb::json!("Oslo"))?;
+    /// write.commit()?;
+    /// let backup = dir.path().join("agent.backup");
+    /// db.backup_to(&backup, llmdb::BackupOptions::new(), &mut |_, _| {})?;
+    ///
+    /// let copy = dir.path().join("copy.llmdb");
+    /// let mut file = std::fs::File::open(&backup)?;
+    /// llmdb::Options::new().restore(&copy, &mut [&mut file], &mut |_, _| {})?;
+    /// let copy = llmdb::Options::new().read_only(true).open(&copy)?;
+    /// assert!(copy.begin_read()?.get("main", "home", copy.now(), llmdb::Known::Latest)?.is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When the file exists, when the earlier backup is not of this database, when damage is found or writing
+    /// fails; then the file is not there.
+    pub fn backup_to(
+        &self,
+        path: impl AsRef<Path>,
+        options: BackupOptions,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<BackupReport, Error> {
+        Ok(self.temporal.store().backup_to(path, options, progress)?)
     }
 
     /// Writes everything into the data file and lets go of it.

@@ -62,6 +62,28 @@ pub(crate) fn file(bytes: &[u8]) -> bool {
     true
 }
 
+/// Restores any bytes as backups, the full one first. What is restored is whole; what is not leaves nothing behind.
+/// Answers whether it was.
+pub(crate) fn backups(backups: &[&[u8]]) -> bool {
+    let disk = disk();
+    let mut readers = backups.to_vec();
+    let mut streams: Vec<&mut dyn std::io::Read> =
+        readers.iter_mut().map(|reader| reader as &mut dyn std::io::Read).collect();
+    if llmdb_btree::restore(options(&disk), DB, &mut streams, &mut |_, _| {}).is_err() {
+        assert!(disk.files().is_empty(), "{:?}", disk.files());
+        return false;
+    }
+    let db = Database::open(options(&disk), DB).expect("what was restored opens");
+    assert!(db.check(&mut |_, _| {}).expect("what was restored can be read").is_sound());
+    let reader = db.begin_read();
+    for name in reader.tree_names().expect("what was restored is whole").iter().take(100) {
+        if let Ok(Some(tree)) = reader.tree(name) {
+            read_all(&tree);
+        }
+    }
+    true
+}
+
 /// As [`file`], then changes every tree of it; what commits can be opened again.
 pub(crate) fn edits(bytes: &[u8]) {
     let disk = disk();

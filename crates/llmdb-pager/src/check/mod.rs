@@ -25,7 +25,7 @@ use crate::pager::Pager;
 use crate::snapshot::Snapshot;
 use crate::space::Run;
 use crate::storage::read_exact_at;
-pub(crate) use read::{Found, Item, Work, examine};
+pub(crate) use read::{Found, Item, Work, examine, take_batch};
 use space::DurableMap;
 use std::num::NonZeroUsize;
 
@@ -69,6 +69,8 @@ pub struct ExtentUse {
     pub run: Run,
     /// Its bytes; the last page may be longer.
     pub len: u64,
+    /// The commit that wrote it.
+    pub born: u64,
     /// Whether the bytes are what was written.
     pub intact: Intact,
 }
@@ -98,11 +100,11 @@ impl<P> Default for Below<P> {
 /// Told how many pages are done, and of how many.
 pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);
 
-struct Check<'a> {
+pub(crate) struct Check<'a> {
     pager: &'a Pager,
     page_count: u64,
-    report: CheckReport,
-    seen: PageSet,
+    pub(crate) report: CheckReport,
+    pub(crate) seen: PageSet,
     /// Pages in use, as far as known, for the progress.
     expected: u64,
     progress: Progress<'a>,
@@ -137,14 +139,7 @@ impl Pager {
         visit: &(impl Fn(Page<'_>, Option<&P>) -> Below<P> + Sync),
         progress: Progress<'_>,
     ) -> Result<CheckReport, Error> {
-        let mut check = Check {
-            pager: self,
-            page_count: 0,
-            report: CheckReport::default(),
-            seen: PageSet::new(self.page_size()),
-            expected: 0,
-            progress,
-        };
+        let mut check = Check::new(self, 0, progress);
         let (snapshot, meta, map) = check.begin()?;
         check.tree(&snapshot, meta.root, threads, visit)?;
         check.compare(&map);
@@ -154,24 +149,30 @@ impl Pager {
 
     /// Metas and map, for the scrubber.
     pub(crate) fn check_metas_and_map(&self) -> Result<Vec<Damage>, Error> {
-        let mut check = Check {
-            pager: self,
-            page_count: 0,
-            report: CheckReport::default(),
-            seen: PageSet::new(self.page_size()),
-            expected: 0,
-            progress: &mut |_, _| {},
-        };
+        let progress: Progress<'_> = &mut |_, _| {};
+        let mut check = Check::new(self, 0, progress);
         check.begin()?;
         Ok(check.report.damage)
     }
 }
 
-impl Check<'_> {
+impl<'a> Check<'a> {
+    /// Of a file whose pages in use end at `page_count`.
+    pub(crate) fn new(pager: &'a Pager, page_count: u64, progress: Progress<'a>) -> Self {
+        Self {
+            pager,
+            page_count,
+            report: CheckReport::default(),
+            seen: PageSet::new(pager.page_size()),
+            expected: page_count,
+            progress,
+        }
+    }
+
     /// What is checked under the writer, and a snapshot that keeps the rest.
     fn begin(&mut self) -> Result<(Snapshot, Meta, DurableMap), Error> {
-        let mut txn = self.pager.begin_write()?;
-        let snapshot = txn.pin_checkpoint();
+        let mut txn = self.pager.hold_writer()?;
+        let snapshot = txn.pin_checkpoint()?;
         let meta = txn.writer().meta.clone();
         self.page_count = meta.page_count;
         self.expected = meta.page_count;
@@ -203,10 +204,15 @@ impl Check<'_> {
                 "bytes behind the metas are not zero",
             );
         }
-        for page in 0..first_page(core.page_size) {
+        self.see_metas();
+        Ok(())
+    }
+
+    /// The pages of the metas are in use.
+    pub(crate) fn see_metas(&mut self) {
+        for page in 0..first_page(self.pager.page_size()) {
             self.seen.insert(PageNumber(page));
         }
-        Ok(())
     }
 
     fn tell_progress(&mut self, done: u64) {
@@ -242,7 +248,7 @@ impl Check<'_> {
         true
     }
 
-    fn tree<P: Send + Sync>(
+    pub(crate) fn tree<P: Send + Sync>(
         &mut self,
         snapshot: &Snapshot,
         root: Ref,
@@ -254,7 +260,7 @@ impl Check<'_> {
             open.push(Work::Page(Item { at: root, place: None, is_last: false }));
         }
         while !open.is_empty() {
-            let batch = read::take_batch(&mut open);
+            let batch = take_batch(&mut open);
             let before = self.report.pages + self.report.extent_bytes.div_ceil(self.pager.page_size() as u64);
             let found = {
                 let mut done = |pages| self.tell_progress(before + pages);

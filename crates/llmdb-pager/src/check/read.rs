@@ -74,7 +74,7 @@ impl<P> Found<P> {
 }
 
 /// The last works of a list, as many as memory is meant for.
-pub(super) fn take_batch<P>(open: &mut Vec<Work<P>>) -> Vec<Work<P>> {
+pub(crate) fn take_batch<P>(open: &mut Vec<Work<P>>) -> Vec<Work<P>> {
     let mut cost = 0;
     let first = open.iter().rposition(|work| {
         cost += match work {

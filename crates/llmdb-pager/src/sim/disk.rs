@@ -6,7 +6,7 @@ use super::file::SimFile;
 use super::names::InodeId;
 use super::state::{Call, State, Verdict, eio, enospc};
 use super::trace::{Op, SimStats, TraceEntry};
-use crate::storage::{File, Lock, LockError, OpenMode, Storage};
+use crate::storage::{File, Lock, LockError, OpenMode, Share, Storage};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -295,9 +295,35 @@ impl Storage for SimDisk {
             Err(error) => Err(LockError::Io(error)),
         }
     }
+
+    fn lock_owner(&self, path: &Path) -> Option<String> {
+        self.state().locks.get(path).cloned()
+    }
 }
 
 impl State {
+    /// Locks a file for one more handle; whether nobody stands against it.
+    pub(super) fn share(&mut self, id: InodeId, share: Share) -> bool {
+        match (self.shares.get_mut(&id), share) {
+            (None, Share::Readers) => self.shares.insert(id, 1).is_none(),
+            (None, Share::Nobody) => self.shares.insert(id, 0).is_none(),
+            (Some(readers), Share::Readers) if *readers > 0 => {
+                *readers += 1;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// A handle that had locked a file is gone.
+    pub(super) fn unshare(&mut self, id: InodeId) {
+        let left = self.shares.get(&id).map_or(0, |readers| readers.saturating_sub(1));
+        match left {
+            0 => self.shares.remove(&id),
+            left => self.shares.insert(id, left),
+        };
+    }
+
     fn create(&mut self, path: &Path, verdict: Verdict) -> io::Result<InodeId> {
         if self.names.get(path).is_some() {
             return Err(io::ErrorKind::AlreadyExists.into());

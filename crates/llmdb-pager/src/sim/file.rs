@@ -6,12 +6,13 @@ use super::inode::{BLOCK_SIZE, Fate, Inode, sectors_of};
 use super::names::InodeId;
 use super::state::{Call, InFlight, State, Verdict, eio, enospc};
 use super::trace::Op;
-use crate::storage::{File, Map};
+use crate::storage::{File, Map, Share};
 use rustix::io::Errno;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// A handle; the file lives while it is open, whatever becomes of its name.
@@ -21,12 +22,14 @@ pub(super) struct SimFile {
     inode: InodeId,
     path: Arc<Path>,
     writable: bool,
+    /// Whether this handle has locked the file.
+    locked: AtomicBool,
 }
 
 impl SimFile {
     /// A handle that was counted in the inode already.
     pub(super) fn new(disk: SimDisk, inode: InodeId, path: Arc<Path>, writable: bool) -> Self {
-        Self { disk, inode, path, writable }
+        Self { disk, inode, path, writable, locked: AtomicBool::new(false) }
     }
 
     fn call(&self, op: Op) -> Call {
@@ -41,6 +44,9 @@ impl SimFile {
 impl Drop for SimFile {
     fn drop(&mut self) {
         let mut state = self.disk.state();
+        if self.locked.load(Ordering::Relaxed) {
+            state.unshare(self.inode);
+        }
         state.file(self.inode).open_count -= 1;
         state.reap(self.inode);
     }
@@ -99,6 +105,14 @@ impl File for SimFile {
         self.writable()?;
         let call = self.call(Op::SetLen).at(0, len);
         self.disk.state().run(call, |state, verdict| Ok((state.set_len(self.inode, len, verdict)?, 0)))
+    }
+
+    fn lock(&self, share: Share) -> io::Result<bool> {
+        let mut state = self.disk.state();
+        state.powered()?;
+        let taken = state.share(self.inode, share);
+        self.locked.fetch_or(taken, Ordering::Relaxed);
+        Ok(taken)
     }
 
     fn map(&self, len: u64) -> io::Result<Map> {

@@ -22,7 +22,7 @@
 //!    reads and later maps; a map made before keeps the bytes that it had.
 //!
 //! Operations are numbered from 0 ([`SimDisk::op_count`]): all of `Storage` and `File` except `exists`
-//! and `len`, which change nothing and are never made to fail (but do when the power is off). A test runs
+//! `len` and the lock of a file, which change nothing and are never made to fail (but do when the power is off). A test runs
 //! its workload once to count them and then once per number, with a cut or a [`Fault`] there.
 //!
 //! Not here: real files (`storage`), what the bytes mean, oracles.

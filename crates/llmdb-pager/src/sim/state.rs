@@ -59,6 +59,8 @@ pub(super) struct State {
     pub(super) inodes: BTreeMap<InodeId, Inode>,
     pub(super) names: Names,
     pub(super) locks: BTreeMap<PathBuf, String>,
+    /// Files that handles have locked: how many for reading, or 0 where one has it for itself.
+    pub(super) shares: BTreeMap<InodeId, u32>,
     pub(super) in_flight: Option<InFlight>,
     pub(super) stats: SimStats,
     pub(super) trace: Vec<TraceEntry>,
@@ -80,6 +82,7 @@ impl State {
             inodes: BTreeMap::new(),
             names: Names::default(),
             locks: BTreeMap::new(),
+            shares: BTreeMap::new(),
             in_flight: None,
             stats: SimStats::default(),
             trace: Vec::new(),

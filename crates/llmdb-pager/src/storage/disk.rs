@@ -1,6 +1,6 @@
 //! The real file system (Linux, ext4 and XFS are what the failure model speaks of).
 
-use super::{File, Lock, LockError, Map, OpenMode, Storage};
+use super::{File, Lock, LockError, Map, OpenMode, Share, Storage};
 use rustix::fs::{FallocateFlags, FlockOperation, SeekFrom};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Only the owner reads and writes what LLMDB creates.
 const FILE_MODE: u32 = 0o600;
@@ -34,7 +35,7 @@ impl Storage for DiskStorage {
                 options.write(true).create_new(true);
             }
         }
-        Ok(Arc::new(DiskFile(options.open(path)?)))
+        Ok(Arc::new(DiskFile(options.open(path)?, AtomicBool::new(false))))
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
@@ -86,6 +87,10 @@ impl Storage for DiskStorage {
             return Ok(Box::new(DiskLock { path: path.to_owned(), _file: file }));
         }
     }
+
+    fn lock_owner(&self, path: &Path) -> Option<String> {
+        fs::read_to_string(path).ok()
+    }
 }
 
 /// The folder that holds `path`'s name.
@@ -96,8 +101,18 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
+/// A file, and whether it is locked by this handle.
 #[derive(Debug)]
-struct DiskFile(fs::File);
+struct DiskFile(fs::File, AtomicBool);
+
+impl Drop for DiskFile {
+    fn drop(&mut self) {
+        if self.1.load(Ordering::Relaxed) {
+            // Closing does the same, but not while a child that was just forked has the handle too.
+            let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
+        }
+    }
+}
 
 impl File for DiskFile {
     fn len(&self) -> io::Result<u64> {
@@ -185,6 +200,21 @@ impl File for DiskFile {
 
     fn allocated(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.blocks() * 512)
+    }
+
+    fn lock(&self, share: Share) -> io::Result<bool> {
+        let operation = match share {
+            Share::Readers => FlockOperation::NonBlockingLockShared,
+            Share::Nobody => FlockOperation::NonBlockingLockExclusive,
+        };
+        match rustix::fs::flock(&self.0, operation) {
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+            result => {
+                result?;
+                self.1.store(true, Ordering::Relaxed);
+                Ok(true)
+            }
+        }
     }
 
     fn will_need(&self, offset: u64, len: u64) {

@@ -59,6 +59,21 @@ pub trait Storage: Debug + Send + Sync {
     /// # Errors
     /// [`LockError::Held`] with the text that the owner wrote.
     fn lock(&self, path: &Path, owner: &str) -> Result<Box<dyn Lock>, LockError>;
+
+    /// What the owner of the lock `path` wrote into it, for one who only reads; `None` where nobody says.
+    fn lock_owner(&self, path: &Path) -> Option<String> {
+        let _ = path;
+        None
+    }
+}
+
+/// How a handle shares its file with those of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// With other readers.
+    Readers,
+    /// With nobody.
+    Nobody,
 }
 
 /// An open file. Positions are absolute; there is no cursor.
@@ -125,6 +140,16 @@ pub trait File: Debug + Send + Sync {
     /// How many bytes of the disk the file takes.
     fn allocated(&self) -> io::Result<u64> {
         self.len()
+    }
+
+    /// Takes the lock of the file itself, for as long as the handle lives: of any mode, and nothing is written.
+    /// Whether nobody holds it who stands against it.
+    ///
+    /// # Errors
+    /// Whatever the system says where it cannot lock files.
+    fn lock(&self, share: Share) -> io::Result<bool> {
+        let _ = share;
+        Ok(true)
     }
 
     /// Says that a range will be read soon, so that the system may begin to fetch it. A hint: it never

@@ -50,6 +50,15 @@ pub enum Change {
         /// The key.
         key: Vec<u8>,
     },
+    /// The records of a range of keys were removed.
+    RemoveRange {
+        /// The tree.
+        tree: TreeId,
+        /// The first key that may have been in it; empty = no bound.
+        low: Vec<u8>,
+        /// The first key behind it; empty = no bound.
+        high: Vec<u8>,
+    },
     /// A tree was made.
     CreateTree {
         /// The tree.
@@ -139,6 +148,9 @@ impl From<Redo<'_>> for Change {
                 Self::InsertLarge { tree: id(tree), key: key.into(), value }
             }
             Redo::Remove { tree, key } => Self::Remove { tree: id(tree), key: key.into() },
+            Redo::RemoveRange { tree, low, high } => {
+                Self::RemoveRange { tree: id(tree), low: low.into(), high: high.into() }
+            }
             Redo::CreateTree { tree, name } => Self::CreateTree { tree: id(tree), name: name.into() },
             Redo::DropTree { name } => Self::DropTree { name: name.into() },
         }

@@ -71,6 +71,7 @@ impl Store {
     /// As [`Store::checkpoint`].
     pub fn begin_checkpoint(&self) -> Result<Option<RunningCheckpoint>, Error> {
         self.inner.check_open()?;
+        self.inner.check_writable()?;
         let Some((pager, at)) = self.inner.plan_checkpoint()? else { return Ok(None) };
         Ok(Some(RunningCheckpoint { store: self.clone(), pager, at }))
     }

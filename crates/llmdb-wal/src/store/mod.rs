@@ -14,18 +14,22 @@
 //! 4. After a failed write or flush nothing is written until the store is opened anew.
 //! 5. After a clean close the data file alone is the database.
 
+mod backup;
 mod changes;
 mod checkpoints;
 mod commit;
 mod durability;
 mod keeper;
+mod maintenance;
 mod options;
 mod queue;
+mod range;
 mod recovery;
 mod redo;
 mod replay;
 mod txn;
 
+pub use backup::restore;
 pub use changes::{Change, Committed};
 pub use checkpoints::RunningCheckpoint;
 pub use durability::Durability;
@@ -112,9 +116,10 @@ impl Store {
     /// Begins to write, after the writer before has finished.
     ///
     /// # Errors
-    /// [`Error::Closed`]; [`llmdb_pager::Error::Poisoned`] after a failed write.
+    /// [`Error::Closed`]; [`llmdb_pager::Error::Poisoned`] after a failed write; [`llmdb_pager::Error::ReadOnly`].
     pub fn begin_write(&self) -> Result<WriteTxn, Error> {
         self.inner.check_open()?;
+        self.inner.check_writable()?;
         self.inner.before_write()?;
         WriteTxn::begin(self.inner.clone())
     }
@@ -151,7 +156,10 @@ impl Store {
     /// # Errors
     /// Only what stops the check itself; damage is in the report.
     pub fn check(&self, progress: Progress<'_>) -> Result<CheckReport, Error> {
-        self.checkpoint()?;
+        self.inner.check_open()?;
+        if !self.inner.is_read_only() {
+            self.checkpoint()?;
+        }
         Ok(llmdb_btree::check(&self.inner.pager, progress)?)
     }
 
@@ -223,12 +231,23 @@ impl Inner {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn is_read_only(&self) -> bool {
+        self.pager.is_read_only()
+    }
+
     fn check_open(&self) -> Result<(), Error> {
         if self.closed.load(Ordering::Acquire) { Err(Error::Closed) } else { Ok(()) }
     }
 
+    fn check_writable(&self) -> Result<(), Error> {
+        if self.is_read_only() {
+            return Err(llmdb_pager::Error::ReadOnly { path: self.pager.path().into() }.into());
+        }
+        Ok(())
+    }
+
     fn close(&self) -> Result<(), Error> {
-        if self.closed.swap(true, Ordering::AcqRel) {
+        if self.closed.swap(true, Ordering::AcqRel) || self.is_read_only() {
             return Ok(());
         }
         self.keeper.stop();

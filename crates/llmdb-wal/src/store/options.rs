@@ -13,10 +13,10 @@ use super::Store;
 use super::durability::Durability;
 use crate::error::Error;
 use crate::log::Position;
-use llmdb_pager::OnSlowReader;
 use llmdb_pager::meta::OWNER_AREA_SIZE;
 use llmdb_pager::page::{PAGE_SIZE_DEFAULT, read_u64};
 use llmdb_pager::storage::{DiskStorage, Storage};
+use llmdb_pager::{OnSlowReader, PagerOptions};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -39,6 +39,7 @@ pub struct StoreOptions {
     pub(super) page_size: usize,
     pub(super) owner: String,
     pub(super) create: bool,
+    pub(super) read_only: bool,
     pub(super) slow_reader: Option<(Duration, OnSlowReader)>,
     pub(super) max_reader_age: Option<Duration>,
 }
@@ -91,6 +92,7 @@ impl StoreOptions {
             page_size: PAGE_SIZE_DEFAULT,
             owner: "a program".into(),
             create: true,
+            read_only: false,
             slow_reader: None,
             max_reader_age: None,
         }
@@ -161,6 +163,29 @@ impl StoreOptions {
         self
     }
 
+    /// Opens an existing database for reading only: nothing is written to its files or its folder, which may be
+    /// read-only themselves, and nothing is created. Any number of processes may read like this at once; none
+    /// while one has it open for writing. A database that was not closed cleanly is refused
+    /// ([`Error::NotClosed`]): its newest commits are in the log, and recovering them writes.
+    ///
+    /// ```
+    /// use llmdb_wal::{Store, StoreOptions};
+    ///
+    /// let folder = tempfile::tempdir()?;
+    /// let path = folder.path().join("notes.llmdb");
+    /// Store::open(&path)?.close()?;
+    /// let one = StoreOptions::new().read_only(true).open(&path)?;
+    /// let other = StoreOptions::new().read_only(true).open(&path)?;
+    /// assert_eq!(one.begin_read()?.seq(), other.begin_read()?.seq());
+    /// assert_eq!(one.begin_write().unwrap_err().code(), "LLMDB-P19");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn read_only(mut self, yes: bool) -> Self {
+        self.read_only = yes;
+        self
+    }
+
     /// A checkpoint is begun when the log holds this many bytes (default 32 MiB).
     #[must_use]
     pub fn checkpoint_bytes(mut self, bytes: u64) -> Self {
@@ -196,6 +221,24 @@ impl StoreOptions {
     pub fn max_reader_age(mut self, limit: Duration) -> Self {
         self.max_reader_age = Some(limit);
         self
+    }
+
+    /// The options of the data file.
+    pub(super) fn pager_options(&self) -> PagerOptions {
+        let mut pager = PagerOptions::new()
+            .storage(self.storage.clone())
+            .page_size(self.page_size)
+            .owner(&self.owner)
+            .validate(llmdb_btree::validate)
+            .dirty_budget(self.settings.dirty_bytes)
+            .read_only(self.read_only);
+        if let Some((after, tell)) = &self.slow_reader {
+            pager = pager.on_slow_reader(*after, tell.clone());
+        }
+        if let Some(limit) = self.max_reader_age {
+            pager = pager.max_reader_age(limit);
+        }
+        pager
     }
 
     /// Opens the database, recovering what a crash left, or creates it.

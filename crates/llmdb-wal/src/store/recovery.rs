@@ -20,7 +20,7 @@ use super::replay::Replay;
 use super::{Inner, LogState, Store};
 use crate::error::Error;
 use crate::log::Log;
-use llmdb_pager::{Error as PagerError, Pager, PagerOptions, beside};
+use llmdb_pager::{Error as PagerError, Pager, beside};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
@@ -57,6 +57,8 @@ pub(super) fn open(options: StoreOptions, path: &Path) -> Result<Store, Error> {
     let mut state = LogState { log: None, path: log_path, next: start, marked: needed };
     let mut recovery = Recovery::default();
     match (exists, needed) {
+        // A log that is not needed tells of a crash all the same, and it is not read for what it holds.
+        (true, _) | (_, true) if options.read_only => return Err(Error::NotClosed { path: path.into() }),
         (false, true) => return Err(Error::LogMissing { path: state.path }),
         (false, false) => {}
         // A copy of the meta that was lost says so too: then the log goes on where the file ends.
@@ -78,9 +80,11 @@ pub(super) fn open(options: StoreOptions, path: &Path) -> Result<Store, Error> {
         checkpointing: Mutex::new(()),
         pages_dirty: AtomicU64::new(0),
     };
-    inner.note_pages(inner.pager.begin_write()?.dirty_pages());
+    if !inner.is_read_only() {
+        inner.note_pages(inner.pager.begin_write()?.dirty_pages());
+    }
     let inner = Arc::new(inner);
-    if inner.settings.background {
+    if inner.settings.background && !inner.is_read_only() {
         let interval = match inner.settings.durability {
             Durability::Interval(interval) => Some(interval),
             _ => None,
@@ -91,27 +95,15 @@ pub(super) fn open(options: StoreOptions, path: &Path) -> Result<Store, Error> {
 }
 
 fn open_pager(options: &StoreOptions, path: &Path) -> Result<Pager, Error> {
-    let pager_options = || {
-        let mut pager = PagerOptions::new()
-            .storage(options.storage.clone())
-            .page_size(options.page_size)
-            .owner(&options.owner)
-            .validate(llmdb_btree::validate)
-            .dirty_budget(options.settings.dirty_bytes);
-        if let Some((after, tell)) = &options.slow_reader {
-            pager = pager.on_slow_reader(*after, tell.clone());
-        }
-        if let Some(limit) = options.max_reader_age {
-            pager = pager.max_reader_age(limit);
-        }
-        pager
-    };
+    let pager_options = || options.pager_options();
     match pager_options().open(path) {
-        Err(PagerError::NotFound { .. }) if options.create => match pager_options().create(path) {
-            // Another process was faster: it is there now.
-            Err(PagerError::AlreadyExists { .. }) => Ok(pager_options().open(path)?),
-            other => Ok(other?),
-        },
+        Err(PagerError::NotFound { .. }) if options.create && !options.read_only => {
+            match pager_options().create(path) {
+                // Another process was faster: it is there now.
+                Err(PagerError::AlreadyExists { .. }) => Ok(pager_options().open(path)?),
+                other => Ok(other?),
+            }
+        }
         other => Ok(other?),
     }
 }

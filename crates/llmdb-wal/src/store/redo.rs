@@ -8,6 +8,7 @@
 //!   3 remove        tree, key length, key
 //!   4 create tree   tree, name length, name
 //!   5 drop tree     tree (0), name length, name
+//!   6 remove range  tree, low length, low, high length, high: keys from low on and before high; empty = no bound
 //! ```
 //! Trees and lengths are numbers of 7 bits a byte, least first, the high bit on all but the last.
 //!
@@ -21,6 +22,7 @@ const INSERT_LARGE: u8 = 2;
 const REMOVE: u8 = 3;
 const CREATE_TREE: u8 = 4;
 const DROP_TREE: u8 = 5;
+const REMOVE_RANGE: u8 = 6;
 /// Bytes of the time before the operations.
 const TIME_SIZE: usize = 8;
 
@@ -32,6 +34,7 @@ pub(crate) enum Redo<'a> {
     Remove { tree: u32, key: &'a [u8] },
     CreateTree { tree: u32, name: &'a str },
     DropTree { name: &'a str },
+    RemoveRange { tree: u32, low: &'a [u8], high: &'a [u8] },
 }
 
 /// A transaction's payload in the making.
@@ -52,12 +55,14 @@ impl RedoBuilder {
             Redo::Remove { tree, key } => (REMOVE, tree, key),
             Redo::CreateTree { tree, name } => (CREATE_TREE, tree, name.as_bytes()),
             Redo::DropTree { name } => (DROP_TREE, 0, name.as_bytes()),
+            Redo::RemoveRange { tree, low, .. } => (REMOVE_RANGE, tree, low),
         };
         self.bytes.extend_from_slice(&[tag, FORM_TREE]);
         self.number(u64::from(tree));
         self.text(text);
         match op {
             Redo::Insert { value, .. } => self.text(value),
+            Redo::RemoveRange { high, .. } => self.text(high),
             Redo::InsertLarge { value, .. } => self.bytes.extend_from_slice(&value.encode()),
             _ => {}
         }
@@ -146,6 +151,7 @@ impl<'a> Operations<'a> {
             REMOVE => Redo::Remove { tree, key: text },
             CREATE_TREE => Redo::CreateTree { tree, name: std::str::from_utf8(text).ok()? },
             DROP_TREE => Redo::DropTree { name: std::str::from_utf8(text).ok()? },
+            REMOVE_RANGE => Redo::RemoveRange { tree, low: text, high: self.text()? },
             _ => return None,
         })
     }
@@ -180,6 +186,7 @@ mod tests {
             Redo::InsertLarge { tree: 1, key: &[0; 1000], value: large },
             Redo::Remove { tree: 0, key: b"\0" },
             Redo::DropTree { name: "x" },
+            Redo::RemoveRange { tree: 2, low: b"", high: b"m" },
         ];
         let mut builder = RedoBuilder::new();
         for op in ops {

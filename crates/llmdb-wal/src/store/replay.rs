@@ -8,6 +8,7 @@
 //! Not here: when (`recovery`), and what is in a record (`redo`).
 
 use super::options::OnProgress;
+use super::range::high_bound;
 use super::redo::{Redo, operations, time_of};
 use crate::error::Error;
 use crate::log::{Record, Tail};
@@ -15,6 +16,7 @@ use crate::lsn::Lsn;
 use llmdb_btree::{LargeRef, ReadTxn, TreeId, WriteTxn};
 use llmdb_pager::Pager;
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::path::Path;
 
 /// Progress is told each time so many records were replayed.
@@ -102,7 +104,7 @@ impl<'a> Replay<'a> {
                     Redo::Insert { tree, key, .. }
                     | Redo::InsertLarge { tree, key, .. }
                     | Redo::Remove { tree, key } => keys.entry(tree).or_default().push(key),
-                    Redo::CreateTree { .. } | Redo::DropTree { .. } => {}
+                    Redo::CreateTree { .. } | Redo::DropTree { .. } | Redo::RemoveRange { .. } => {}
                 }
             }
         }
@@ -160,6 +162,10 @@ impl<'a> Replay<'a> {
                 Redo::CreateTree { tree, name } => txn.enter_tree(name, TreeId::from_number(tree))?,
                 Redo::DropTree { name } => {
                     txn.drop_tree(name)?;
+                }
+                Redo::RemoveRange { tree, low, high } => {
+                    let (low, high) = (Bound::Included(low), high_bound(high));
+                    txn.remove_range(TreeId::from_number(tree), low, high)?;
                 }
             }
         }

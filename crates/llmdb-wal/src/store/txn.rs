@@ -18,8 +18,8 @@ pub struct Savepoint {
 /// A transaction that changes trees. One at a time; dropping it rolls back.
 #[derive(Debug)]
 pub struct WriteTxn {
-    trees: llmdb_btree::WriteTxn,
-    redo: RedoBuilder,
+    pub(super) trees: llmdb_btree::WriteTxn,
+    pub(super) redo: RedoBuilder,
     time: i64,
     base_time: i64,
     // Last, so that the store closes only after the transaction has let go of the writer.

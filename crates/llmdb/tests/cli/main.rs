@@ -1,5 +1,6 @@
 //! End to end: the built binary, as a user runs it.
 
+mod backup;
 mod bad_input;
 mod commands;
 mod common;

@@ -110,6 +110,53 @@ Examples:
     /// Read every page that is in use and verify it
     #[command(after_help = "Example:\n  llmdb check agent.llmdb && echo sound")]
     Check(Whole),
+    /// Copy the database to a file, while others go on using it or not
+    #[command(after_help = "\
+A backup holds what was committed when it began. With --since it holds only what
+was written after an earlier one, and is restored behind it; EARLIER is that
+backup's file, or the commit that it ended with. TO must not exist; it is there
+when it is whole. - writes to standard output, the report to standard error.
+
+Examples:
+  llmdb backup agent.llmdb monday.backup
+  llmdb backup agent.llmdb tuesday.backup --since monday.backup
+  llmdb backup agent.llmdb - | ssh elsewhere 'cat > agent.backup'")]
+    Backup(Backup),
+    /// Make a database of backups
+    #[command(after_help = "\
+A full backup first, then those that were made since, each behind the one before
+it. Every page is read and verified before the database is there, and TO must
+not exist. It is another database with the same content: its own backups begin
+with a full one.
+
+Examples:
+  llmdb restore agent.llmdb monday.backup
+  llmdb restore agent.llmdb monday.backup tuesday.backup wednesday.backup")]
+    Restore(Restore),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Backup {
+    /// The database
+    pub(crate) db: PathBuf,
+    /// The file to make; - is standard output
+    pub(crate) to: PathBuf,
+    /// Leave out what was written up to an earlier backup
+    #[arg(long, value_name = "EARLIER")]
+    pub(crate) since: Option<String>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Restore {
+    /// The database to make
+    pub(crate) to: PathBuf,
+    /// The backups, the full one first; - is standard input
+    #[arg(required = true)]
+    pub(crate) from: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 #[derive(Debug, Args)]

@@ -122,7 +122,14 @@ fn temporal_code(error: &llmdb_temporal::Error) -> u8 {
 fn store_code(error: &llmdb_wal::Error) -> u8 {
     use llmdb_pager::Error as E;
     match error.pager() {
-        Some(E::Locked { .. } | E::DiskFull { .. } | E::PageSize(_)) => INPUT,
+        Some(
+            E::Locked { .. }
+            | E::DiskFull { .. }
+            | E::PageSize(_)
+            | E::AlreadyExists { .. }
+            | E::BackupDamaged { .. }
+            | E::BackupMismatch { .. },
+        ) => INPUT,
         Some(E::Poisoned { .. }) => IO,
         Some(E::Io { source, .. }) => io_code(source),
         _ => OPEN,

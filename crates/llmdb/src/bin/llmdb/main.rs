@@ -30,6 +30,8 @@ fn main() -> ExitCode {
         Command::Timeline(args) => commands::timeline(&args),
         Command::Stat(args) => commands::stat(&args),
         Command::Check(args) => commands::check(&args),
+        Command::Backup(args) => commands::backup(&args),
+        Command::Restore(args) => commands::restore(&args),
     };
     done.map_or_else(|failure| failure.report(), ExitCode::from)
 }

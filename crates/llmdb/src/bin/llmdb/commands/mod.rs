@@ -1,5 +1,6 @@
 //! The commands, one file for each kind.
 
+mod backup;
 mod read;
 mod stream;
 mod whole;
@@ -7,10 +8,11 @@ mod write;
 
 use std::path::Path;
 
-use llmdb::{Database, Options};
+use llmdb::{Database, Error, Options};
 
 use crate::exit::Failure;
 
+pub(crate) use backup::{backup, restore};
 pub(crate) use read::{get, history, timeline};
 pub(crate) use stream::{apply, ask};
 pub(crate) use whole::{check, stat};
@@ -20,4 +22,13 @@ pub(crate) use write::{delete, put};
 pub(crate) fn open(path: &Path, command: &str, create: bool) -> Result<Database, Failure> {
     let owner = format!("llmdb {command}");
     Ok(Options::new().owner(&owner).create(create).open(path)?)
+}
+
+/// Opens a database to read from it, beside others who do. One that was not closed is recovered first, which takes
+/// it for writing.
+pub(crate) fn open_to_read(path: &Path, command: &str) -> Result<Database, Failure> {
+    match Options::new().read_only(true).open(path) {
+        Err(Error::Store(llmdb_wal::Error::NotClosed { .. })) => open(path, command, false),
+        opened => Ok(opened?),
+    }
 }

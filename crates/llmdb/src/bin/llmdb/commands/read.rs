@@ -5,13 +5,13 @@ use std::io::{self, Write};
 use llmdb::lines::answer;
 use llmdb::{Answer, Database, Error, Question, ValidTime};
 
-use super::open;
+use super::open_to_read;
 use crate::args::{Format, Get, History, Key, Output, Timeline, period};
 use crate::exit::{DONE, Failure, NO};
 use crate::output;
 
 pub(crate) fn get(args: &Get) -> Result<u8, Failure> {
-    let db = open(&args.key.db, "get", false)?;
+    let db = open_to_read(&args.key.db, "get")?;
     let question = Question::Get {
         collection: args.key.collection.clone(),
         key: args.key.key.0.clone(),
@@ -22,7 +22,7 @@ pub(crate) fn get(args: &Get) -> Result<u8, Failure> {
 }
 
 pub(crate) fn history(args: &History) -> Result<u8, Failure> {
-    let db = open(&args.key.db, "history", false)?;
+    let db = open_to_read(&args.key.db, "history")?;
     let question = Question::History {
         collection: args.key.collection.clone(),
         key: args.key.key.0.clone(),
@@ -40,7 +40,7 @@ pub(crate) fn timeline(args: &Timeline) -> Result<u8, Failure> {
         None => (args.valid_from, args.valid_to),
     };
     let window = period(from, to).map_err(Error::from)?;
-    let db = open(db, "timeline", false)?;
+    let db = open_to_read(db, "timeline")?;
     let question = Question::Timeline {
         collection: collection.clone(),
         key: key.0.clone(),

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use llmdb::{Error, lines};
 
-use super::open;
+use super::{open, open_to_read};
 use crate::args::Stream;
 use crate::exit::{DONE, Failure, INPUT, NO};
 use crate::progress::Progress;
@@ -31,7 +31,7 @@ pub(crate) fn apply(args: &Stream) -> Result<u8, Failure> {
 
 pub(crate) fn ask(args: &Stream) -> Result<u8, Failure> {
     let (input, _) = input(&args.file)?;
-    let db = open(&args.db, "ask", false)?;
+    let db = open_to_read(&args.db, "ask")?;
     let mut out = BufWriter::new(io::stdout().lock());
     let asked = lines::ask(&db, input, &mut out, args.times.times())?;
     db.close()?;

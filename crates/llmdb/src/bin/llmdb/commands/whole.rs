@@ -8,14 +8,14 @@ use llmdb_pager::CheckReport;
 use llmdb_temporal::TemporalCheck;
 use serde_json::Value as Json;
 
-use super::open;
+use super::open_to_read;
 use crate::args::{Format, Output, Whole};
 use crate::exit::{DONE, Failure, NO, damaged_page};
 use crate::output;
 use crate::progress::Progress;
 
 pub(crate) fn stat(args: &Whole) -> Result<u8, Failure> {
-    let db = open(&args.db, "stat", false)?;
+    let db = open_to_read(&args.db, "stat")?;
     let figures = figures(&db, args.output.times.times())?;
     print(&figures, &args.output)?;
     db.close()?;
@@ -23,7 +23,7 @@ pub(crate) fn stat(args: &Whole) -> Result<u8, Failure> {
 }
 
 pub(crate) fn check(args: &Whole) -> Result<u8, Failure> {
-    let db = match open(&args.db, "check", false) {
+    let db = match open_to_read(&args.db, "check") {
         Err(Failure::Database(error)) if damaged_page(&error).is_some() => {
             // So near to the root that the database does not open: a finding all the same.
             print(&json!({"sound": false, "damage": [finding(&error)]}), &args.output)?;
@@ -123,10 +123,13 @@ fn finding(error: &Error) -> Json {
     }
 }
 
-/// One row for each figure, or the figures as they are.
 fn print(figures: &Json, output: &Output) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    if output::format(output) == Format::Json {
+    print_to(figures, output::format(output), &mut io::stdout().lock())
+}
+
+/// One row for each figure, or the figures as they are.
+pub(super) fn print_to(figures: &Json, format: Format, out: &mut dyn Write) -> io::Result<()> {
+    if format == Format::Json {
         return writeln!(out, "{figures}");
     }
     let mut table = output::table(&["what", "is"]);
