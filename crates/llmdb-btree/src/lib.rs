@@ -40,6 +40,7 @@ mod database;
 mod drop;
 mod edit;
 mod error;
+mod find;
 mod forest;
 mod get_many;
 mod limits;
