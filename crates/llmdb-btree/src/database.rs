@@ -53,6 +53,7 @@ impl Database {
     }
 
     /// Begins to read.
+    #[inline]
     pub fn begin_read(&self) -> ReadTxn {
         ReadTxn { snapshot: self.open.pager.snapshot() }
     }
@@ -86,6 +87,7 @@ pub struct ReadTxn {
 
 impl ReadTxn {
     /// All trees of a snapshot.
+    #[inline]
     pub fn of(snapshot: Snapshot) -> Self {
         Self { snapshot }
     }
@@ -137,8 +139,13 @@ impl ReadTxn {
     ///
     /// # Errors
     /// A damaged page.
+    #[inline]
     pub fn tree_by_id(&self, tree: TreeId) -> Result<Option<Tree<'_>>, Error> {
         let source = Source::Snapshot(&self.snapshot);
+        let pages = self.snapshot.checked_pages();
+        if let Some(root) = forest::quick_root_of(pages, source.root(), tree) {
+            return Ok(Some(Tree::of_pages(source, pages, root)));
+        }
         Ok(forest::root_of(source, tree)?.map(|root| Tree::new(source, root)))
     }
 

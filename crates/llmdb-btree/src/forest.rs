@@ -17,8 +17,8 @@ use crate::error::Error;
 use crate::node::FOREST;
 use crate::source::Source;
 use crate::tree::{FORM_TREE, TreeRoot};
-use llmdb_pager::page::{HEADER_SIZE, REF_SIZE, read_u64, set_ref_count, set_reference};
-use llmdb_pager::{Error as PagerError, Page, PageSource as _, Ref, WriteTxn};
+use llmdb_pager::page::{HEADER_SIZE, PAGE_SIZE_DEFAULT, REF_SIZE, read_u64, set_ref_count, set_reference};
+use llmdb_pager::{CheckedPages, Error as PagerError, Page, PageSource as _, Ref, WriteTxn};
 
 const STAT_SIZE: usize = 16;
 const FORM_AT: usize = 8;
@@ -69,18 +69,19 @@ pub(crate) fn validate(page: Page<'_>) -> Result<(), &'static str> {
 }
 
 /// The forest page at `at`, of `level` where that is known.
+#[inline]
 pub(crate) fn forest_page(source: Source<'_>, at: Ref, level: Option<u8>) -> Result<Page<'_>, PagerError> {
     let page = source.page(at)?;
     if page.kind() != FOREST || level.is_some_and(|level| page.level() != level) {
-        let found = u64::from(page.kind().0);
-        return Err(PagerError::damaged(
-            at.number(),
-            "not the forest page expected here",
-            u64::from(FOREST.0),
-            found,
-        ));
+        return Err(no_forest_page(at, page));
     }
     Ok(page)
+}
+
+#[cold]
+fn no_forest_page(at: Ref, page: Page<'_>) -> PagerError {
+    let found = u64::from(page.kind().0);
+    PagerError::damaged(at.number(), "not the forest page expected here", u64::from(FOREST.0), found)
 }
 
 /// How many trees lie below one reference of a page of `level`.
@@ -95,22 +96,35 @@ pub(crate) fn root_of(source: Source<'_>, tree: TreeId) -> Result<Option<TreeRoo
     }
     let mut page = forest_page(source, source.root(), None)?;
     let mut rest = u64::from(tree.0);
-    loop {
+    while page.level() > 0 {
         let width = width(source.page_size(), page.level());
-        let slot = (rest / width) as usize;
         if rest / width >= page.ref_count() as u64 {
             return Ok(None);
         }
-        if page.level() == 0 {
-            let found = stat(page, slot);
-            return Ok((found.form != 0).then_some(found));
-        }
+        let below = page.reference((rest / width) as usize);
         rest %= width;
-        page = forest_page(source, page.reference(slot), Some(page.level() - 1))?;
+        page = forest_page(source, below, Some(page.level() - 1))?;
     }
+    if rest >= page.ref_count() as u64 {
+        return Ok(None);
+    }
+    let found = stat(page, rest as usize);
+    Ok((found.form != 0).then_some(found))
+}
+
+/// As [`root_of`], where that is one look at a page that was checked before; `None` where more is to be done.
+#[inline]
+pub(crate) fn quick_root_of(pages: CheckedPages<'_>, top: Ref, tree: TreeId) -> Option<TreeRoot> {
+    let bytes = pages.of_size::<PAGE_SIZE_DEFAULT>()?.get(top)?;
+    let (page, slot) = (Page::new(bytes), tree.0 as usize);
+    if page.kind() != FOREST || page.level() != 0 || slot >= page.ref_count() {
+        return None;
+    }
+    Some(stat(page, slot)).filter(|found| found.form != 0)
 }
 
 /// What a forest page of level 0 says of the tree in a slot.
+#[inline]
 pub(crate) fn stat(page: Page<'_>, slot: usize) -> TreeRoot {
     let at = stat_at(page.bytes().len(), slot);
     let bytes = page.bytes();

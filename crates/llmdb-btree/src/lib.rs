@@ -42,6 +42,7 @@ mod drop;
 mod edit;
 mod error;
 mod fetch;
+mod find;
 mod forest;
 mod get_many;
 mod limits;

@@ -84,6 +84,15 @@ impl<'t> Source<'t> {
         }
     }
 
+    /// Begins to fetch a page with the aligned block of `around` pages that it lies in, if it was not read so far.
+    pub(crate) fn will_need_around(self, at: Ref, around: u64) {
+        let refs = &mut std::iter::once(at);
+        match self {
+            Self::Snapshot(snapshot) => snapshot.will_need(refs, around),
+            Self::Write(txn) => txn.will_need(refs, around),
+        }
+    }
+
     /// A page of a tree, one level below `above` (any level at the root): levels fall strictly, so a
     /// descent ends.
     pub(crate) fn node(self, at: Ref, above: Option<u8>) -> Result<(Node<'t>, u8), PagerError> {
@@ -173,8 +182,8 @@ fn leaf_of<'t, S: PageSource>(source: &'t S, mut at: Ref, key: &[u8]) -> Result<
         }
         let branch = Branch::new(page);
         at = branch.child(branch.search(key));
-        page = source.page(at)?;
         level -= 1;
+        page = source.page(at)?;
         if page.level() != level {
             return Err(wrong_level(at, level, page.level()));
         }

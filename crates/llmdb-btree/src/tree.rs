@@ -2,11 +2,12 @@
 
 use crate::cursor::{Cursor, Range};
 use crate::error::Error;
+use crate::find::{Miss, Quick};
 use crate::get_many::{BATCH, get_batch};
 use crate::source::Source;
 use crate::value::Stored;
 use bytes::Bytes;
-use llmdb_pager::Ref;
+use llmdb_pager::{CheckedPages, Ref};
 use std::ops::Bound;
 
 /// The form of an ordinary tree: keys to values.
@@ -33,12 +34,20 @@ impl TreeRoot {
 pub struct Tree<'t> {
     source: Source<'t>,
     root: TreeRoot,
+    quick: Quick<'t>,
 }
 
 impl<'t> Tree<'t> {
     /// A view of the tree at `root`.
+    #[inline]
     pub fn new(source: Source<'t>, root: TreeRoot) -> Self {
-        Self { source, root }
+        Self { source, root, quick: Quick::new(source, root.root) }
+    }
+
+    /// A view of the tree at `root` of a snapshot whose checked pages are at hand.
+    #[inline]
+    pub(crate) fn of_pages(source: Source<'t>, pages: CheckedPages<'t>, root: TreeRoot) -> Self {
+        Self { source, root, quick: Quick::of_pages(source, pages, root.root) }
     }
 
     /// Where its pages are read from, and where it begins.
@@ -62,10 +71,17 @@ impl<'t> Tree<'t> {
     /// A damaged page.
     #[inline]
     pub fn get(&self, key: &[u8]) -> Result<Option<&'t [u8]>, Error> {
-        match self.get_stored(key)? {
-            Some(stored) => self.source.value(stored).map(Some),
-            None => Ok(None),
+        match self.quick.find(key) {
+            Ok(value) => Ok(Some(value)),
+            Err(Miss::Absent) => Ok(None),
+            Err(Miss::Unusual) => self.get_unusual(key),
         }
+    }
+
+    /// As [`Tree::get`], the general way.
+    #[inline(never)]
+    fn get_unusual(&self, key: &[u8]) -> Result<Option<&'t [u8]>, Error> {
+        self.get_stored(key)?.map(|stored| self.source.value(stored)).transpose()
     }
 
     /// The value of `key` as its leaf holds it: a large one is not read.

@@ -59,6 +59,12 @@ impl Aging {
         self.is_ended.load(Ordering::Relaxed)
     }
 
+    /// What [`Aging::is_ended`] looks at.
+    #[inline]
+    pub(crate) fn ended_flag(&self) -> &AtomicBool {
+        &self.is_ended
+    }
+
     /// Ends its readers.
     pub(crate) fn end(&self) {
         self.is_ended.store(true, Ordering::Relaxed);

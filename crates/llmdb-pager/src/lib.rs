@@ -77,4 +77,5 @@ pub use scrub::{ScrubEvent, ScrubOptions, ScrubReport, Scrubber};
 pub use snapshot::{PageSource, Snapshot, Validate};
 pub use space::Run;
 pub use trim::TrimReport;
+pub use verified::{CheckedPages, CheckedPagesOf};
 pub use write_txn::WriteTxn;

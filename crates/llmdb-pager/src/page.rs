@@ -38,8 +38,10 @@ pub const PAGE_SIZE_DEFAULT: usize = 4 << 10;
 
 const CHECKSUM: Range<usize> = 0..8;
 const NUMBER: Range<usize> = 8..14;
-const KIND: usize = 14;
-const LEVEL: usize = 15;
+/// Where a page's kind stands, one byte.
+pub const KIND: usize = 14;
+/// Where a page's level stands, one byte.
+pub const LEVEL: usize = 15;
 const BIRTH: Range<usize> = 16..24;
 const REF_COUNT: Range<usize> = 24..26;
 /// The six header bytes that the page's owner uses as it likes.
@@ -133,10 +135,16 @@ impl Ref {
         }
     }
 
+    /// Whether it refers to a page of the file born at `birth`.
+    #[inline]
+    pub(crate) fn is_of_file_and_fits(self, birth: u64) -> bool {
+        self.0 >> 48 == birth & TAG_MASK
+    }
+
     /// Whether a page born at `birth` is the one meant.
     #[inline]
     pub(crate) fn fits_birth(self, birth: u64) -> bool {
-        self.0 >> 48 & TAG_MASK == birth & TAG_MASK
+        (self.0 >> 48 ^ birth) & TAG_MASK == 0
     }
 }
 

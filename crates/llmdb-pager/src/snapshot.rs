@@ -15,7 +15,7 @@ use crate::raw::{FramePool, WriterKey};
 use crate::readers::{Numbered, Owner, Pinned, Readers};
 use crate::staged::Staged;
 use crate::storage::{File, Lock, Map};
-use crate::verified::Verified;
+use crate::verified::{CheckedPages, Verified};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -426,6 +426,36 @@ impl Snapshot {
         self.held.state().time
     }
 
+    /// The pages of the file that were checked before, to be found quickly.
+    ///
+    /// ```
+    /// # use llmdb_pager::{Kind, PageSource, PagerOptions};
+    /// # let folder = tempfile::tempdir()?;
+    /// # let pager = PagerOptions::new().create(folder.path().join("pages.llmdb"))?;
+    /// # let mut txn = pager.begin_write()?;
+    /// # let root = txn.allocate(Kind(16), 0)?;
+    /// # txn.set_root(root);
+    /// # txn.commit_with_checkpoint([0; 64])?;
+    /// let snapshot = pager.snapshot();
+    /// let pages = snapshot.checked_pages();
+    /// let pages = pages.of_size::<4096>().expect("that is the size of a page");
+    /// assert!(pages.get(snapshot.root()).is_none(), "nobody looked at it so far");
+    /// let page = snapshot.page(snapshot.root())?;
+    /// assert_eq!(pages.get(snapshot.root()).map(|bytes| &bytes[..]), Some(page.bytes()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn checked_pages(&self) -> CheckedPages<'_> {
+        let (core, state) = (self.held.owner(), self.held.state());
+        let is_ended = state.aging.ended_flag();
+        CheckedPages::new(&core.verified, &state.map, state.page_count, core.page_size, is_ended)
+    }
+
+    #[inline(always)]
+    fn check_not_ended(&self) -> Result<(), Error> {
+        if self.held.state().aging.is_ended() { Err(self.ended()) } else { Ok(()) }
+    }
+
     /// A page, whether the snapshot is ended or not.
     #[inline(always)]
     pub(crate) fn page_of(&self, at: Ref) -> Result<Page<'_>, Error> {
@@ -473,9 +503,7 @@ impl PageSource for Snapshot {
 
     #[inline(always)]
     fn page(&self, at: Ref) -> Result<Page<'_>, Error> {
-        if self.held.state().aging.is_ended() {
-            return Err(self.ended());
-        }
+        self.check_not_ended()?;
         self.page_of(at)
     }
 
@@ -485,9 +513,7 @@ impl PageSource for Snapshot {
     }
 
     fn extent(&self, start: PageNumber, len: u64, intact: &dyn Fn(&[u8]) -> bool) -> Result<&[u8], Error> {
-        if self.held.state().aging.is_ended() {
-            return Err(self.ended());
-        }
+        self.check_not_ended()?;
         self.extent_of(start, len, intact)
     }
 

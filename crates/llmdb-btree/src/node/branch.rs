@@ -26,8 +26,8 @@
 //! Children and separators are changed in place where there is room; else a branch is built anew, which
 //! closes the holes.
 
-use super::lanes::{prefetch, up_to};
-use super::search::{self, count_all, head_of, heads_size, partition};
+use super::lanes::{LANES_SIZE, Lanes, prefetch, prefetch_line, up_to};
+use super::search::{self, count_all, head_behind, head_of, heads_size, partition};
 use llmdb_pager::page::{
     HEADER_SIZE, REF_SIZE, read_u16, read_u32, read_u64, set_ref_count, set_reference, write_header,
 };
@@ -200,6 +200,39 @@ impl<'a> Branch<'a> {
         let first = partition(0..end, |index| self.head(index) < head);
         partition(first..end, |index| self.tail(index) <= suffix)
     }
+}
+
+/// As [`Branch::child`] of [`Branch::search`], in a branch of `N` bytes, quickly: no bound is checked. With `ask` the
+/// children that may be meant are asked for together with the separators between them: in a branch that is seldom
+/// read, where neither is at hand.
+#[inline(always)]
+pub(crate) fn child_of<const N: usize, L: Lanes>(bytes: &[u8; N], key: &[u8], ask: bool) -> Ref {
+    let counts = read_u64(bytes, CHILD_COUNT);
+    let (lines, words) = (bytes.as_chunks::<LANES_SIZE>().0, bytes.as_chunks::<REF_SIZE>().0);
+    if counts >> 48 != 0 {
+        return with_tails(bytes, key);
+    }
+    let Some(head) = head_behind(key, (counts >> 32) as u32 as usize) else { return with_tails(bytes, key) };
+    let summary = N / LANES_SIZE - N / LANES_SIZE / LANES_SIZE;
+    let blocks: usize = lines[summary..].iter().map(|line| L::up_to(line, head)).sum();
+    let before = blocks.saturating_sub(1);
+    if ask {
+        for line in 0..3 {
+            prefetch_line(bytes, before * BLOCK * REF_SIZE + line * LANES_SIZE);
+        }
+    }
+    // The mask changes nothing in a page that was validated.
+    let block = &lines[summary.wrapping_sub(before + 1) & (N / LANES_SIZE - 1)];
+    let count = usize::from((counts >> 16) as u16);
+    let index = (before * BLOCK + L::up_to(block, head)).min(count);
+    Ref::from_word(u64::from_le_bytes(words[(HEADER_SIZE / REF_SIZE + index) & (N / REF_SIZE - 1)]))
+}
+
+/// As [`child_of`], where separators have tails, or only a damaged tree routes the key here.
+#[inline(never)]
+fn with_tails(bytes: &[u8], key: &[u8]) -> Ref {
+    let branch = Branch::new(Page::new(bytes));
+    branch.child(branch.search(key))
 }
 
 /// Whole separators, one behind the other in one buffer.

@@ -19,10 +19,10 @@
 //!
 //! Not here: which leaf a key belongs to (`edit`, `tree`).
 
-use super::lanes::prefetch;
-use super::search::{count_below, count_up_to, head_of, heads_size, partition};
+use super::lanes::{LANES_SIZE, Lanes, prefetch, prefetch_line};
+use super::search::{GROUP, count_below, count_up_to, head_behind, head_of, heads_size, is_same, partition};
 use crate::value::{LARGE_REF_SIZE, LargeRef, Stored};
-use llmdb_pager::page::{HEADER_SIZE, read_u16, read_u32, write_header};
+use llmdb_pager::page::{HEADER_SIZE, read_u16, read_u32, read_u64, write_header};
 use llmdb_pager::{Page, PageSource, Ref};
 
 const COUNT: usize = 26;
@@ -36,8 +36,9 @@ const LARGE: u16 = u16::MAX;
 const _: () = assert!(COUNT == llmdb_pager::page::OWN.start);
 const _: () = assert!(HEAP_SIZE + 2 == HEADER_SIZE);
 
+#[inline]
 fn heads_start(prefix_len: usize) -> usize {
-    HEADER_SIZE + prefix_len.next_multiple_of(HEAD_SIZE)
+    HEADER_SIZE + (prefix_len + HEAD_SIZE - 1 & !(HEAD_SIZE - 1))
 }
 
 /// Bytes that a record's cell takes.
@@ -160,12 +161,7 @@ impl<'a> Leaf<'a> {
     /// A whole record, with one look at where it is.
     #[inline]
     pub(crate) fn record(self, index: usize) -> Record<'a> {
-        let cell = &self.0[self.cell(index)..];
-        let (key_len, value_len) = (usize::from(read_u16(cell, 0)), read_u16(cell, 2));
-        let (suffix, value) = cell[CELL_HEADER_SIZE..].split_at(key_len);
-        let is_large = value_len == LARGE;
-        let value = &value[..if is_large { LARGE_REF_SIZE } else { usize::from(value_len) }];
-        Record { suffix, value, is_large }
+        record_at(&self.0[self.cell(index)..])
     }
 
     /// A key, behind the prefix.
@@ -318,6 +314,74 @@ impl<'a> Leaf<'a> {
     }
 }
 
+/// As [`Leaf::find`], in a leaf of `N` bytes, quickly: few bounds are checked, and the lines of the value are asked
+/// for before the key before it is compared.
+#[inline(always)]
+pub(crate) fn find_in<'a, const N: usize, L: Lanes>(bytes: &'a [u8; N], key: &[u8]) -> Option<Record<'a>> {
+    let counts = read_u64(bytes, COUNT - 2);
+    let (count, prefix_len) = (usize::from((counts >> 16) as u16), usize::from((counts >> 32) as u16));
+    let (head, heads) = (head_behind(key, prefix_len)?, heads_start(prefix_len));
+    let first = bytes.get(heads..heads + LANES_SIZE)?;
+    let mut index = L::below(first.first_chunk()?, head);
+    let mut offsets = heads + LANES_SIZE;
+    if count > GROUP {
+        offsets = heads + heads_size(count);
+        let further = bytes.get(heads + LANES_SIZE..offsets)?.as_chunks().0.iter();
+        index += further.map(|group| L::below(group, head)).sum::<usize>();
+    }
+    // The masks change nothing in a page that was validated; they stand for bounds checks.
+    let words = bytes.as_chunks::<HEAD_SIZE>().0;
+    if index >= count || u32::from_le_bytes(words[(heads / HEAD_SIZE + index) & (N / HEAD_SIZE - 1)]) != head
+    {
+        return None;
+    }
+    let cells = bytes.as_chunks::<OFFSET_SIZE>().0;
+    let cell =
+        usize::from(u16::from_le_bytes(cells[(offsets / OFFSET_SIZE + index) & (N / OFFSET_SIZE - 1)]));
+    prefetch_value(bytes, cell, count);
+    let (record, suffix) = (record_at(&bytes[cell..]), &key[prefix_len..]);
+    if is_same(record.suffix, suffix) {
+        return Some(record);
+    }
+    find_further(bytes, suffix, index)
+}
+
+/// As [`find_in`], where the record at `index` is the first with the key's head, and another one.
+#[cold]
+#[inline(never)]
+fn find_further<'a>(bytes: &'a [u8], suffix: &[u8], index: usize) -> Option<Record<'a>> {
+    let leaf = Leaf(bytes);
+    leaf.search_equal_heads(suffix, index).ok().map(|index| leaf.record(index))
+}
+
+/// Asks for the lines behind a cell's first one, where records of a leaf of `count` are that long. What a value
+/// spans is known only when its cell's first line has come.
+#[inline(always)]
+fn prefetch_value<const N: usize>(bytes: &[u8; N], cell: usize, count: usize) {
+    // At 4 KiB: records of half a line at least, and of two.
+    let (some, many) = (N / 32, N / 128);
+    if count <= some {
+        prefetch_line(bytes, cell + LANES_SIZE);
+    }
+    if count <= many {
+        for line in 2..=4 {
+            prefetch_line(bytes, cell + line * LANES_SIZE);
+        }
+    }
+}
+
+/// The record whose cell `cell` begins with.
+#[inline(always)]
+fn record_at(cell: &[u8]) -> Record<'_> {
+    let (lens, rest) = cell.split_first_chunk::<CELL_HEADER_SIZE>().expect("a cell lies inside its leaf");
+    let lens = u32::from_le_bytes(*lens);
+    let (key_len, value_len) = (usize::from(lens as u16), (lens >> 16) as u16);
+    let (suffix, value) = rest.split_at(key_len);
+    let is_large = value_len == LARGE;
+    let value = &value[..if is_large { LARGE_REF_SIZE } else { usize::from(value_len) }];
+    Record { suffix, value, is_large }
+}
+
 /// A record as its leaf holds it.
 #[derive(Clone, Copy)]
 pub(crate) struct Record<'a> {
@@ -328,6 +392,12 @@ pub(crate) struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
+    /// The value, where it stands in the leaf.
+    #[inline(always)]
+    pub(crate) fn inline(self) -> Option<&'a [u8]> {
+        (!self.is_large).then_some(self.value)
+    }
+
     /// No record.
     pub(crate) const EMPTY: Self = Self { suffix: &[], value: &[], is_large: false };
 

@@ -6,7 +6,7 @@
 //!    ancestors), so a key that is routed to a page has the page's prefix.
 
 pub(crate) mod branch;
-mod lanes;
+pub(crate) mod lanes;
 pub(crate) mod leaf;
 mod search;
 

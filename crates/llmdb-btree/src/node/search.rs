@@ -24,6 +24,21 @@ pub(super) fn head_of(suffix: &[u8]) -> u32 {
     }
 }
 
+/// The head of `key` behind a prefix of `prefix_len`; `None` where the key is shorter than that.
+#[inline(always)]
+pub(super) fn head_behind(key: &[u8], prefix_len: usize) -> Option<u32> {
+    match key.get(prefix_len..prefix_len + 4) {
+        Some(four) => four.first_chunk().map(|four| u32::from_be_bytes(*four)),
+        None => short_head(key, prefix_len),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn short_head(key: &[u8], prefix_len: usize) -> Option<u32> {
+    key.get(prefix_len..).map(head_of)
+}
+
 /// Bytes that `count` heads take: whole groups, what is over filled with ones.
 #[inline]
 pub(super) fn heads_size(count: usize) -> usize {
@@ -50,6 +65,23 @@ pub(super) fn count_all(heads: &[u8], limit: u32) -> usize {
     groups.iter().map(|group| up_to(group, limit)).sum()
 }
 
+/// Whether two keys are the same: those of 8 to 16 bytes without a call.
+#[inline(always)]
+pub(super) fn is_same(left: &[u8], right: &[u8]) -> bool {
+    if left.len() != right.len() {
+        return false;
+    }
+    match (left.first_chunk::<8>(), left.last_chunk(), right.first_chunk::<8>(), right.last_chunk()) {
+        // The two words overlap, or meet.
+        (Some(first), Some(last), Some(other_first), Some(other_last)) if left.len() <= 16 => {
+            let differ =
+                |left: &[u8; 8], right: &[u8; 8]| u64::from_ne_bytes(*left) ^ u64::from_ne_bytes(*right);
+            differ(first, other_first) | differ(last, other_last) == 0
+        }
+        _ => left == right,
+    }
+}
+
 /// Binary search for the first of `range` for which `is_below` does not hold.
 pub(super) fn partition(mut range: std::ops::Range<usize>, mut is_below: impl FnMut(usize) -> bool) -> usize {
     while !range.is_empty() {
@@ -61,4 +93,23 @@ pub(super) fn partition(mut range: std::ops::Range<usize>, mut is_below: impl Fn
         }
     }
     range.start
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_the_same_only_if_every_byte_is() {
+        let key: Vec<u8> = (1..40).collect();
+        for len in 0..key.len() {
+            assert!(is_same(&key[..len], &key[..len]));
+            assert!(!is_same(&key[..len], &key[..len + 1]) && !is_same(&key[..len + 1], &key[..len]));
+            for at in 0..len {
+                let mut other = key[..len].to_vec();
+                other[at] ^= 0x80;
+                assert!(!is_same(&key[..len], &other), "byte {at} of {len}");
+            }
+        }
+    }
 }

@@ -109,6 +109,12 @@ impl Map {
 }
 
 impl Map {
+    /// Where its first part stands, and how many bytes that has; all there is, as a rule.
+    #[inline]
+    pub(crate) fn first_part(&self) -> (*const u8, usize) {
+        (self.address, self.len)
+    }
+
     /// Asks the processor for the cache line at `offset`. A place that is not mapped, or behind the file's
     /// end, is asked for in vain.
     #[inline]
