@@ -60,6 +60,8 @@ pub(crate) struct Writer {
     resident: usize,
     /// How many frames were free when memory was given back last, or the fewest since.
     free_at_trim: usize,
+    /// The most frames that were in use since the last look for memory to give back.
+    used_peak: usize,
     /// How many entries the last look for reusable frames and runs left behind.
     kept: usize,
     /// How many frames dirty pages may take.
@@ -108,6 +110,7 @@ impl Writer {
             retired_frames: Vec::new(),
             resident: 0,
             free_at_trim: 0,
+            used_peak: 0,
             kept: 0,
             told: None,
             budget: BUDGET_FRAMES_MIN,
@@ -154,13 +157,16 @@ impl Writer {
             self.homes.push(Ref::NULL);
             self.touched.push(0);
         }
+        self.used_peak = self.used_peak.max(self.frame_count as usize - self.free_frames.len());
         Ok(index)
     }
 
     /// Gives memory back where most frames are free, after a checkpoint for one: a quarter of it is kept for
-    /// the next transactions.
+    /// the next transactions. They were so at the last look too: who fills memory, writes it out and fills it
+    /// again shall not have to take it anew each time.
     pub(crate) fn trim(&mut self, core: &Core) {
-        let used = self.frame_count as usize - self.free_frames.len();
+        let now = self.frame_count as usize - self.free_frames.len();
+        let used = std::mem::replace(&mut self.used_peak, now);
         let kept = (self.resident / 4).max(KEPT_FRAMES_MIN);
         // A look that left free frames beside pinned ones is not worth another before many more are free.
         let fresh = self.free_frames.len().saturating_sub(self.free_at_trim);
@@ -209,7 +215,10 @@ impl Writer {
     /// Takes back what no open snapshot and no durable checkpoint needs.
     pub(crate) fn reclaim(&mut self, core: &Core) -> Result<(), Error> {
         old_readers::look(core, &mut self.told);
-        let open = core.readers().open_numbers();
+        let mut open = core.readers().open_numbers();
+        // The newest state sees nothing that is retired. Pages that were written since it was published left
+        // it under its own number; where somebody may still hold it as it was, that number is there twice.
+        open.pop();
         let is_seen = |born: u64, retired: u64| {
             let first = open.partition_point(|commit| *commit < born);
             open.get(first).is_some_and(|commit| *commit < retired)
@@ -730,7 +739,7 @@ impl WriteTxn {
     }
 
     /// Replaces the current state by one whose changed pages are frames.
-    fn install(&mut self, root: Ref) {
+    pub(crate) fn install(&mut self, root: Ref) {
         let core = self.core.clone();
         let commit = self.commit;
         let mut spare = std::mem::take(&mut self.spare_frames);
@@ -788,6 +797,19 @@ impl WriteTxn {
         });
         core.readers().newest().aging.replaced();
         core.readers().publish(state);
+    }
+
+    /// How many frames hold pages of the state that this transaction makes.
+    pub(crate) fn frames_kept(&self) -> usize {
+        let gone = self.dropped_frames.len() + self.spare_frames.len();
+        self.writer_ref().live_frames().saturating_sub(gone)
+    }
+
+    /// After the state was published: this transaction is that commit, with nothing changed.
+    pub(crate) fn rebase(&mut self) {
+        self.base = self.core.readers().newest();
+        self.page_count_before = self.writer_ref().space.page_count();
+        self.set_back_to_base();
     }
 
     /// For a checkpoint of what is committed already: this transaction is that commit.
@@ -848,7 +870,10 @@ impl PageSource for WriteTxn {
     }
 
     fn prefetch(&self, at: Ref, offset: usize) {
-        self.core.prefetch(&self.view, at, offset);
+        match at.frame_index() {
+            Some(index) => self.core.pool.prefetch(index, offset),
+            None => self.core.prefetch(&self.view, at, offset),
+        }
     }
 
     fn extent(&self, start: PageNumber, len: u64, intact: &dyn Fn(&[u8]) -> bool) -> Result<&[u8], Error> {
