@@ -26,6 +26,9 @@ use crate::tag::Tag;
 use crate::write_txn::WriteTxn;
 use crate::writer::{Writer, read_map_page};
 
+/// Small transactions leave this share of the budget free for the next one.
+const ROOM_SHARE: usize = 8;
+
 impl WriteTxn {
     /// Makes the new state durable in the data file by itself, with no log, and publishes it.
     /// `owner_area` goes into the meta.
@@ -50,18 +53,32 @@ impl WriteTxn {
         self.write_checkpoint(owner_area)
     }
 
-    /// As [`WriteTxn::publish`], for a commit that nothing makes durable before the next checkpoint. Where
-    /// dirty pages take more than half of the budget they are written first, to free pages and without a
-    /// flush: the durable state stays whole.
+    /// As [`WriteTxn::publish`], for a commit that nothing makes durable before the next checkpoint. Where the
+    /// budget has no room for the dirty pages and another such transaction, they are written to free pages,
+    /// without a flush: the durable state stays whole. A disk with no room for them leaves them in memory, and
+    /// the commit stands; once they take the whole budget, the next commit is refused.
     ///
     /// # Errors
     /// [`Error::DiskFull`] with nothing changed; an I/O error, after which the database must be reopened.
     pub fn publish_unsynced(mut self) -> Result<(), Error> {
-        let writer = self.writer_ref();
-        if writer.live_frames() <= writer.budget / 2 {
+        let (kept, budget) = (self.frames_kept(), self.writer_ref().budget);
+        let next = self.own_frames().clamp(budget / ROOM_SHARE, budget / 2);
+        if kept + next <= budget {
             return self.publish();
         }
-        self.write_out()
+        if kept > budget {
+            return self.write_out();
+        }
+        // Published first: what this commit replaced is free by then, and the file need not hold both.
+        self.prepare()?;
+        let (core, commit, root) = (self.core.clone(), self.commit(), self.root());
+        self.install(root);
+        core.publish(commit);
+        self.rebase();
+        match self.write_out() {
+            Err(Error::DiskFull { .. }) => Ok(()),
+            result => result,
+        }
     }
 
     /// Whether the newest commit is in the durable checkpoint.

@@ -495,7 +495,7 @@ impl WriteTxn {
     }
 
     /// Replaces the current state by one whose changed pages are frames.
-    fn install(&mut self, root: Ref) {
+    pub(crate) fn install(&mut self, root: Ref) {
         let core = self.core.clone();
         let commit = self.commit;
         let mut spare = std::mem::take(&mut self.spare_frames);
@@ -563,6 +563,19 @@ impl WriteTxn {
         core.stage(state);
     }
 
+    /// How many frames hold pages of the state that this transaction makes.
+    pub(crate) fn frames_kept(&self) -> usize {
+        let gone = self.dropped_frames.len() + self.spare_frames.len();
+        self.writer_ref().live_frames().saturating_sub(gone)
+    }
+
+    /// After the state was published: this transaction is that commit, with nothing changed.
+    pub(crate) fn rebase(&mut self) {
+        self.base = self.writer_ref().tip.clone();
+        self.page_count_before = self.writer_ref().space.page_count();
+        self.set_back_to_base();
+    }
+
     /// For a checkpoint of what is committed already: this transaction is that commit.
     pub(crate) fn set_back_to_base(&mut self) {
         self.change_nothing();
@@ -623,7 +636,10 @@ impl PageSource for WriteTxn {
     }
 
     fn prefetch(&self, at: Ref, offset: usize) {
-        self.core.prefetch(&self.view, at, offset);
+        match at.frame_index() {
+            Some(index) => self.core.pool.prefetch(index, offset),
+            None => self.core.prefetch(&self.view, at, offset),
+        }
     }
 
     fn extent(&self, start: PageNumber, len: u64, intact: &dyn Fn(&[u8]) -> bool) -> Result<&[u8], Error> {

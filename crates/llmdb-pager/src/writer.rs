@@ -58,6 +58,8 @@ pub(crate) struct Writer {
     resident: usize,
     /// How many frames were free when memory was given back last, or the fewest since.
     free_at_trim: usize,
+    /// The most frames that were in use since the last look for memory to give back.
+    used_peak: usize,
     /// How many entries the last look for reusable frames and runs left behind.
     kept: usize,
     /// How many frames dirty pages may take.
@@ -122,6 +124,7 @@ impl Writer {
             retired_frames: Vec::new(),
             resident: 0,
             free_at_trim: 0,
+            used_peak: 0,
             kept: 0,
             told: None,
             budget: BUDGET_FRAMES_MIN,
@@ -173,13 +176,16 @@ impl Writer {
             self.depths.push(0);
             self.touched.push(0);
         }
+        self.used_peak = self.used_peak.max(self.frame_count as usize - self.free_frames.len());
         Ok(index)
     }
 
     /// Gives memory back where most frames are free, after a checkpoint for one: a quarter of it is kept for
-    /// the next transactions.
+    /// the next transactions. They were so at the last look too: who fills memory, writes it out and fills it
+    /// again shall not have to take it anew each time.
     pub(crate) fn trim(&mut self, core: &Core) {
-        let used = self.frame_count as usize - self.free_frames.len();
+        let now = self.frame_count as usize - self.free_frames.len();
+        let used = std::mem::replace(&mut self.used_peak, now);
         let kept = (self.resident / 4).max(KEPT_FRAMES_MIN);
         // A look that left free frames beside pinned ones is not worth another before many more are free.
         let fresh = self.free_frames.len().saturating_sub(self.free_at_trim);
@@ -271,7 +277,10 @@ impl Writer {
     /// Takes back what no open snapshot and no durable checkpoint needs.
     pub(crate) fn reclaim(&mut self, core: &Core) -> Result<(), Error> {
         old_readers::look(core, &mut self.told);
-        let open = core.open_numbers();
+        let mut open = core.open_numbers();
+        // The newest state sees nothing that is retired. Pages that were written since it was published left
+        // it under its own number; where somebody may still hold it as it was, that number is there twice.
+        open.pop();
         let is_seen = |born: u64, retired: u64| {
             let first = open.partition_point(|commit| *commit < born);
             open.get(first).is_some_and(|commit| *commit < retired)

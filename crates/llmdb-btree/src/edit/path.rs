@@ -31,7 +31,11 @@ pub(super) fn own_path(
             (Node::Leaf(_), _) => return Ok(at),
             (Node::Branch(branch), level) => {
                 let index = branch.search(key);
-                (index, branch.child(index), level)
+                let child = branch.child(index);
+                if level == 1 {
+                    Leaf::prefetch_page(txn, child);
+                }
+                (index, child, level)
             }
         };
         let own = txn.make_mut(child)?;
