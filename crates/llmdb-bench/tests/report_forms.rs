@@ -6,7 +6,8 @@ use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 use hdrhistogram::serialization::{Serializer as _, V2Serializer};
 use llmdb_bench::report::{compare, folder, html, latency, markdown, targets, terminal};
 use llmdb_bench::results::{
-    Durability, Figure, LatencySummary, Machine, NOT_OFFERED, Probe, RunReport, SCHEMA, SuiteResult, Verified,
+    Durability, Figure, LatencySummary, Machine, NOT_OFFERED, Probe, ProbeSpread, RunReport, SCHEMA,
+    SuiteResult, Verified,
 };
 use std::collections::BTreeMap;
 
@@ -43,6 +44,8 @@ fn result(workload: &str, engine: &str, durable: Durability, figures: Vec<Figure
         figures,
         latency: Some(summary()),
         throughput: (1..=50).map(|at| (f64::from(at) / 10.0, 1e6 + f64::from(at))).collect(),
+        series: Vec::new(),
+        probe: None,
         verified: Verified { expected_count: 1, count: 1, checksum_ok: true, flushes: None },
         unmeasurable: Vec::new(),
         error: None,
@@ -80,6 +83,11 @@ fn report() -> RunReport {
             filesystem: "ext4".into(),
             class: "some-cpu-2c".into(),
             counts_flushes: true,
+            probe_spread: Some(ProbeSpread {
+                count: 9,
+                overwrite_sync_us_p50: (110.0, 140.0),
+                sequential_sync_mb_s: (450.0, 520.0),
+            }),
             probe: Some(Probe {
                 overwrite_sync_us_p50: 120.0,
                 overwrite_sync_us_p99: 900.0,
@@ -117,6 +125,8 @@ fn check_says_everything(text: &str) {
         "1.50x llmdb",
         "0.400x the storage",
         "500 MB/s",
+        "medians of 9 probes",
+        "110 us to 140 us",
         "0123456789ab",
         "not measurable here",
         "128 TB",

@@ -39,6 +39,7 @@ pub fn render(report: &RunReport, earlier: Option<&Earlier>) -> Result<String, m
         source => words::source(report),
         machine => words::machine(&report.machine),
         probe => words::probe(&report.machine),
+        probe_spread => words::probe_spread(&report.machine),
         flushes => words::flushes(&report.machine),
         targets => target_values(report),
         contests => contests,

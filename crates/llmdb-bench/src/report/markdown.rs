@@ -14,8 +14,8 @@ const CHANGES_MAX: usize = 40;
 pub fn render(report: &RunReport, earlier: Option<&Earlier>) -> String {
     let mut text = format!("# Benchmarks of {}\n\n", short(&report.commit));
     let _ = writeln!(text, "- {}\n- {}", words::source(report), words::machine(&report.machine));
-    if let Some(probe) = words::probe(&report.machine) {
-        let _ = writeln!(text, "- {probe}");
+    for line in words::probe(&report.machine).into_iter().chain(words::probe_spread(&report.machine)) {
+        let _ = writeln!(text, "- {line}");
     }
     let _ = writeln!(text, "- {}", words::flushes(&report.machine));
     if report.partial {

@@ -30,8 +30,8 @@ pub fn render(report: &RunReport) -> String {
 
 fn head(report: &RunReport) -> String {
     let mut text = format!("{}\n{}\n", words::source(report), words::machine(&report.machine));
-    if let Some(probe) = words::probe(&report.machine) {
-        let _ = writeln!(text, "{probe}");
+    for line in words::probe(&report.machine).into_iter().chain(words::probe_spread(&report.machine)) {
+        let _ = writeln!(text, "{line}");
     }
     let _ = writeln!(text, "{}", words::flushes(&report.machine));
     if report.partial {

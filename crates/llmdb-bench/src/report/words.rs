@@ -94,6 +94,20 @@ pub fn probe(machine: &Machine) -> Option<String> {
     ))
 }
 
+/// How far the storage's figures went over the run; `None` where it was probed once at most.
+pub fn probe_spread(machine: &Machine) -> Option<String> {
+    let spread = machine.probe_spread.filter(|spread| spread.count > 1)?;
+    let (overwrites, sequential) = (spread.overwrite_sync_us_p50, spread.sequential_sync_mb_s);
+    Some(format!(
+        "these are medians of {} probes over the run: overwrites from {} to {}, in sequence from {} to {} MB/s",
+        spread.count,
+        amount(overwrites.0, "us"),
+        amount(overwrites.1, "us"),
+        plain(sequential.0),
+        plain(sequential.1)
+    ))
+}
+
 /// How flushes were checked.
 pub fn flushes(machine: &Machine) -> &'static str {
     match machine.counts_flushes {
