@@ -25,7 +25,7 @@ use crate::machine;
 use crate::measure::Measured;
 use crate::probe::{ProbeSize, Prober, middle};
 use crate::results::{Probe, RunReport, SCHEMA, SuiteResult};
-use crate::workload::{self, Bench, Case, Plan, Sizes, Stop, Workload};
+use crate::workload::{self, Bench, Case, News, Plan, Sizes, Stop, Workload};
 use outcome::{Outcome, Outcomes, beside_storage, hold_bars, not_offered, relate, result_of};
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
@@ -112,6 +112,7 @@ pub struct Run {
     work: Vec<(Box<dyn Workload>, Vec<Plan>)>,
     engines: Vec<Box<dyn EngineKind>>,
     stop: Stop,
+    news: News,
 }
 
 impl Run {
@@ -138,12 +139,17 @@ impl Run {
             })
             .collect();
         check_room(&options.folder, &work, engines.len() as u64)?;
-        Ok(Self { options, work, engines, stop: Stop::default() })
+        Ok(Self { options, work, engines, stop: Stop::default(), news: News::default() })
     }
 
     /// What ends the run early, with what was measured until then.
     pub fn stop(&self) -> Stop {
         self.stop.clone()
+    }
+
+    /// What tells how a long step goes on, such as loading a large database.
+    pub fn news(&self) -> News {
+        self.news.clone()
     }
 
     /// Carries it out.
@@ -311,6 +317,7 @@ impl Step<'_> {
             probe: self.probe,
             program: self.run.options.program.as_deref(),
             stop: &self.run.stop,
+            news: &self.run.news,
         }
     }
 

@@ -75,6 +75,46 @@ fn the_system_suite_stands_on_our_engines() {
 }
 
 #[test]
+fn space_and_readers_stand_on_our_engines() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, file) = (folder.path().join("data"), folder.path().join("results.json"));
+    std::fs::create_dir(&data).unwrap();
+    let output = bench(&[
+        "run",
+        "--profile",
+        "tiny",
+        "--workload",
+        "space_path",
+        "--engine",
+        "llmdb",
+        "--engine",
+        "llmdb-no-log",
+        "--dir",
+        data.to_str().unwrap(),
+        "--json",
+        file.to_str().unwrap(),
+    ]);
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    let report = json(&file);
+    let results = report["results"].as_array().unwrap();
+    for engine in ["llmdb", "llmdb-no-log"] {
+        for figure in ["cost_of_readers", "growth", "dense_copy", "open_takes_large", "open_difference"] {
+            let stands = results.iter().any(|result| {
+                let mut figures = result["figures"].as_array().unwrap().iter();
+                result["engine"] == engine
+                    && result["error"].is_null()
+                    && figures.any(|known| known["name"] == figure && !known["target"].is_null())
+            });
+            assert!(stands, "{engine}: {figure}");
+        }
+    }
+    let watched =
+        |result: &&Value| result["series"][0]["name"].as_str().is_some_and(|name| name.contains("reader"));
+    assert_eq!(results.iter().filter(watched).count(), 2);
+    assert_eq!(std::fs::read_dir(&data).unwrap().count(), 0, "the data is gone");
+}
+
+#[test]
 fn wrong_names_list_the_known_ones() {
     let output = bench(&["run", "--workload", "tpcc"]);
     assert_eq!(output.status.code(), Some(2));
@@ -86,6 +126,9 @@ fn wrong_names_list_the_known_ones() {
     let output = bench(&["ycsb", "--workload", "z", "--trace", "-"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("a, b, c, d, e, f"));
+    let output = bench(&["run", "--workload", "ycsb", "--durability", "often"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("sync, interval, none, no_log, read_only"));
 }
 
 #[test]

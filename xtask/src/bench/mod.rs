@@ -24,6 +24,7 @@ Usage: cargo xtask bench quick [--peers | --all-peers]
        cargo xtask bench read-path [RECORDS]
        cargo xtask bench commit-path [SECONDS] [--all-peers]
        cargo xtask bench ycsb [SECONDS] [--all-peers]
+       cargo xtask bench space-path [GIGABYTES]
        cargo xtask bench recovery [GIGABYTES]
        cargo xtask bench ci [--base REV] [--rounds N] [--without-instructions]
        cargo xtask bench ci --self-test [N]
@@ -40,6 +41,9 @@ Usage: cargo xtask bench quick [--peers | --all-peers]
          whether each bar of the commit path is met; about 30 minutes
   ycsb   YCSB's core workloads A to F beside the same, by 1 and 4 threads, durable and not, SECONDS (10) each,
          and whether each bar is met; about 40 minutes
+  space-path
+         what 10,000 open readers cost a writer, how the files grow in a minute under a held reader, a dense copy
+         after deleting half, and opening 10 MB and GIGABYTES (10), beside LMDB; a quarter of an hour
   recovery
          a database of GIGABYTES (1), its log near its cap, killed 50 times amid commits and left without power 50
          times: the time to the first read, the worst of all, with a cold cache; a quarter of an hour at 1
@@ -72,6 +76,7 @@ enum Task {
     CommitPath { seconds: u64, peers: Peers },
     Ycsb { seconds: u64, peers: Peers },
     Recovery { gigabytes: u64 },
+    SpacePath { gigabytes: u64 },
     Gate(gate::Options),
     SelfTest { times: u32, rounds: Option<u32>, with_instructions: bool },
 }
@@ -118,6 +123,7 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<String> {
         Task::CommitPath { seconds, peers } => commit_path(root, seconds, peers),
         Task::Ycsb { seconds, peers } => ycsb(root, seconds, peers),
         Task::Recovery { gigabytes } => recovery(root, gigabytes),
+        Task::SpacePath { gigabytes } => space_path(root, gigabytes),
         Task::Gate(options) => gate::run(root, &options),
         Task::SelfTest { times, rounds, with_instructions } => {
             gate::self_test(root, times, rounds, with_instructions)
@@ -158,6 +164,14 @@ fn ycsb(root: &Path, seconds: u64, peers: Peers) -> Result<String> {
     command.args(["--threads", "1", "--threads", "4", "--durability", "sync", "--durability", "none"]);
     // Enough that time ends a phase, not the number of operations.
     command.args(["--records", "200000", "--operations", "10000000"]);
+    Err(become_it(&mut command))
+}
+
+fn space_path(root: &Path, gigabytes: u64) -> Result<String> {
+    let mut command = built(root, Some("peers"), "space-path")?;
+    command.args(["--workload", "space_path", "--rounds", "5", "--seconds", "10"]);
+    command.args(["--engine", "llmdb", "--engine", "llmdb-no-log", "--engine", "lmdb"]);
+    command.args(["--database-gb", &gigabytes.to_string()]);
     Err(become_it(&mut command))
 }
 
@@ -212,13 +226,14 @@ fn parse(arguments: &[String]) -> Result<Task> {
     let asked = |what: &str| Failed::new(format!("{what}: see cargo xtask bench --help"));
     let Some((task, rest)) = arguments.split_first() else {
         return Err(asked(
-            "bench needs `quick`, `full`, `read-path`, `commit-path`, `ycsb`, `recovery` or `ci`",
+            "bench needs `quick`, `full`, `read-path`, `commit-path`, `ycsb`, `space-path`, `recovery` or `ci`",
         ));
     };
     match task.as_str() {
         "quick" => Ok(Task::Measure { profile: "quick", peers: parse_peers(rest)? }),
         "full" => Ok(Task::Measure { profile: "full", peers: parse_peers(rest)? }),
         "read-path" => Ok(Task::ReadPath { records: parse_number(rest, "records")? }),
+        "space-path" => Ok(Task::SpacePath { gigabytes: parse_number(rest, "gigabytes")?.unwrap_or(10) }),
         "recovery" => Ok(Task::Recovery { gigabytes: parse_number(rest, "gigabytes")?.unwrap_or(1) }),
         "commit-path" => {
             let (seconds, peers) = parse_seconds(rest, COMMIT_PATH_SECONDS)?;
@@ -337,6 +352,7 @@ mod tests {
         let commit_path = |seconds, peers| Task::CommitPath { seconds, peers };
         assert_eq!(parsed(&["commit-path"]).unwrap(), commit_path(30, Peers::Usual));
         assert_eq!(parsed(&["commit-path", "6", "--all-peers"]).unwrap(), commit_path(6, Peers::All));
+        assert_eq!(parsed(&["space-path"]).unwrap(), Task::SpacePath { gigabytes: 10 });
         assert_eq!(parsed(&["recovery", "10"]).unwrap(), Task::Recovery { gigabytes: 10 });
         assert_eq!(parsed(&["ycsb", "2"]).unwrap(), Task::Ycsb { seconds: 2, peers: Peers::Usual });
         let all = ["ci", "--base", "main~2", "--rounds", "0", "--without-instructions"];

@@ -46,7 +46,8 @@ pub(crate) struct RunArguments {
     /// The file for the results; without it they are only told in short.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Gigabytes of read_latency's and recovery's databases; may be given several times.
+    /// Gigabytes of read_latency's and recovery's databases, may be given several times; the last is also that of
+    /// the large one which space_path opens.
     #[arg(long, value_name = "GB", value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
     database_gb: Vec<u64>,
     /// Megabytes of keys and values that are committed before each crash of recovery, at most.
@@ -109,6 +110,13 @@ pub(super) fn run(arguments: RunArguments) -> Result<ExitCode> {
         bar.set_style(style);
     }
     bar.enable_steady_tick(Duration::from_millis(500));
+    let told = bar.clone();
+    run.news().listen(move |text| {
+        told.set_message(text.to_owned());
+        if told.is_hidden() {
+            eprintln!("  {text}");
+        }
+    });
     let mut unwritten = None;
     let report = run.execute(&mut |progress| match progress {
         Progress::Begins { steps } => bar.set_length(steps),
@@ -157,6 +165,8 @@ fn options(arguments: RunArguments) -> Result<RunOptions> {
     if !arguments.database_gb.is_empty() {
         sizes.database_bytes = arguments.database_gb.iter().map(|gigabytes| gigabytes << 30).collect();
         sizes.recovery_database_bytes = sizes.database_bytes.clone();
+        sizes.space.opened_bytes.1 =
+            sizes.database_bytes.last().copied().unwrap_or(sizes.space.opened_bytes.1);
         sizes.database_records_max = u64::MAX;
         // Loading so much takes as long as it takes.
         sizes.run_time += Duration::from_secs(120) * arguments.database_gb.iter().sum::<u64>() as u32;

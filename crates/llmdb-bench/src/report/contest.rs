@@ -5,7 +5,7 @@
 //! 2. LLMDB's own engines stand first, then the others by name.
 
 use super::words;
-use crate::results::{RunReport, SuiteResult};
+use crate::results::{RunReport, Series, SuiteResult};
 
 /// How the names of our own engines begin.
 pub const OURS: &str = "llmdb";
@@ -67,6 +67,21 @@ impl<'a> Contest<'a> {
     /// Our result, if it stands.
     pub fn ours(&self) -> Option<&'a SuiteResult> {
         self.results.iter().copied().find(|result| result.engine.starts_with(OURS) && result.error.is_none())
+    }
+
+    /// What else was watched over time: each name once, with the engines that have it.
+    pub fn series(&self) -> Vec<(&'a Series, Vec<(&'a str, &'a Series)>)> {
+        let mut all: Vec<(&Series, Vec<(&str, &Series)>)> = Vec::new();
+        for result in self.results.iter().filter(|result| result.error.is_none()) {
+            for series in &result.series {
+                let line = (result.engine.as_str(), series);
+                match all.iter_mut().find(|(first, _)| first.name == series.name) {
+                    Some((_, lines)) => lines.push(line),
+                    None => all.push((series, vec![line])),
+                }
+            }
+        }
+        all
     }
 
     /// How one engine's figure stands to ours: "2.10x llmdb"; `None` for ours and where one is missing.

@@ -95,8 +95,21 @@ fn contest_value(contest: &Contest<'_>, first_of_suite: bool) -> Value {
         operation,
         latency_svg => plot::latency(&histograms),
         throughput_svg => plot::throughput(&lines),
+        series => series(contest),
         rest => all_figures(contest),
     }
+}
+
+/// Plots of what else was watched over time.
+fn series(contest: &Contest<'_>) -> Vec<Value> {
+    let plots = contest.series().into_iter().filter_map(|(first, lines)| {
+        let lines: Vec<_> =
+            lines.into_iter().map(|(engine, series)| (engine, series.points.clone())).collect();
+        let better = words::better(first.better);
+        let svg = plot::over_time(&lines, &first.unit, &format!("{}, {better}", first.unit))?;
+        Some(context! { name => &first.name, better, svg })
+    });
+    plots.collect()
 }
 
 fn bars(contest: &Contest<'_>, name: &str) -> Value {

@@ -102,7 +102,7 @@ fn the_commit_path_s_bars_are_held_or_say_why_not() {
 
 #[test]
 fn keys_of_results_are_unique() {
-    let report = run(tiny(&["micro", "ycsb", "contest"]));
+    let report = run(tiny(&["micro", "ycsb", "commit_path"]));
     let mut keys: Vec<_> = report.results.iter().map(SuiteResult::key).collect();
     let all = keys.len();
     keys.sort();

@@ -62,9 +62,16 @@ impl Shape {
 /// # Errors
 /// The engine's own.
 pub fn load(bench: &Bench<'_>, engine: &dyn Engine, shape: Shape, numbers: Range<u64>) -> Result<()> {
-    for batch in in_key_order(shape, numbers).chunks(shape.batch() as usize) {
+    let all = in_key_order(shape, numbers);
+    let mut done = 0;
+    for batch in all.chunks(shape.batch() as usize) {
         bench.stop.check()?;
+        let megabytes = |records: usize| (records as u64 * shape.record_size()) >> 20;
+        bench.news.tell(|| {
+            format!("{} loads: {} of {} MB", bench.kind.name(), megabytes(done), megabytes(all.len()))
+        });
         put(engine, shape, batch)?;
+        done += batch.len();
     }
     engine.settle()
 }

@@ -24,12 +24,13 @@ mod read_latency;
 mod read_path;
 mod recovery;
 mod sizes;
+mod space_path;
 mod write_throughput;
 mod writing;
 mod ycsb;
 
 use bar::Bar;
-pub use bench::{Around, Bench, Done, Span, Stop};
+pub use bench::{Around, Bench, Done, News, Span, Stop};
 pub use sizes::Sizes;
 
 use crate::error::{Error, Result};
@@ -161,6 +162,7 @@ pub fn registry() -> Vec<Box<dyn Workload>> {
     all.push(Box::new(recovery::Recovery));
     all.push(Box::new(read_path::ReadPath));
     all.push(Box::new(commit_path::CommitPath));
+    all.push(Box::new(space_path::SpacePath));
     all
 }
 

@@ -220,6 +220,7 @@ impl RecoveryCase {
 
     fn crash_once(&mut self, bench: &Bench<'_>) -> Result<Measured> {
         self.rounds += 1;
+        bench.news.tell(|| format!("{} crashes for time {}", bench.kind.name(), self.rounds));
         match self.crash {
             Crash::Kill => self.kill(bench)?,
             Crash::PowerCut => self.cut_power(bench)?,

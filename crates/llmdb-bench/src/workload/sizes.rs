@@ -40,6 +40,8 @@ pub struct Sizes {
     pub contest_records: u64,
     /// `commit_path`'s.
     pub commit: CommitSizes,
+    /// `space_path`'s.
+    pub space: SpaceSizes,
     /// Records of `concurrency` and `memory`.
     pub system_records: u64,
     /// Threads that read beside a writer.
@@ -123,6 +125,7 @@ impl Sizes {
             ycsb_rate: None,
             contest_records: 3_000,
             commit: CommitSizes::TINY,
+            space: SpaceSizes::TINY,
             system_records: 1_000,
             concurrent_readers: 2,
             recovery_log_bytes: vec![128 << 10],
@@ -156,6 +159,7 @@ impl Sizes {
             ycsb_rate: None,
             contest_records: 2_000_000,
             commit: CommitSizes::USUAL,
+            space: SpaceSizes::USUAL,
             system_records: 50_000,
             concurrent_readers: crate::machine::cores().saturating_sub(1).max(1),
             recovery_log_bytes: vec![4 << 20],
@@ -189,6 +193,7 @@ impl Sizes {
             ycsb_rate: None,
             contest_records: 2_000_000,
             commit: CommitSizes::USUAL,
+            space: SpaceSizes::USUAL,
             system_records: 500_000,
             concurrent_readers: crate::machine::cores(),
             recovery_log_bytes: vec![1 << 20, 8 << 20, 15 << 20],
@@ -211,4 +216,23 @@ fn threads_to_all_cores(threads: &[usize]) -> Vec<usize> {
         threads.push(cores);
     }
     threads
+}
+
+/// How much `space_path` does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpaceSizes {
+    /// Records of a database that readers hold, or of which half is deleted.
+    pub records: u64,
+    /// Readers that are open at once.
+    pub readers: usize,
+    /// Bytes of the small and of the large database whose opens are held against each other.
+    pub opened_bytes: (u64, u64),
+    /// Opens of each.
+    pub opens: u64,
+}
+
+impl SpaceSizes {
+    const TINY: Self = Self { records: 2_000, readers: 200, opened_bytes: (64 << 10, 256 << 10), opens: 2 };
+    const USUAL: Self =
+        Self { records: 200_000, readers: 10_000, opened_bytes: (10 << 20, 1 << 30), opens: 15 };
 }
