@@ -53,8 +53,10 @@ pub trait EngineKind: Send + Sync {
     /// The settings that it gets with that durability, in words.
     fn settings(&self, durability: Durability) -> String;
 
-    /// Whether it has that durability.
-    fn offers(&self, durability: Durability) -> bool;
+    /// Whether it has that durability. By default commits that are flushed and ones that are not.
+    fn offers(&self, durability: Durability) -> bool {
+        matches!(durability, Durability::Sync | Durability::None | Durability::ReadOnly)
+    }
 
     /// The same engine on another storage than the disk, if it can run there.
     fn on_storage(&self, storage: Arc<dyn Storage>) -> Option<Box<dyn EngineKind>> {

@@ -22,14 +22,14 @@ pub struct Contest<'a> {
     pub suite: &'a str,
     /// The workload.
     pub workload: &'a str,
-    /// The parameters: "value 256, threads 1".
+    /// The parameters: "values of 256 B, 1 thread".
     pub parameters: String,
     /// One result an engine.
     pub results: Vec<&'a SuiteResult>,
 }
 
 impl<'a> Contest<'a> {
-    /// "read_latency: value 256, threads 1".
+    /// "read_latency: values of 256 B, 1 thread".
     pub fn title(&self) -> String {
         let durability = self.results.first().map_or("", |result| words::durability(result.durable).0);
         match self.parameters.as_str() {
@@ -129,6 +129,5 @@ pub fn contests(report: &RunReport) -> Vec<Contest<'_>> {
 }
 
 fn parameters(result: &SuiteResult) -> String {
-    let words: Vec<_> = result.parameters.iter().map(|(name, value)| format!("{name} {value}")).collect();
-    words.join(", ")
+    words::parameters(&result.parameters)
 }

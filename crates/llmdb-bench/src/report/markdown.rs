@@ -34,8 +34,10 @@ pub fn render(report: &RunReport, earlier: Option<&Earlier>) -> String {
 }
 
 fn target_table(text: &mut String, report: &RunReport) {
-    text.push_str("\n## Targets\n\n| | target | measured | where |\n| --- | --- | ---: | --- |\n");
-    for row in targets::rows(report) {
+    let rows = targets::rows(report);
+    let _ = write!(text, "\n## Targets\n\n{}\n", targets::summary(&rows));
+    text.push_str("\n| | target | measured | where |\n| --- | --- | ---: | --- |\n");
+    for row in rows {
         let place = match &row.outcome {
             Outcome::NotMeasured(why) => why,
             Outcome::Met | Outcome::Missed => &row.place,

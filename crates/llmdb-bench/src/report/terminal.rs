@@ -160,8 +160,9 @@ fn columns(points: &[(f64, f64)], width: usize) -> Vec<f64> {
 }
 
 fn target_table(text: &mut String, report: &RunReport) {
-    text.push_str("\ntargets\n");
-    for row in targets::rows(report) {
+    let rows = targets::rows(report);
+    let _ = writeln!(text, "\ntargets: {}", targets::summary(&rows));
+    for row in rows {
         let _ = write!(text, "  {:<20} {:<44} {:>10}", row.outcome.word(), row.promise, row.measured);
         let _ = match &row.outcome {
             Outcome::NotMeasured(why) => writeln!(text, "  ({why})"),
