@@ -17,7 +17,17 @@ pub fn describe(folder: &Path) -> Machine {
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
     let class = class_of(&cpu, cores, memory_bytes, &filesystem);
     let counts_flushes = disk::device_counts(folder).is_some_and(|counts| counts.flushes.is_some());
-    Machine { cpu, cores, memory_bytes, kernel, filesystem, class, probe: None, counts_flushes }
+    Machine {
+        cpu,
+        cores,
+        memory_bytes,
+        kernel,
+        filesystem,
+        class,
+        probe: None,
+        probe_spread: None,
+        counts_flushes,
+    }
 }
 
 /// Processors that this process may use.

@@ -5,7 +5,7 @@
 //!
 //! Not here: which operation, and from when on it counts (`workload`).
 
-use crate::results::{Durability, Figure, LatencySummary};
+use crate::results::{Durability, Figure, LatencySummary, Series};
 use base64::Engine as _;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Serializer as _, V2Serializer};
@@ -99,6 +99,8 @@ pub struct Measured {
     pub bytes_written: Option<u64>,
     /// Further measurements.
     pub samples: Vec<Sample>,
+    /// What else was watched over time, in the last round that watched anything.
+    pub series: Vec<Series>,
 }
 
 /// A further measurement of a round. Rounds are joined by the median.
@@ -133,6 +135,7 @@ impl Measured {
             flushes: None,
             bytes_written: None,
             samples: Vec::new(),
+            series: Vec::new(),
         }
     }
 
@@ -151,6 +154,9 @@ impl Measured {
         self.user_bytes += later.user_bytes;
         self.flushes = self.flushes.zip(later.flushes).map(|(mine, theirs)| mine + theirs);
         self.bytes_written = self.bytes_written.zip(later.bytes_written).map(|(mine, theirs)| mine + theirs);
+        if !later.series.is_empty() {
+            self.series = later.series;
+        }
         for sample in later.samples {
             match self.samples.iter_mut().find(|mine| mine.figure.name == sample.figure.name) {
                 Some(mine) => mine.values.extend(sample.values),

@@ -1,18 +1,25 @@
 //! What the storage can do without any engine: the measure of every durable figure of the same run.
 //!
+//! A [`Prober`] probes as a run begins and again, in short, between the rounds of durable work: storage of
+//! virtual machines drifts by a tenth and more within minutes, so a figure is held against the probes that
+//! were taken around it.
+//!
 //! Invariants
 //! 1. Overwrites go to blocks that were written and flushed before, so no file system journal takes part.
+//! 2. Sequential writes go to a new file, as those of an engine that grows do.
 //!
 //! Not here: engines.
 
 use crate::disk;
 use crate::error::{Error, Result};
-use crate::results::Probe;
+use crate::measure::median;
+use crate::results::{Probe, ProbeSpread};
 use crate::rng::Rng;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 const BLOCK: usize = 4 << 10;
 const CHUNK: usize = 1 << 20;
@@ -26,31 +33,115 @@ pub struct ProbeSize {
     pub time: Duration,
 }
 
-/// Measures the storage under `folder`, in a file that is removed.
+impl ProbeSize {
+    fn chunks(self) -> u64 {
+        (self.file_bytes / CHUNK as u64).max(1)
+    }
+}
+
+/// Measures the storage under `folder`, in files that are removed.
 ///
 /// # Errors
 /// The system's.
 pub fn probe(folder: &Path, size: ProbeSize) -> Result<Probe> {
-    let own = tempfile::Builder::new().prefix("llmdb-probe-").tempdir_in(folder).map_err(failed)?;
-    let file = File::options()
-        .create_new(true)
-        .read(true)
-        .write(true)
-        .open(own.path().join("probe"))
-        .map_err(failed)?;
-    let chunks = (size.file_bytes / CHUNK as u64).max(1);
-    let sequential_sync_mb_s = sequential(&file, chunks).map_err(failed)?;
-    let blocks = chunks * (CHUNK / BLOCK) as u64;
-    let overwrites = overwrite(&file, blocks, size.time).map_err(failed)?;
-    disk::evict(own.path())?;
-    let reads = cold_reads(&file, blocks, size.time).map_err(failed)?;
-    Ok(Probe {
-        overwrite_sync_us_p50: quantile(&overwrites, 0.5),
-        overwrite_sync_us_p99: quantile(&overwrites, 0.99),
-        sequential_sync_mb_s,
-        cold_read_us_p50: quantile(&reads, 0.5),
-        cold_read_us_p99: quantile(&reads, 0.99),
+    Ok(Prober::begin(folder, size, size)?.first)
+}
+
+/// Probes of the storage over the time of a run.
+#[derive(Debug)]
+pub struct Prober {
+    own: TempDir,
+    /// Written and flushed before: overwrites go here.
+    file: File,
+    blocks: u64,
+    again: ProbeSize,
+    first: Probe,
+    all: Vec<Probe>,
+}
+
+impl Prober {
+    /// Measures all of `size`; later probes are of size `again`. Its files go when it is dropped.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn begin(folder: &Path, size: ProbeSize, again: ProbeSize) -> Result<Self> {
+        let own = tempfile::Builder::new().prefix("llmdb-probe-").tempdir_in(folder).map_err(failed)?;
+        let file = new_file(own.path(), "probe").map_err(failed)?;
+        let sequential_sync_mb_s = sequential(&file, size.chunks()).map_err(failed)?;
+        let blocks = size.chunks() * (CHUNK / BLOCK) as u64;
+        let overwrites = overwrite(&file, blocks, size.time).map_err(failed)?;
+        disk::evict(own.path())?;
+        let reads = cold_reads(&file, blocks, size.time).map_err(failed)?;
+        let first = Probe {
+            overwrite_sync_us_p50: quantile(&overwrites, 0.5),
+            overwrite_sync_us_p99: quantile(&overwrites, 0.99),
+            sequential_sync_mb_s,
+            cold_read_us_p50: quantile(&reads, 0.5),
+            cold_read_us_p99: quantile(&reads, 0.99),
+        };
+        Ok(Self { own, file, blocks, again, first, all: vec![first] })
+    }
+
+    /// What was measured at the beginning.
+    pub fn first(&self) -> Probe {
+        self.first
+    }
+
+    /// Measures writes again; cold reads stay what they were at the beginning.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn again(&mut self) -> Result<Probe> {
+        let overwrites = overwrite(&self.file, self.blocks, self.again.time).map_err(failed)?;
+        let sequential_sync_mb_s = self.sequential_again().map_err(failed)?;
+        let probe = Probe {
+            overwrite_sync_us_p50: quantile(&overwrites, 0.5),
+            overwrite_sync_us_p99: quantile(&overwrites, 0.99),
+            sequential_sync_mb_s,
+            ..self.first
+        };
+        self.all.push(probe);
+        Ok(probe)
+    }
+
+    fn sequential_again(&self) -> std::io::Result<f64> {
+        let name = "sequential";
+        let file = new_file(self.own.path(), name)?;
+        let rate = sequential(&file, self.again.chunks())?;
+        drop(file);
+        std::fs::remove_file(self.own.path().join(name))?;
+        Ok(rate)
+    }
+
+    /// Each of the storage's figures as the median of all probes, and how far they went.
+    pub fn summary(&self) -> (Probe, ProbeSpread) {
+        let bounds = |figure: fn(&Probe) -> f64| {
+            let values = || self.all.iter().map(figure);
+            (values().fold(f64::INFINITY, f64::min), values().fold(0.0, f64::max))
+        };
+        let spread = ProbeSpread {
+            count: self.all.len() as u64,
+            overwrite_sync_us_p50: bounds(|probe| probe.overwrite_sync_us_p50),
+            sequential_sync_mb_s: bounds(|probe| probe.sequential_sync_mb_s),
+        };
+        (middle(&self.all).unwrap_or(self.first), spread)
+    }
+}
+
+/// Each figure as the median of some probes; `None` of none.
+pub fn middle(probes: &[Probe]) -> Option<Probe> {
+    let of = |figure: fn(&Probe) -> f64| median(&probes.iter().map(figure).collect::<Vec<_>>());
+    (!probes.is_empty()).then(|| Probe {
+        overwrite_sync_us_p50: of(|probe| probe.overwrite_sync_us_p50),
+        overwrite_sync_us_p99: of(|probe| probe.overwrite_sync_us_p99),
+        sequential_sync_mb_s: of(|probe| probe.sequential_sync_mb_s),
+        cold_read_us_p50: of(|probe| probe.cold_read_us_p50),
+        cold_read_us_p99: of(|probe| probe.cold_read_us_p99),
     })
+}
+
+fn new_file(folder: &Path, name: &str) -> std::io::Result<File> {
+    File::options().create_new(true).read(true).write(true).open(folder.join(name))
 }
 
 fn failed(error: std::io::Error) -> Error {
@@ -115,6 +206,22 @@ mod tests {
         );
         assert!(probe.sequential_sync_mb_s > 0.0 && probe.cold_read_us_p50 > 0.0);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn probes_of_a_run_are_summed_up_by_their_median() {
+        let folder = tempfile::tempdir().unwrap();
+        let size = ProbeSize { file_bytes: 1 << 20, time: Duration::from_millis(2) };
+        let mut prober = Prober::begin(folder.path(), size, size).unwrap();
+        let again = prober.again().unwrap();
+        assert_eq!(again.cold_read_us_p50, prober.first().cold_read_us_p50);
+        let (middle, spread) = prober.summary();
+        let (least, most) = spread.overwrite_sync_us_p50;
+        assert!(least <= middle.overwrite_sync_us_p50 && middle.overwrite_sync_us_p50 <= most);
+        assert_eq!(spread.count, 2);
+        drop(prober);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        assert_eq!(super::middle(&[]), None);
     }
 
     #[test]

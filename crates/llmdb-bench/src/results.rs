@@ -58,8 +58,11 @@ pub struct Machine {
     pub filesystem: String,
     /// A stable name: runs of the same class may be compared.
     pub class: String,
-    /// What its storage can do, measured in the same run.
+    /// What its storage can do, measured in the same run: each figure the median of all probes.
     pub probe: Option<Probe>,
+    /// How far those probes went.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe_spread: Option<ProbeSpread>,
     /// Whether its storage counts flushes, so that those of engines that count none are checked.
     #[serde(default)]
     pub counts_flushes: bool,
@@ -78,6 +81,17 @@ pub struct Probe {
     pub cold_read_us_p50: f64,
     /// Random 4 KiB read that the page cache does not hold, 99th percentile, microseconds.
     pub cold_read_us_p99: f64,
+}
+
+/// How far the probes of a run went: the least and the most of each figure.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProbeSpread {
+    /// How many probes.
+    pub count: u64,
+    /// Medians of 4 KiB overwrite and `fdatasync`, microseconds.
+    pub overwrite_sync_us_p50: (f64, f64),
+    /// Sequential writes with one `fdatasync`, MB/s.
+    pub sequential_sync_mb_s: (f64, f64),
 }
 
 /// What one engine did in one workload with one set of parameters.
@@ -103,6 +117,12 @@ pub struct SuiteResult {
     pub latency: Option<LatencySummary>,
     /// Seconds since the start of the measured part, and operations per second up to there.
     pub throughput: Vec<(f64, f64)>,
+    /// What else was watched over time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub series: Vec<Series>,
+    /// What the storage did around it, where it is the measure: the median of the probes between its rounds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<Probe>,
     /// What was checked.
     pub verified: Verified,
     /// What it should reach and could not be held against, and why.
@@ -251,6 +271,19 @@ pub struct Target {
     pub text: String,
 }
 
+/// A number over time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Series {
+    /// What, such as "bytes on disk".
+    pub name: String,
+    /// Of what, as in figures.
+    pub unit: String,
+    /// Which way is better.
+    pub better: Better,
+    /// Seconds since the start, and how much.
+    pub points: Vec<(f64, f64)>,
+}
+
 /// What could not be held against its target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unmeasurable {
@@ -319,6 +352,8 @@ mod tests {
             figures: vec![Figure::lower("get_p50", 0.5, "us").target(1.0, "under 1 us").ratio("lmdb", 0.25)],
             latency: None,
             throughput: vec![(0.5, 2e6)],
+            series: Vec::new(),
+            probe: None,
             verified: Verified { expected_count: 2, count: 2, checksum_ok: true, flushes: None },
             unmeasurable: Vec::new(),
             error: None,

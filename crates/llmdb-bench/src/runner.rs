@@ -12,6 +12,7 @@
 //! 2. What fails or panics on one engine fails alone: the others go on.
 //! 3. A result without an error had all of its answers, its whole database and its flushes checked.
 //! 4. Too little disk or memory is said before the first plan begins.
+//! 5. A durable figure is held against the storage as it was between the rounds of its own phase.
 //!
 //! Not here: what is measured (`workload`), how it is shown (`report`).
 
@@ -22,9 +23,9 @@ use crate::engine::{self, EngineKind};
 use crate::error::{Error, Result};
 use crate::machine;
 use crate::measure::Measured;
-use crate::probe::{ProbeSize, probe};
+use crate::probe::{ProbeSize, Prober, middle};
 use crate::results::{Probe, RunReport, SCHEMA, SuiteResult};
-use crate::workload::{self, Bench, Case, Plan, Sizes, Stop, Workload};
+use crate::workload::{self, Bench, Case, News, Plan, Sizes, Stop, Workload};
 use outcome::{Outcome, Outcomes, beside_storage, hold_bars, not_offered, relate, result_of};
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
@@ -111,6 +112,7 @@ pub struct Run {
     work: Vec<(Box<dyn Workload>, Vec<Plan>)>,
     engines: Vec<Box<dyn EngineKind>>,
     stop: Stop,
+    news: News,
 }
 
 impl Run {
@@ -137,12 +139,17 @@ impl Run {
             })
             .collect();
         check_room(&options.folder, &work, engines.len() as u64)?;
-        Ok(Self { options, work, engines, stop: Stop::default() })
+        Ok(Self { options, work, engines, stop: Stop::default(), news: News::default() })
     }
 
     /// What ends the run early, with what was measured until then.
     pub fn stop(&self) -> Stop {
         self.stop.clone()
+    }
+
+    /// What tells how a long step goes on, such as loading a large database.
+    pub fn news(&self) -> News {
+        self.news.clone()
     }
 
     /// Carries it out.
@@ -169,10 +176,8 @@ impl Run {
         let steps: u64 = self.work.iter().map(|(_, plans)| plans.len() as u64).sum::<u64>() + 1;
         tell(Progress::Begins { steps });
         tell(Progress::Step { done: 0, what: "probing the storage" });
-        if self.options.probe {
-            let (file_bytes, time) = self.options.sizes.probe;
-            report.machine.probe = Some(probe(folder.path(), ProbeSize { file_bytes, time })?);
-        }
+        let mut prober = self.prober(folder.path())?;
+        report.machine.probe = prober.as_ref().map(Prober::first);
         let mut clock = Clock::new(&self);
         let mut done = 1;
         for (workload, plans) in &self.work {
@@ -191,9 +196,13 @@ impl Run {
                         .all(|other| other.durability != plan.durability),
                 };
                 tell(Progress::Step { done, what: &step.in_words() });
-                for result in step.carry_out(&folder, &mut clock) {
+                for result in step.carry_out(&folder, &mut clock, &mut prober) {
                     tell(Progress::Result(&result));
                     report.results.push(result);
+                }
+                if let Some((probe, spread)) = prober.as_ref().map(Prober::summary) {
+                    report.machine.probe = Some(probe);
+                    report.machine.probe_spread = Some(spread);
                 }
                 tell(Progress::Report(&report));
                 done += 1;
@@ -201,6 +210,14 @@ impl Run {
         }
         report.partial = self.stop.is_stopped();
         Ok(report)
+    }
+
+    /// The first probe of the storage, if it is probed.
+    fn prober(&self, folder: &Path) -> Result<Option<Prober>> {
+        let size = |(file_bytes, time)| ProbeSize { file_bytes, time };
+        let sizes = &self.options.sizes;
+        let begin = || Prober::begin(folder, size(sizes.probe), size(sizes.probe_again));
+        self.options.probe.then(begin).transpose()
     }
 
     /// Engines that take part in a plan, where that many have its durability.
@@ -216,7 +233,8 @@ fn check_room(folder: &Path, work: &[(Box<dyn Workload>, Vec<Plan>)], engines: u
     for (workload, plans) in work {
         let name = || workload.name().to_owned();
         for plan in plans {
-            let needed = plan.disk_bytes.saturating_mul(engines).saturating_add(RESERVE);
+            let databases = if plan.one_at_a_time { 1 } else { engines };
+            let needed = plan.disk_bytes.saturating_mul(databases).saturating_add(RESERVE);
             if needed > free_disk {
                 return Err(Error::TooLittleDisk {
                     workload: name(),
@@ -284,6 +302,12 @@ impl Step<'_> {
         format!("{} ({}; {})", self.workload.name(), self.plan.durability.name(), parameters.join(", "))
     }
 
+    /// The storage between two rounds, where it is the measure of what is measured.
+    fn probe_again(&self, prober: &mut Option<Prober>) -> Option<Probe> {
+        // What cannot be probed, as where the disk is full, is not a measure.
+        prober.as_mut().filter(|_| self.plan.durability.is_durable())?.again().ok()
+    }
+
     fn bench<'b>(&'b self, kind: &'b dyn EngineKind, folder: &'b Path) -> Bench<'b> {
         Bench {
             kind,
@@ -293,15 +317,21 @@ impl Step<'_> {
             probe: self.probe,
             program: self.run.options.program.as_deref(),
             stop: &self.run.stop,
+            news: &self.run.news,
         }
     }
 
-    fn carry_out(&self, folder: &TempDir, clock: &mut Clock) -> Vec<SuiteResult> {
+    fn carry_out(
+        &self,
+        folder: &TempDir,
+        clock: &mut Clock,
+        prober: &mut Option<Prober>,
+    ) -> Vec<SuiteResult> {
         let (offering, lacking): (Vec<_>, Vec<_>) =
             self.run.engines.iter().map(AsRef::as_ref).partition(|kind| kind.offers(self.plan.durability));
         let mut running: Vec<_> = offering.into_iter().map(|kind| self.set_up(kind, folder)).collect();
         for phase in 0..self.plan.phases.len() {
-            self.measure(phase, &mut running, clock);
+            self.measure(phase, &mut running, clock, prober);
         }
         let mut finished: Vec<_> = running.into_iter().map(|running| self.finish(running)).collect();
         hold_bars(&self.plan.phases, &mut finished);
@@ -327,31 +357,50 @@ impl Step<'_> {
         running
     }
 
-    /// Measures one phase on all engines, in turn.
-    fn measure(&self, phase: usize, running: &mut [Running<'_>], clock: &mut Clock) {
-        let times: Vec<Duration> = running.iter().map(|_| clock.next()).collect();
-        let rounds = if self.plan.phases[phase].once { 1 } else { self.run.options.sizes.rounds.max(1) };
+    /// Measures one phase on all engines, in turn, with the storage probed between the rounds.
+    fn measure(
+        &self,
+        phase: usize,
+        running: &mut [Running<'_>],
+        clock: &mut Clock,
+        prober: &mut Option<Prober>,
+    ) {
+        let parameters = &self.plan.phases[phase];
+        let times: Vec<Duration> = running.iter().map(|_| clock.next() * parameters.longer.max(1)).collect();
+        let rounds = if parameters.once { 1 } else { self.run.options.sizes.rounds.max(1) };
         let mut measured: Vec<Option<Measured>> = running.iter().map(|_| None).collect();
+        let mut probes = Vec::from_iter(self.probe_again(prober));
         for round in 0..rounds as usize {
             for turn in 0..running.len() {
                 let at = (turn + round) % running.len();
                 self.round(phase, times[at] / rounds, &mut running[at], &mut measured[at]);
             }
+            probes.extend(self.probe_again(prober));
         }
+        let around = middle(&probes);
         for (running, measured) in running.iter_mut().zip(measured) {
-            let Ok(folder) = &running.folder else { continue };
-            let bench = self.bench(running.kind, folder.path());
-            running.outcome.push(match measured {
-                Some(measured) => {
-                    let figures = running.case.figures(&bench, phase, &measured).into_iter();
-                    let durability = self.plan.durability;
-                    let figures = figures.map(|figure| beside_storage(figure, durability, self.probe));
-                    let figures = figures.collect();
-                    Outcome::measured(measured, figures, self.plan.durability)
-                }
-                None => Outcome::failed("not measured".to_owned()),
-            });
+            running.outcome.push(self.outcome(running, phase, measured, around));
         }
+    }
+
+    /// What came of a phase on one engine, held against what the storage did around it.
+    fn outcome(
+        &self,
+        running: &Running<'_>,
+        phase: usize,
+        measured: Option<Measured>,
+        around: Option<Probe>,
+    ) -> Outcome {
+        let (Some(measured), Ok(folder)) = (measured, &running.folder) else {
+            return Outcome::failed("not measured".to_owned());
+        };
+        let probe = around.or(self.probe);
+        let bench = Bench { probe, ..self.bench(running.kind, folder.path()) };
+        let durability = self.plan.durability;
+        let figures = running.case.figures(&bench, phase, &measured).into_iter();
+        let figures = figures.map(|figure| beside_storage(figure, durability, probe)).collect();
+        let unmeasurable = running.case.unmeasurable(&bench, phase, &measured);
+        Outcome::measured(measured, figures, durability).beside(unmeasurable, around)
     }
 
     fn round(

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -30,29 +30,22 @@ fn list_names_workloads_engines_and_settings() {
     }
 }
 
+/// A tiny run of a workload or suite on our engines: where its data was, and the report.
+fn run_tiny(folder: &Path, workload: &str) -> (PathBuf, Value) {
+    let (data, file) = (folder.join("data"), folder.join("results.json"));
+    std::fs::create_dir(&data).unwrap();
+    let arguments =
+        ["run", "--profile", "tiny", "--engine", "llmdb", "--engine", "llmdb-no-log", "--workload"];
+    let places = [workload, "--dir", data.to_str().unwrap(), "--json", file.to_str().unwrap()];
+    let output = bench(&[&arguments[..], &places[..]].concat());
+    assert!(output.status.success(), "{}\n{}", text(&output.stdout), text(&output.stderr));
+    (data, json(&file))
+}
+
 #[test]
 fn the_system_suite_stands_on_our_engines() {
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("results.json");
-    let data = folder.path().join("data");
-    std::fs::create_dir(&data).unwrap();
-    let output = bench(&[
-        "run",
-        "--profile",
-        "tiny",
-        "--workload",
-        "system",
-        "--engine",
-        "llmdb",
-        "--engine",
-        "llmdb-no-log",
-        "--dir",
-        data.to_str().unwrap(),
-        "--json",
-        file.to_str().unwrap(),
-    ]);
-    assert!(output.status.success(), "{}\n{}", text(&output.stdout), text(&output.stderr));
-    let report = json(&file);
+    let (data, report) = run_tiny(folder.path(), "system");
     assert_eq!(report["partial"], false);
     let probe = &report["machine"]["probe"];
     assert!(probe["overwrite_sync_us_p50"].as_f64().unwrap() > 0.0);
@@ -75,6 +68,28 @@ fn the_system_suite_stands_on_our_engines() {
 }
 
 #[test]
+fn space_and_readers_stand_on_our_engines() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, report) = run_tiny(folder.path(), "space_path");
+    let results = report["results"].as_array().unwrap();
+    for engine in ["llmdb", "llmdb-no-log"] {
+        for figure in ["cost_of_readers", "growth", "dense_copy", "open_takes_large", "open_difference"] {
+            let stands = results.iter().any(|result| {
+                let mut figures = result["figures"].as_array().unwrap().iter();
+                result["engine"] == engine
+                    && result["error"].is_null()
+                    && figures.any(|known| known["name"] == figure && !known["target"].is_null())
+            });
+            assert!(stands, "{engine}: {figure}");
+        }
+    }
+    let watched =
+        |result: &&Value| result["series"][0]["name"].as_str().is_some_and(|name| name.contains("reader"));
+    assert_eq!(results.iter().filter(watched).count(), 2);
+    assert_eq!(std::fs::read_dir(&data).unwrap().count(), 0, "the data is gone");
+}
+
+#[test]
 fn wrong_names_list_the_known_ones() {
     let output = bench(&["run", "--workload", "tpcc"]);
     assert_eq!(output.status.code(), Some(2));
@@ -86,6 +101,9 @@ fn wrong_names_list_the_known_ones() {
     let output = bench(&["ycsb", "--workload", "z", "--trace", "-"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("a, b, c, d, e, f"));
+    let output = bench(&["run", "--workload", "ycsb", "--durability", "often"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("sync, interval, none, no_log, read_only"));
 }
 
 #[test]

@@ -43,7 +43,7 @@ fn the_same_build_passes_against_itself_with_every_count_the_same() {
     // Nothing passes by not being counted.
     for operation in OPERATIONS {
         let counts: Vec<_> = gate.counts.iter().filter(|row| row.operation == operation.name).collect();
-        let expected = 5 + usize::from(valgrind::is_here()) + usize::from(operation.cold.is_some());
+        let expected = 6 + usize::from(valgrind::is_here());
         assert_eq!(counts.len(), expected, "{}: {counts:?}", operation.name);
     }
     let value = |operation: &str, count: &str| {

@@ -6,7 +6,8 @@ use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 use hdrhistogram::serialization::{Serializer as _, V2Serializer};
 use llmdb_bench::report::{compare, folder, html, latency, markdown, targets, terminal};
 use llmdb_bench::results::{
-    Durability, Figure, LatencySummary, Machine, NOT_OFFERED, Probe, RunReport, SCHEMA, SuiteResult, Verified,
+    Better, Durability, Figure, LatencySummary, Machine, NOT_OFFERED, Probe, ProbeSpread, RunReport, SCHEMA,
+    Series, SuiteResult, Verified,
 };
 use std::collections::BTreeMap;
 
@@ -43,6 +44,8 @@ fn result(workload: &str, engine: &str, durable: Durability, figures: Vec<Figure
         figures,
         latency: Some(summary()),
         throughput: (1..=50).map(|at| (f64::from(at) / 10.0, 1e6 + f64::from(at))).collect(),
+        series: Vec::new(),
+        probe: None,
         verified: Verified { expected_count: 1, count: 1, checksum_ok: true, flushes: None },
         unmeasurable: Vec::new(),
         error: None,
@@ -63,6 +66,13 @@ fn report() -> RunReport {
             vec![user_data.ratio("the storage's sequential rate", 500.0)],
         )
     };
+    let mut watched = write("llmdb", Durability::Sync, 200.0);
+    watched.series.push(Series {
+        name: "bytes on disk".into(),
+        unit: "MB".into(),
+        better: Better::Lower,
+        points: (1..=50).map(|at| (f64::from(at), 100.0 + f64::from(at))).collect(),
+    });
     let mut failed = read("redb", 1.0);
     failed.error = Some("wrong answer: a <key> is missing".into());
     let mut skipped = write("lmdb", Durability::Interval, 1.0);
@@ -80,6 +90,11 @@ fn report() -> RunReport {
             filesystem: "ext4".into(),
             class: "some-cpu-2c".into(),
             counts_flushes: true,
+            probe_spread: Some(ProbeSpread {
+                count: 9,
+                overwrite_sync_us_p50: (110.0, 140.0),
+                sequential_sync_mb_s: (450.0, 520.0),
+            }),
             probe: Some(Probe {
                 overwrite_sync_us_p50: 120.0,
                 overwrite_sync_us_p99: 900.0,
@@ -95,7 +110,7 @@ fn report() -> RunReport {
             read("lmdb", 3.0),
             read("llmdb", 2.0),
             failed,
-            write("llmdb", Durability::Sync, 200.0),
+            watched,
             write("sqlite", Durability::None, 400.0),
             skipped,
         ],
@@ -117,6 +132,8 @@ fn check_says_everything(text: &str) {
         "1.50x llmdb",
         "0.400x the storage",
         "500 MB/s",
+        "medians of 9 probes",
+        "110 us to 140 us",
         "0123456789ab",
         "not measurable here",
         "128 TB",
@@ -134,6 +151,7 @@ fn the_terminal_shows_histogram_graph_figures_and_targets() {
     check_says_everything(&text);
     assert!(text.contains("latency of get, llmdb") && text.contains("p99.9"), "{text}");
     assert!(text.contains("throughput over time, llmdb") && text.contains("█"), "{text}");
+    assert!(text.contains("bytes on disk, lower is better, llmdb") && text.contains("150 MB"), "{text}");
     assert!(text.contains("higher is better") && text.contains("lower is better"), "{text}");
     assert!(text.contains("FAILED") && text.contains("a <key> is missing"), "{text}");
     assert!(text.lines().all(|line| line.chars().count() < 200), "{text}");
@@ -151,8 +169,9 @@ fn the_page_needs_nothing_from_elsewhere_and_escapes_what_it_is_given() {
     assert!(page.contains("higher is better") && page.contains("lower is better"));
     assert!(page.contains("a power cut loses nothing") || page.contains("A power cut loses nothing"));
     assert_eq!(page.matches("<svg").count(), page.matches("</svg>").count());
-    // Latency and throughput of three contests, the skipped one aside.
-    assert_eq!(page.matches("<svg").count(), 6);
+    // Latency and throughput of three contests, the skipped one aside, and one series.
+    assert_eq!(page.matches("<svg").count(), 7);
+    assert!(page.contains("Bytes on disk</b>, lower is better"));
     assert_eq!(page.matches("<table").count(), page.matches("</table>").count());
     assert_eq!(page.matches("<details").count(), page.matches("</details>").count());
 }

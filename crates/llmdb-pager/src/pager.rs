@@ -466,6 +466,7 @@ impl Pager {
             page_count: writer.space.page_count(),
             free_pages: free,
             retired_pages: waiting,
+            checked_pages: core.verified.count_below(writer.space.page_count()),
             file_bytes: writer.file_len,
             allocated_bytes: core.file.allocated().map_err(|e| Error::io(core.doing("looking at"), e))?,
             reserved_bytes,
@@ -499,6 +500,8 @@ pub struct PagerStat {
     pub free_pages: u64,
     /// Of these, ones that wait for a reader or a checkpoint.
     pub retired_pages: u64,
+    /// Pages that were read from the file and checked since it was opened, and not written since.
+    pub checked_pages: u64,
     /// The file's length in bytes.
     pub file_bytes: u64,
     /// Bytes of the disk that the file takes: less where free pages were given back ([`Pager::trim`]).

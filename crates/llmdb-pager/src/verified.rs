@@ -68,6 +68,12 @@ impl Verified {
         self.word(page).is_some_and(|word| word.load(Ordering::Relaxed) >> (page.0 % WORD_BITS) & 1 != 0)
     }
 
+    /// How many numbers below `end` are in the set.
+    pub(crate) fn count_below(&self, end: u64) -> u64 {
+        let words = (0..end.div_ceil(WORD_BITS)).map_while(|word| self.word(PageNumber(word * WORD_BITS)));
+        words.map(|word| u64::from(word.load(Ordering::Relaxed).count_ones())).sum()
+    }
+
     pub(crate) fn insert(&self, page: PageNumber) {
         if let Some(word) = self.word(page) {
             word.fetch_or(1 << (page.0 % WORD_BITS), Ordering::Relaxed);
@@ -182,6 +188,7 @@ mod tests {
             assert!(set.contains(PageNumber(page)));
             assert!(!set.contains(PageNumber(page + 2)) || pages.contains(&(page + 2)));
         }
+        assert_eq!((set.count_below(0), set.count_below(128), set.count_below(1 << 15)), (0, 4, 5));
         set.remove(PageNumber(63));
         assert!(!set.contains(PageNumber(63)) && set.contains(PageNumber(64)));
         set.insert(PageNumber(1 << 40));

@@ -22,6 +22,10 @@ Measures LLMDB, beside other engines if asked, or holds a change against its bas
 Usage: cargo xtask bench quick [--peers | --all-peers]
        cargo xtask bench full [--peers | --all-peers]
        cargo xtask bench read-path [RECORDS]
+       cargo xtask bench commit-path [SECONDS] [--all-peers]
+       cargo xtask bench ycsb [SECONDS] [--all-peers]
+       cargo xtask bench space-path [GIGABYTES]
+       cargo xtask bench recovery [GIGABYTES]
        cargo xtask bench ci [--base REV] [--rounds N] [--without-instructions]
        cargo xtask bench ci --self-test [N]
 
@@ -31,6 +35,18 @@ Usage: cargo xtask bench quick [--peers | --all-peers]
   read-path
          2 million records of 256 bytes beside LMDB, redb, fjall and canopydb: gets, ranges, scans, cold gets and
          loads in rounds in turn, and whether each bar of the read path is met; about 20 minutes
+  commit-path
+         durable commits beside LMDB, redb, fjall, canopydb and libmdbx: by 1 to 64 threads, in batches of 1,000
+         for SECONDS (30), large values, sorted records, a long run with checkpoints, reads beside a writer, and
+         whether each bar of the commit path is met; about 30 minutes
+  ycsb   YCSB's core workloads A to F beside the same, by 1 and 4 threads, durable and not, SECONDS (10) each,
+         and whether each bar is met; about 40 minutes
+  space-path
+         what 10,000 open readers cost a writer, how the files grow in a minute under a held reader, a dense copy
+         after deleting half, and opening 10 MB and GIGABYTES (10), beside LMDB; a quarter of an hour
+  recovery
+         a database of GIGABYTES (1), its log near its cap, killed 50 times amid commits and left without power 50
+         times: the time to the first read, the worst of all, with a cold cache; a quarter of an hour at 1
   ci     the gate: counts what a fixed set of operations costs in this checkout and in its base, and times
          both in turn; writes bench-results/comment.md and fails where something became worse
 
@@ -57,6 +73,10 @@ const RESULTS: &str = "bench-results";
 enum Task {
     Measure { profile: &'static str, peers: Peers },
     ReadPath { records: Option<u64> },
+    CommitPath { seconds: u64, peers: Peers },
+    Ycsb { seconds: u64, peers: Peers },
+    Recovery { gigabytes: u64 },
+    SpacePath { gigabytes: u64 },
     Gate(gate::Options),
     SelfTest { times: u32, rounds: Option<u32>, with_instructions: bool },
 }
@@ -85,11 +105,25 @@ const READ_PATH_FEATURES: &str = "peers,canopydb";
 const READ_PATH_ENGINES: [&str; 7] =
     ["llmdb", "llmdb-no-log", "lmdb", "lmdb-writemap", "redb", "fjall", "canopydb"];
 
+/// Whom the bars of the commit path are held against, with RocksDB if all are asked for.
+const COMMIT_PATH_FEATURES: &str = "peers,canopydb,libmdbx";
+const COMMIT_PATH_ENGINES: [&str; 7] =
+    ["llmdb", "llmdb-no-log", "lmdb", "redb", "fjall", "canopydb", "libmdbx"];
+/// Seconds of batches, which take three times as long as other phases.
+const COMMIT_PATH_SECONDS: u64 = 30;
+const YCSB_SECONDS: u64 = 10;
+/// Megabytes of keys and values before each crash, at most: a little less than the log holds.
+const RECOVERY_LOG_MB: &str = "60";
+
 /// Does what the arguments ask for.
 pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<String> {
     match parse(arguments)? {
         Task::Measure { profile, peers } => measure(root, profile, peers),
         Task::ReadPath { records } => read_path(root, records),
+        Task::CommitPath { seconds, peers } => commit_path(root, seconds, peers),
+        Task::Ycsb { seconds, peers } => ycsb(root, seconds, peers),
+        Task::Recovery { gigabytes } => recovery(root, gigabytes),
+        Task::SpacePath { gigabytes } => space_path(root, gigabytes),
         Task::Gate(options) => gate::run(root, &options),
         Task::SelfTest { times, rounds, with_instructions } => {
             gate::self_test(root, times, rounds, with_instructions)
@@ -114,6 +148,48 @@ fn read_path(root: &Path, records: Option<u64>) -> Result<String> {
         command.args(["--records", &records.to_string()]);
     }
     Err(become_it(&mut command))
+}
+
+fn commit_path(root: &Path, seconds: u64, peers: Peers) -> Result<String> {
+    let mut command = beside_committers(root, peers, "commit-path")?;
+    // Batches take three budgets, the long run six.
+    let seconds = seconds.div_ceil(3).to_string();
+    command.args(["--workload", "commit_path", "--rounds", "5", "--seconds", &seconds]);
+    Err(become_it(&mut command))
+}
+
+fn ycsb(root: &Path, seconds: u64, peers: Peers) -> Result<String> {
+    let mut command = beside_committers(root, peers, "ycsb")?;
+    command.args(["--workload", "ycsb", "--rounds", "5", "--seconds", &seconds.to_string()]);
+    command.args(["--threads", "1", "--threads", "4", "--durability", "sync", "--durability", "none"]);
+    // Enough that time ends a phase, not the number of operations.
+    command.args(["--records", "200000", "--operations", "10000000"]);
+    Err(become_it(&mut command))
+}
+
+fn space_path(root: &Path, gigabytes: u64) -> Result<String> {
+    let mut command = built(root, Some("peers"), "space-path")?;
+    command.args(["--workload", "space_path", "--rounds", "5", "--seconds", "10"]);
+    command.args(["--engine", "llmdb", "--engine", "llmdb-no-log", "--engine", "lmdb"]);
+    command.args(["--database-gb", &gigabytes.to_string()]);
+    Err(become_it(&mut command))
+}
+
+fn recovery(root: &Path, gigabytes: u64) -> Result<String> {
+    let mut command = built(root, None, "recovery")?;
+    command.args(["--workload", "recovery", "--engine", "llmdb", "--seconds", "60", "--kills", "50"]);
+    command.args(["--database-gb", &gigabytes.to_string(), "--log-mb", RECOVERY_LOG_MB]);
+    Err(become_it(&mut command))
+}
+
+/// The program with the engines that commits are held against.
+fn beside_committers(root: &Path, peers: Peers, name: &str) -> Result<Command> {
+    let is_all = peers == Peers::All;
+    let features = if is_all { Peers::All.features() } else { Some(COMMIT_PATH_FEATURES) };
+    let mut command = built(root, features, name)?;
+    let more = is_all.then_some("rocksdb");
+    command.args(COMMIT_PATH_ENGINES.into_iter().chain(more).flat_map(|engine| ["--engine", engine]));
+    Ok(command)
 }
 
 /// The release build of `llmdb-bench`, told to run and where its data and results go.
@@ -149,12 +225,24 @@ fn target_folder(root: &Path) -> PathBuf {
 fn parse(arguments: &[String]) -> Result<Task> {
     let asked = |what: &str| Failed::new(format!("{what}: see cargo xtask bench --help"));
     let Some((task, rest)) = arguments.split_first() else {
-        return Err(asked("bench needs `quick`, `full`, `read-path` or `ci`"));
+        return Err(asked(
+            "bench needs `quick`, `full`, `read-path`, `commit-path`, `ycsb`, `space-path`, `recovery` or `ci`",
+        ));
     };
     match task.as_str() {
         "quick" => Ok(Task::Measure { profile: "quick", peers: parse_peers(rest)? }),
         "full" => Ok(Task::Measure { profile: "full", peers: parse_peers(rest)? }),
-        "read-path" => Ok(Task::ReadPath { records: parse_records(rest)? }),
+        "read-path" => Ok(Task::ReadPath { records: parse_number(rest, "records")? }),
+        "space-path" => Ok(Task::SpacePath { gigabytes: parse_number(rest, "gigabytes")?.unwrap_or(10) }),
+        "recovery" => Ok(Task::Recovery { gigabytes: parse_number(rest, "gigabytes")?.unwrap_or(1) }),
+        "commit-path" => {
+            let (seconds, peers) = parse_seconds(rest, COMMIT_PATH_SECONDS)?;
+            Ok(Task::CommitPath { seconds, peers })
+        }
+        "ycsb" => {
+            let (seconds, peers) = parse_seconds(rest, YCSB_SECONDS)?;
+            Ok(Task::Ycsb { seconds, peers })
+        }
         "ci" => parse_gate(rest),
         other => Err(asked(&format!("bench does not know `{other}`"))),
     }
@@ -173,17 +261,41 @@ fn parse_peers(arguments: &[String]) -> Result<Peers> {
     }
 }
 
-fn parse_records(arguments: &[String]) -> Result<Option<u64>> {
-    let [text] = arguments else {
-        return if arguments.is_empty() { Ok(None) } else { Err(bad_records(&arguments.join(" "))) };
+/// `[SECONDS] [--all-peers]`.
+fn parse_seconds(arguments: &[String], unless_told: u64) -> Result<(u64, Peers)> {
+    let (numbers, flags): (Vec<_>, Vec<_>) =
+        arguments.iter().partition(|argument| !argument.starts_with('-'));
+    let seconds = match numbers[..] {
+        [] => Some(unless_told),
+        [text] => text.parse().ok().filter(|seconds| (1..=86_400).contains(seconds)),
+        _ => None,
     };
-    text.parse().ok().filter(|&records| records > 0).map(Some).ok_or_else(|| bad_records(text))
+    let peers = match flags[..] {
+        [] => Some(Peers::Usual),
+        [flag] if flag == "--all-peers" => Some(Peers::All),
+        _ => None,
+    };
+    seconds.zip(peers).ok_or_else(|| {
+        let words: Vec<_> = arguments.iter().map(String::as_str).collect();
+        Failed::new(format!(
+            "bench takes seconds from 1 to 86400 and --all-peers here, not `{}`: see cargo xtask bench --help",
+            words.join(" ")
+        ))
+    })
 }
 
-fn bad_records(text: &str) -> Failed {
-    Failed::new(format!(
-        "bench read-path takes a number of records above 0, not `{text}`: see cargo xtask bench --help"
-    ))
+/// A number above 0 of something, if one is given.
+fn parse_number(arguments: &[String], of: &str) -> Result<Option<u64>> {
+    let bad = |text: &str| {
+        Failed::new(format!(
+            "bench takes a number of {of} above 0 here, not `{text}`: see cargo xtask bench --help"
+        ))
+    };
+    match arguments {
+        [] => Ok(None),
+        [text] => text.parse().ok().filter(|&number| number > 0).map(Some).ok_or_else(|| bad(text)),
+        _ => Err(bad(&arguments.join(" "))),
+    }
 }
 
 fn parse_gate(arguments: &[String]) -> Result<Task> {
@@ -237,6 +349,12 @@ mod tests {
         assert_eq!(parsed(&["quick", "--all-peers"]).unwrap(), measure("quick", Peers::All));
         assert_eq!(parsed(&["read-path"]).unwrap(), Task::ReadPath { records: None });
         assert_eq!(parsed(&["read-path", "500"]).unwrap(), Task::ReadPath { records: Some(500) });
+        let commit_path = |seconds, peers| Task::CommitPath { seconds, peers };
+        assert_eq!(parsed(&["commit-path"]).unwrap(), commit_path(30, Peers::Usual));
+        assert_eq!(parsed(&["commit-path", "6", "--all-peers"]).unwrap(), commit_path(6, Peers::All));
+        assert_eq!(parsed(&["space-path"]).unwrap(), Task::SpacePath { gigabytes: 10 });
+        assert_eq!(parsed(&["recovery", "10"]).unwrap(), Task::Recovery { gigabytes: 10 });
+        assert_eq!(parsed(&["ycsb", "2"]).unwrap(), Task::Ycsb { seconds: 2, peers: Peers::Usual });
         let all = ["ci", "--base", "main~2", "--rounds", "0", "--without-instructions"];
         let options =
             gate::Options { base: Some("main~2".into()), rounds: Some(0), with_instructions: false };
@@ -255,6 +373,10 @@ mod tests {
             &["full", "--peers", "--all-peers"],
             &["read-path", "0"],
             &["read-path", "--peers"],
+            &["recovery", "0"],
+            &["commit-path", "0"],
+            &["commit-path", "5", "5"],
+            &["ycsb", "--peers"],
             &["ci", "--base"],
             &["ci", "--base", "--rounds"],
             &["ci", "--rounds", "many"],

@@ -27,7 +27,7 @@ enum Command {
     /// Names workloads and engines, with what they do and their settings.
     List,
     /// Runs workloads on engines, checks every answer and writes the results as JSON.
-    Run(run::RunArguments),
+    Run(Box<run::RunArguments>),
     /// Writes the operations of a YCSB workload as lines of JSON.
     Ycsb(ycsb::YcsbArguments),
     /// Shows the results of a run, and writes its page and summary.
@@ -43,7 +43,7 @@ enum Command {
 pub(crate) fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::List => list::run(),
-        Command::Run(arguments) => run::run(arguments),
+        Command::Run(arguments) => run::run(*arguments),
         Command::Ycsb(arguments) => ycsb::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),
         Command::Probe(arguments) => probe::run(&arguments),

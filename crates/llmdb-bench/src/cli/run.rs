@@ -4,7 +4,7 @@ use super::report::Shown;
 use super::{folder_or_default, io};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use llmdb_bench::results::{RunReport, SuiteResult};
+use llmdb_bench::results::{Durability, RunReport, SuiteResult};
 use llmdb_bench::runner::{Progress, Run, RunOptions};
 use llmdb_bench::workload::Sizes;
 use llmdb_bench::{Error, Result};
@@ -46,9 +46,16 @@ pub(crate) struct RunArguments {
     /// The file for the results; without it they are only told in short.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Gigabytes of read_latency's database; may be given several times.
+    /// Gigabytes of read_latency's and recovery's databases, may be given several times; the last is also that of
+    /// the large one which space_path opens.
     #[arg(long, value_name = "GB", value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
     database_gb: Vec<u64>,
+    /// Megabytes of keys and values that are committed before each crash of recovery, at most.
+    #[arg(long, value_name = "MB", value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+    log_mb: Option<u64>,
+    /// Crashes of each kind in recovery, however long they take; unless told, as many as there is time for.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    kills: Option<u64>,
     /// Records of YCSB and of read_path.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     records: Option<u64>,
@@ -58,6 +65,9 @@ pub(crate) struct RunArguments {
     /// YCSB's operations per second, for an open loop with intended start times.
     #[arg(long, value_parser = rate)]
     rate: Option<f64>,
+    /// When YCSB's commits count as done; may be given several times.
+    #[arg(long, value_parser = durability, value_name = "NAME")]
+    durability: Vec<Durability>,
     /// YCSB's threads; may be given several times.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=4096))]
     threads: Vec<u64>,
@@ -81,6 +91,13 @@ fn rate(text: &str) -> std::result::Result<f64, String> {
     }
 }
 
+/// A durability by its name.
+fn durability(text: &str) -> std::result::Result<Durability, String> {
+    let known = Durability::ALL.map(Durability::name).join(", ");
+    let found = Durability::ALL.into_iter().find(|durability| durability.name() == text);
+    found.ok_or_else(|| format!("there is none of that name; known: {known}"))
+}
+
 pub(super) fn run(arguments: RunArguments) -> Result<ExitCode> {
     let json = arguments.json.clone();
     let shown = arguments.shown.clone();
@@ -93,6 +110,13 @@ pub(super) fn run(arguments: RunArguments) -> Result<ExitCode> {
         bar.set_style(style);
     }
     bar.enable_steady_tick(Duration::from_millis(500));
+    let told = bar.clone();
+    run.news().listen(move |text| {
+        told.set_message(text.to_owned());
+        if told.is_hidden() {
+            eprintln!("  {text}");
+        }
+    });
     let mut unwritten = None;
     let report = run.execute(&mut |progress| match progress {
         Progress::Begins { steps } => bar.set_length(steps),
@@ -140,12 +164,22 @@ fn options(arguments: RunArguments) -> Result<RunOptions> {
     let sizes = &mut options.sizes;
     if !arguments.database_gb.is_empty() {
         sizes.database_bytes = arguments.database_gb.iter().map(|gigabytes| gigabytes << 30).collect();
+        sizes.recovery_database_bytes = sizes.database_bytes.clone();
+        sizes.space.opened_bytes.1 =
+            sizes.database_bytes.last().copied().unwrap_or(sizes.space.opened_bytes.1);
         sizes.database_records_max = u64::MAX;
         // Loading so much takes as long as it takes.
         sizes.run_time += Duration::from_secs(120) * arguments.database_gb.iter().sum::<u64>() as u32;
     }
     if !arguments.threads.is_empty() {
         sizes.ycsb_threads = arguments.threads.iter().map(|&threads| threads as usize).collect();
+    }
+    if let Some(megabytes) = arguments.log_mb {
+        sizes.recovery_log_bytes = vec![megabytes << 20];
+    }
+    sizes.recovery_crashes = arguments.kills;
+    if !arguments.durability.is_empty() {
+        sizes.ycsb_durabilities = arguments.durability;
     }
     sizes.ycsb_records = arguments.records.unwrap_or(sizes.ycsb_records);
     sizes.contest_records = arguments.records.unwrap_or(sizes.contest_records);

@@ -32,10 +32,6 @@ impl EngineKind for Canopydb {
         format!("{commit}, cache {} MB, otherwise defaults (no page checksums)", cache_bytes() >> 20)
     }
 
-    fn offers(&self, durability: Durability) -> bool {
-        matches!(durability, Durability::Sync | Durability::None | Durability::ReadOnly)
-    }
-
     fn open(&self, folder: &Path, options: &OpenOptions) -> Result<Box<dyn Engine>> {
         let sync = options.durability != Durability::None;
         let mut env_options = EnvOptions::new(folder);

@@ -3,7 +3,8 @@
 //! Invariants
 //! 1. An operation is counted only when it succeeded.
 
-use llmdb_pager::storage::{DiskStorage, File, Lock, LockError, Map, OpenMode, Storage};
+use super::layer::{Layer, Layered};
+use llmdb_pager::storage::{DiskStorage, File, Storage};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -50,11 +51,7 @@ impl Counters {
 }
 
 /// Counts what passes through to another storage.
-#[derive(Clone, Debug)]
-pub struct CountedStorage {
-    inner: Arc<dyn Storage>,
-    counters: Arc<Counters>,
-}
+pub type CountedStorage = Layered<Counters>;
 
 impl Default for CountedStorage {
     fn default() -> Self {
@@ -63,109 +60,49 @@ impl Default for CountedStorage {
 }
 
 impl CountedStorage {
-    /// Counts what passes to `inner`.
-    pub fn over(inner: Arc<dyn Storage>) -> Self {
-        Self { inner, counters: Arc::default() }
+    /// Counts what passes to `storage`.
+    pub fn over(storage: Arc<dyn Storage>) -> Self {
+        Self::new(storage, Counters::default())
     }
 
     /// The counts, which go on while it is in use.
     pub fn counters(&self) -> Arc<Counters> {
-        self.counters.clone()
+        self.layer().clone()
     }
 }
 
-impl Storage for CountedStorage {
-    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
-        let inner = self.inner.open(path, mode)?;
-        Ok(Arc::new(CountedFile { inner, counters: self.counters.clone() }))
-    }
+impl Layer for Counters {
+    type Known = ();
 
-    fn exists(&self, path: &Path) -> io::Result<bool> {
-        self.inner.exists(path)
-    }
+    fn opened(&self, _path: &Path, _file: &Arc<dyn File>) {}
 
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.inner.rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.inner.remove(path)
-    }
-
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.inner.sync_dir(path)?;
-        self.counters.folder_flushes.fetch_add(1, Ordering::Relaxed);
-        Ok(())
-    }
-
-    fn lock(&self, path: &Path, owner: &str) -> Result<Box<dyn Lock>, LockError> {
-        self.inner.lock(path, owner)
-    }
-}
-
-#[derive(Debug)]
-struct CountedFile {
-    inner: Arc<dyn File>,
-    counters: Arc<Counters>,
-}
-
-impl File for CountedFile {
-    fn len(&self) -> io::Result<u64> {
-        self.inner.len()
-    }
-
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.inner.read_at(buf, offset)
-    }
-
-    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
-        let written = self.inner.write_at(buf, offset)?;
-        self.counters.writes.fetch_add(1, Ordering::Relaxed);
-        self.counters.bytes_written.fetch_add(written as u64, Ordering::Relaxed);
+    fn write_at(&self, (): &(), file: &dyn File, buf: &[u8], offset: u64) -> io::Result<usize> {
+        let written = file.write_at(buf, offset)?;
+        self.writes.fetch_add(1, Ordering::Relaxed);
+        self.bytes_written.fetch_add(written as u64, Ordering::Relaxed);
         let end = offset + written as u64;
         let blocks = end.div_ceil(BLOCK_SIZE) - offset / BLOCK_SIZE;
-        self.counters.blocks_written.fetch_add(blocks, Ordering::Relaxed);
+        self.blocks_written.fetch_add(blocks, Ordering::Relaxed);
         Ok(written)
     }
 
-    fn sync_data(&self) -> io::Result<()> {
-        self.inner.sync_data()?;
-        self.counters.flushes.fetch_add(1, Ordering::Relaxed);
+    fn sync_data(&self, (): &(), file: &dyn File) -> io::Result<()> {
+        file.sync_data()?;
+        self.flushes.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
-    fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.inner.allocate(offset, len)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.inner.set_len(len)
-    }
-
-    fn map(&self, len: u64) -> io::Result<Map> {
-        self.inner.map(len)
-    }
-
-    fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.inner.punch(offset, len)
-    }
-
-    fn holes(&self, range: std::ops::Range<u64>) -> io::Result<Vec<std::ops::Range<u64>>> {
-        self.inner.holes(range)
-    }
-
-    fn allocated(&self) -> io::Result<u64> {
-        self.inner.allocated()
-    }
-
-    fn will_need(&self, offset: u64, len: u64) {
-        self.inner.will_need(offset, len);
+    fn sync_dir(&self, storage: &dyn Storage, path: &Path) -> io::Result<()> {
+        storage.sync_dir(path)?;
+        self.folder_flushes.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use llmdb_pager::storage::OpenMode;
 
     #[test]
     fn blocks_that_a_write_touches_are_counted() {

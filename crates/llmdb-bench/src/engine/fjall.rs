@@ -35,10 +35,6 @@ impl EngineKind for Fjall {
         format!("single-writer transactions, {commit}, cache {} MB, otherwise defaults", cache_bytes() >> 20)
     }
 
-    fn offers(&self, durability: Durability) -> bool {
-        matches!(durability, Durability::Sync | Durability::None | Durability::ReadOnly)
-    }
-
     fn open(&self, folder: &Path, options: &OpenOptions) -> Result<Box<dyn Engine>> {
         let builder = SingleWriterTxDatabase::builder(folder.join("bench.fjall")).cache_size(cache_bytes());
         let database = builder.open().map_err(said)?;

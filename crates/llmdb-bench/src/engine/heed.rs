@@ -7,13 +7,15 @@ use super::{
 use crate::error::{Error, Result};
 use crate::results::Durability;
 use heed::types::Bytes;
-use heed::{Database, Env, EnvFlags, EnvOpenOptions, PutFlags, RoTxn, RwTxn, WithoutTls};
+use heed::{CompactionOption, Database, Env, EnvFlags, EnvOpenOptions, PutFlags, RoTxn, RwTxn, WithoutTls};
 use std::ops::Bound;
 use std::path::Path;
 
 const NAME: &str = "lmdb";
 const NAME_WITH_WRITE_MAP: &str = "lmdb-writemap";
 const MAP_SIZE_MIN: u64 = 1 << 30;
+/// More than any workload opens at once.
+const READERS_MAX: u32 = 16_384;
 
 /// LMDB.
 #[derive(Debug, Default)]
@@ -61,7 +63,7 @@ impl EngineKind for Heed {
     fn open(&self, folder: &Path, options: &OpenOptions) -> Result<Box<dyn Engine>> {
         let mut env_options = EnvOpenOptions::new().read_txn_without_tls();
         let map_size = (options.bytes_max.saturating_mul(4).max(MAP_SIZE_MIN) + 0xFFFF) & !0xFFFF;
-        env_options.map_size(map_size as usize).max_dbs(1).max_readers(1_024);
+        env_options.map_size(map_size as usize).max_dbs(1).max_readers(READERS_MAX);
         if options.durability == Durability::None {
             // SAFETY: the flag risks the data at a crash of the machine, which this durability means.
             unsafe { env_options.flags(self.unsynced_flags()) };
@@ -123,6 +125,11 @@ impl Engine for Open {
             txn.commit().map_err(said)?;
         }
         Ok(())
+    }
+
+    fn compact_into(&self, folder: &Path) -> Result<()> {
+        let path = folder.join("data.mdb");
+        self.env.copy_to_path(path, CompactionOption::Enabled).map_err(said).map(|_| ())
     }
 
     fn settle(&self) -> Result<()> {

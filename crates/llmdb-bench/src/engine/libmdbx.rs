@@ -41,10 +41,6 @@ impl EngineKind for Libmdbx {
         )
     }
 
-    fn offers(&self, durability: Durability) -> bool {
-        matches!(durability, Durability::Sync | Durability::None | Durability::ReadOnly)
-    }
-
     fn open(&self, folder: &Path, options: &OpenOptions) -> Result<Box<dyn Engine>> {
         let sync_mode = match options.durability {
             Durability::None => SyncMode::UtterlyNoSync,

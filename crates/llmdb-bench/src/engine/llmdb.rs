@@ -6,6 +6,8 @@ use super::{
 };
 use crate::error::{Error, Result};
 use crate::results::Durability;
+use llmdb_btree::compact_to;
+use llmdb_pager::PagerOptions;
 use llmdb_pager::storage::{DiskStorage, Storage};
 use llmdb_wal::{Store, StoreOptions, Tree, TreeId, WriteTxn};
 use std::path::Path;
@@ -54,23 +56,30 @@ impl EngineKind for Llmdb {
     fn settings(&self, durability: Durability) -> String {
         match durability {
             Durability::ReadOnly => "defaults (4 KiB pages), read from the newest checkpoint".to_owned(),
-            _ => "defaults (4 KiB pages, 64 MiB log), each commit one log flush".to_owned(),
+            Durability::Interval => {
+                "defaults (4 KiB pages, 64 MiB log), the log flushed now and then".to_owned()
+            }
+            Durability::None => "defaults (4 KiB pages, 64 MiB log), commits not flushed".to_owned(),
+            Durability::Sync | Durability::NoLog => {
+                "defaults (4 KiB pages, 64 MiB log), a commit returns when the log is flushed".to_owned()
+            }
         }
     }
 
     fn offers(&self, durability: Durability) -> bool {
-        matches!(durability, Durability::Sync | Durability::ReadOnly)
+        durability == Durability::ReadOnly || store_options(durability).is_some()
     }
 
     fn on_storage(&self, storage: Arc<dyn Storage>) -> Option<Box<dyn EngineKind>> {
         Some(Box::new(Self { disk: storage, through: self.through }))
     }
 
-    fn open(&self, folder: &Path, _options: &OpenOptions) -> Result<Box<dyn Engine>> {
+    fn open(&self, folder: &Path, asked: &OpenOptions) -> Result<Box<dyn Engine>> {
         let storage = CountedStorage::over(self.disk.clone());
         let counters = storage.counters();
         let storage = (self.through)(Arc::new(storage));
-        let options = StoreOptions::new().storage(storage).owner("llmdb-bench");
+        let options = store_options(asked.durability).unwrap_or_default();
+        let options = options.storage(storage).owner("llmdb-bench");
         let store = options.open(folder.join(FILE)).map_err(said)?;
         if store.begin_read().map_err(said)?.tree(TREE).map_err(said)?.is_none() {
             let mut txn = store.begin_write().map_err(said)?;
@@ -79,6 +88,14 @@ impl EngineKind for Llmdb {
         }
         let tree = store.begin_read().map_err(said)?.tree_id(TREE).map_err(said)?.ok_or_else(no_tree)?;
         Ok(Box::new(Open { store, tree, counters }))
+    }
+}
+
+/// The store's options for a durability; `None` where it has no such mode.
+fn store_options(durability: Durability) -> Option<StoreOptions> {
+    match durability {
+        Durability::Sync => Some(StoreOptions::new()),
+        Durability::Interval | Durability::None | Durability::NoLog | Durability::ReadOnly => None,
     }
 }
 
@@ -119,6 +136,16 @@ impl Engine for Open {
 
     fn settle(&self) -> Result<()> {
         self.store.checkpoint().map_err(said)
+    }
+
+    fn compact_into(&self, folder: &Path) -> Result<()> {
+        let reader = self.store.begin_read().map_err(said)?;
+        compact_to(&reader, PagerOptions::new(), folder.join(FILE), &mut |_, _| {}).map_err(said)?;
+        Ok(())
+    }
+
+    fn checkpoint_number(&self) -> Option<u64> {
+        self.store.stat().ok().map(|stat| stat.pager.checkpoint)
     }
 
     fn counts(&self) -> Counts {

@@ -2,7 +2,7 @@
 
 use super::counted::{CountedStorage, Counters};
 use super::llmdb::{FILE, TreeReader};
-use super::no_flush::NoFlush;
+use super::no_flush::without_flushes;
 use super::{Counts, Engine, EngineKind, NextRecord, OpenOptions, ReadBody, TREE, WriteBody, Writer};
 use crate::error::{Error, Result};
 use crate::results::Durability;
@@ -56,7 +56,7 @@ impl EngineKind for LlmdbNoLog {
         let counters = storage.counters();
         let durability = options.durability;
         let storage: Arc<dyn Storage> = match durability {
-            Durability::None => Arc::new(NoFlush(Arc::new(storage))),
+            Durability::None => without_flushes(Arc::new(storage)),
             _ => Arc::new(storage),
         };
         let mut options = PagerOptions::new().storage(storage).owner("llmdb-bench");
@@ -134,6 +134,11 @@ impl Engine for Open {
 
     fn write_out(&self) -> Result<()> {
         if self.is_durable { Ok(()) } else { self.database.sync().map_err(said).map(|_| ()) }
+    }
+
+    fn compact_into(&self, folder: &Path) -> Result<()> {
+        let copied = self.database.compact_to(PagerOptions::new(), folder.join(FILE), &mut |_, _| {});
+        copied.map_err(said).map(|_| ())
     }
 
     fn begin_and_end_read(&self) -> Result<()> {

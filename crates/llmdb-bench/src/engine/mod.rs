@@ -14,11 +14,13 @@ pub mod counted;
 mod fjall;
 #[cfg(feature = "peers")]
 mod heed;
+pub mod layer;
 #[cfg(feature = "libmdbx")]
 mod libmdbx;
 mod llmdb;
 mod llmdb_no_log;
 mod no_flush;
+pub mod power;
 #[cfg(feature = "peers")]
 mod redb;
 #[cfg(feature = "rocksdb")]
@@ -51,8 +53,10 @@ pub trait EngineKind: Send + Sync {
     /// The settings that it gets with that durability, in words.
     fn settings(&self, durability: Durability) -> String;
 
-    /// Whether it has that durability.
-    fn offers(&self, durability: Durability) -> bool;
+    /// Whether it has that durability. By default commits that are flushed and ones that are not.
+    fn offers(&self, durability: Durability) -> bool {
+        matches!(durability, Durability::Sync | Durability::None | Durability::ReadOnly)
+    }
 
     /// The same engine on another storage than the disk, if it can run there.
     fn on_storage(&self, storage: Arc<dyn Storage>) -> Option<Box<dyn EngineKind>> {
@@ -142,6 +146,20 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// The engine's own.
     fn settle(&self) -> Result<()>;
+
+    /// Writes a dense copy of what is committed into another folder, where [`EngineKind::open`] finds it.
+    ///
+    /// # Errors
+    /// [`Error::NotOffered`] where the engine has no such thing, or its own.
+    fn compact_into(&self, folder: &Path) -> Result<()> {
+        let _ = folder;
+        Err(Error::NotOffered { engine: "this engine".to_owned(), what: "a dense copy".to_owned() })
+    }
+
+    /// The number of its newest checkpoint, where it has such a thing; not asked while anything is measured.
+    fn checkpoint_number(&self) -> Option<u64> {
+        None
+    }
 
     /// Counts since the open; all `None` where the engine cannot tell.
     fn counts(&self) -> Counts {

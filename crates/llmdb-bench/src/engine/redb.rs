@@ -35,10 +35,6 @@ impl EngineKind for Redb {
         format!("{commit}, cache {} MB, otherwise defaults", cache_bytes() >> 20)
     }
 
-    fn offers(&self, durability: Durability) -> bool {
-        matches!(durability, Durability::Sync | Durability::None | Durability::ReadOnly)
-    }
-
     fn open(&self, folder: &Path, options: &OpenOptions) -> Result<Box<dyn Engine>> {
         let mut builder = Database::builder();
         builder.set_cache_size(cache_bytes() as usize);

@@ -46,10 +46,6 @@ impl EngineKind for RocksDb {
         )
     }
 
-    fn offers(&self, durability: Durability) -> bool {
-        matches!(durability, Durability::Sync | Durability::None | Durability::ReadOnly)
-    }
-
     fn open(&self, folder: &Path, options: &OpenOptions) -> Result<Box<dyn Engine>> {
         let database = OptimisticTransactionDB::open(&tuned(), folder.join("bench.rocksdb")).map_err(said)?;
         let mut write_options = WriteOptions::default();

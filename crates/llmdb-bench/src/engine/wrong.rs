@@ -1,11 +1,10 @@
 //! Engines that are wrong on purpose. Each must fail every run that could notice: they prove the checks.
 
-use super::no_flush::NoFlush;
+use super::no_flush::without_flushes;
 use super::{Engine, EngineKind, Llmdb, OpenOptions, ReadBody, Reader, ScanBody, WriteBody, Writer};
 use crate::error::Result;
 use crate::results::Durability;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// One fault in so many operations.
@@ -35,7 +34,7 @@ impl Wrong {
     /// LLMDB with that fault.
     pub fn new(fault: Fault) -> Self {
         let inner = match fault {
-            Fault::SkipsFlushes => Llmdb::through(|counted| Arc::new(NoFlush(counted))),
+            Fault::SkipsFlushes => Llmdb::through(without_flushes),
             Fault::DropsKeys | Fault::StaleReads | Fault::PanicsAtClose => Llmdb::default(),
         };
         Self { fault, inner }
@@ -94,6 +93,14 @@ impl Engine for WrongEngine {
 
     fn settle(&self) -> Result<()> {
         self.inner.settle()
+    }
+
+    fn compact_into(&self, folder: &Path) -> Result<()> {
+        self.inner.compact_into(folder)
+    }
+
+    fn checkpoint_number(&self) -> Option<u64> {
+        self.inner.checkpoint_number()
     }
 
     fn counts(&self) -> super::Counts {

@@ -8,6 +8,7 @@ use super::accept::WALL_CLOCK;
 use super::clock::{CONFIDENCE, ClockRow};
 use super::compare::{Comparison, CountRow, LIMIT, Verdict};
 use super::operations::OPERATIONS;
+use crate::report::words::grouped;
 use std::fmt::Write as _;
 
 /// A mark by which a comment of an earlier run is found and replaced.
@@ -151,18 +152,6 @@ fn number(value: Option<f64>) -> String {
         Some(value) if value.fract() == 0.0 || value >= 1_000.0 => grouped(value.round() as u64),
         Some(value) => format!("{value:.2}"),
     }
-}
-
-fn grouped(value: u64) -> String {
-    let digits = value.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 fn time(nanoseconds: f64) -> String {

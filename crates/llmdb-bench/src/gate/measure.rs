@@ -196,9 +196,7 @@ pub fn count(operation: &'static Operation, place: Place<'_>, read: ReadAllocate
         Watch::Count { sum, .. } => sum.counts(),
         Watch::Nothing | Watch::Time { .. } => Counts::new(),
     };
-    if let Some(pages) = cold_pages(place.image, place.work, operation)? {
-        counts.insert(PAGES.to_owned(), pages);
-    }
+    counts.insert(PAGES.to_owned(), cold_pages(place.image, place.work, operation)?);
     Ok(counts)
 }
 

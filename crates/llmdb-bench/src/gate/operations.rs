@@ -15,13 +15,13 @@ use super::image::{
 use super::measure::Bench;
 use super::plant::Plant;
 use llmdb_btree::{ReadTxn, Tree, WriteTxn, validate};
+use llmdb_pager::meta::OWNER_AREA_SIZE;
 use llmdb_pager::storage::{OpenMode, Storage as _};
-use llmdb_pager::{Page, PagerOptions};
-use llmdb_temporal::{Known, Temporal};
+use llmdb_pager::{Page, Pager, PagerOptions};
+use llmdb_temporal::{Collection, Known, Temporal, TemporalRead};
 use llmdb_wal::{Store, StoreOptions};
 use std::cell::Cell;
 use std::hint::black_box;
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -44,8 +44,8 @@ pub struct Operation {
     pub block: u64,
     /// Does it, round by round.
     pub run: fn(&mut Bench<'_>) -> Result<(), Error>,
-    /// What it does as the first thing after an open, where the pages of that can be counted.
-    pub cold: Option<Cold>,
+    /// What it does as the first thing after an open, when its pages are counted.
+    pub cold: Cold,
 }
 
 /// An operation as the first thing after an open.
@@ -55,6 +55,10 @@ pub enum Cold {
     Read(Read),
     /// Commits so many new records.
     Commit(u64),
+    /// Writes a checkpoint of so many new records.
+    Checkpoint(u64),
+    /// Opens a store of its own, and tells how many pages were checked since.
+    Store(fn(&Image, &Path, u64) -> Result<u64, Error>),
 }
 
 /// Fresh opens over which the pages of reads are counted, and of commits, which need a fresh copy each.
@@ -71,7 +75,7 @@ pub const OPERATIONS: &[Operation] = &[
         timed_rounds: 20_000,
         block: 1_000,
         run: |bench| reads(bench, get),
-        cold: Some(Cold::Read(get)),
+        cold: Cold::Read(get),
     },
     Operation {
         name: "get_many_64",
@@ -81,7 +85,7 @@ pub const OPERATIONS: &[Operation] = &[
         timed_rounds: 400,
         block: 20,
         run: |bench| reads(bench, get_many),
-        cold: Some(Cold::Read(get_many)),
+        cold: Cold::Read(get_many),
     },
     Operation {
         name: "scan_1000",
@@ -91,7 +95,7 @@ pub const OPERATIONS: &[Operation] = &[
         timed_rounds: 200,
         block: 10,
         run: |bench| reads(bench, scan),
-        cold: Some(Cold::Read(scan)),
+        cold: Cold::Read(scan),
     },
     Operation {
         name: "commit_1",
@@ -101,7 +105,7 @@ pub const OPERATIONS: &[Operation] = &[
         timed_rounds: 100,
         block: 10,
         run: |bench| commits(bench, 1),
-        cold: Some(Cold::Commit(1)),
+        cold: Cold::Commit(1),
     },
     Operation {
         name: "commit_1000",
@@ -111,7 +115,7 @@ pub const OPERATIONS: &[Operation] = &[
         timed_rounds: 10,
         block: 1,
         run: |bench| commits(bench, 1_000),
-        cold: Some(Cold::Commit(1_000)),
+        cold: Cold::Commit(1_000),
     },
     Operation {
         name: "checkpoint_1000",
@@ -121,7 +125,7 @@ pub const OPERATIONS: &[Operation] = &[
         timed_rounds: 10,
         block: 1,
         run: checkpoint,
-        cold: None,
+        cold: Cold::Checkpoint(1_000),
     },
     Operation {
         name: "open",
@@ -131,7 +135,7 @@ pub const OPERATIONS: &[Operation] = &[
         timed_rounds: 50,
         block: 5,
         run: open,
-        cold: Some(Cold::Read(ask)),
+        cold: Cold::Read(ask),
     },
     Operation {
         name: "recovery",
@@ -141,7 +145,7 @@ pub const OPERATIONS: &[Operation] = &[
         timed_rounds: 8,
         block: 1,
         run: recovery,
-        cold: None,
+        cold: Cold::Store(recovered_pages),
     },
     Operation {
         name: "as_of_get",
@@ -151,7 +155,7 @@ pub const OPERATIONS: &[Operation] = &[
         timed_rounds: 10_000,
         block: 500,
         run: as_of_get,
-        cold: None,
+        cold: Cold::Store(as_of_pages),
     },
 ];
 
@@ -170,37 +174,68 @@ pub fn named(name: &str) -> Result<&'static Operation, Error> {
 ///
 /// # Errors
 /// [`Error::WrongAnswer`], [`Error::Io`], the store's errors.
-pub fn cold_pages(image: &Image, work: &Path, operation: &Operation) -> Result<Option<f64>, Error> {
-    let Some(cold) = operation.cold else { return Ok(None) };
-    let mut path = image.copy_plain(work)?;
-    let before = CHECKED_PAGES.get();
-    let rounds = match cold {
-        Cold::Read(_) => COLD_READS,
-        Cold::Commit(_) => COLD_COMMITS,
+pub fn cold_pages(image: &Image, work: &Path, operation: &Operation) -> Result<f64, Error> {
+    let (rounds, is_changed) = match operation.cold {
+        Cold::Read(_) => (COLD_READS, false),
+        Cold::Commit(_) | Cold::Checkpoint(_) | Cold::Store(_) => (COLD_COMMITS, true),
     };
+    let mut path = image.copy_plain(work)?;
+    let mut pages = 0;
     for round in 0..rounds {
-        if matches!(cold, Cold::Commit(_)) {
+        if is_changed {
             path = image.copy_plain(work)?;
         }
-        let pager = PagerOptions::new().validate(counting_validate).open(&path)?;
-        match cold {
-            Cold::Read(read) => read(&tree(&ReadTxn::of(pager.snapshot()))?, round)?,
-            Cold::Commit(records) => {
-                let first = RECORDS + round * records;
-                insert_without_log(WriteTxn::new(pager.begin_write()?), first..first + records)?;
-            }
-        }
+        pages += match operation.cold {
+            Cold::Store(open) => open(image, work, round)?,
+            cold => pages_of(&path, cold, round)?,
+        };
     }
-    Ok(Some((CHECKED_PAGES.get() - before) as f64 / rounds as f64))
+    Ok(pages as f64 / rounds as f64)
 }
 
-fn insert_without_log(mut txn: WriteTxn, numbers: Range<u64>) -> Result<(), Error> {
+/// Pages that are checked by one round without a log, on a database that nobody has opened before.
+fn pages_of(path: &Path, cold: Cold, round: u64) -> Result<u64, Error> {
+    let mut before = CHECKED_PAGES.get();
+    let pager = PagerOptions::new().validate(counting_validate).open(path)?;
+    match cold {
+        Cold::Read(read) => read(&tree(&ReadTxn::of(pager.snapshot()))?, round)?,
+        Cold::Commit(records) => {
+            insert_without_log(&pager, round, records)?.commit()?;
+        }
+        Cold::Checkpoint(records) => {
+            insert_without_log(&pager, round, records)?.commit_unsynced()?;
+            before = CHECKED_PAGES.get();
+            pager.begin_write()?.checkpoint([0; OWNER_AREA_SIZE])?;
+        }
+        Cold::Store(_) => {}
+    }
+    Ok(CHECKED_PAGES.get() - before)
+}
+
+fn recovered_pages(image: &Image, work: &Path, round: u64) -> Result<u64, Error> {
+    let store = image::options().open(image.copy_unclosed(work)?)?;
+    if store.recovery().commits != LOGGED_COMMITS {
+        return Err(wrong("recovery", round, "it did not recover all commits"));
+    }
+    Ok(store.stat()?.pager.checked_pages)
+}
+
+fn as_of_pages(image: &Image, work: &Path, round: u64) -> Result<u64, Error> {
+    let store = image::options().open(image.copy_temporal(work)?)?;
+    let read = Temporal::open(store.clone())?.begin_read()?;
+    ask_as_of(&collection(&read)?, round)?;
+    Ok(store.stat()?.pager.checked_pages)
+}
+
+/// A transaction that has put new records into the tree.
+fn insert_without_log(pager: &Pager, round: u64, records: u64) -> Result<WriteTxn, Error> {
+    let mut txn = WriteTxn::new(pager.begin_write()?);
     let tree = txn.create_tree(TREE)?;
-    for number in numbers {
+    let first = RECORDS + round * records;
+    for number in first..first + records {
         txn.insert(tree, &key(number), &value(number))?;
     }
-    txn.commit()?;
-    Ok(())
+    Ok(txn)
 }
 
 thread_local! {
@@ -387,25 +422,32 @@ fn as_of_get(bench: &mut Bench<'_>) -> Result<(), Error> {
     let path = bench.image().copy_temporal(bench.work())?;
     let db = Temporal::open(options(bench).open(path)?)?;
     let read = db.begin_read()?;
-    let collection = read.collection(COLLECTION)?.ok_or_else(|| Error::Malformed {
-        origin: "the gate's database".into(),
-        what: format!("it has no collection `{COLLECTION}`"),
-    })?;
-    // At this instant every version is in force once it is known.
-    let instant = image::valid_time(0)?;
+    let collection = collection(&read)?;
     for block in bench.blocks() {
-        bench.measure(block, &mut |round| {
-            let number = scattered(round) % TEMPORAL_KEYS;
-            let version = scattered(round + 1) % VERSIONS;
-            let known = Known::At(image::known_time(version)?);
-            let found = collection.get_value(&key(number), instant, known)?;
-            match found {
-                Some(found) if found[..] == image::version_value(number, version) => Ok(()),
-                found => Err(wrong("as_of_get", round, described(number, found.as_deref()))),
-            }
-        })?;
+        bench.measure(block, &mut |round| ask_as_of(&collection, round))?;
     }
     Ok(())
+}
+
+fn collection(read: &TemporalRead) -> Result<Collection<'_>, Error> {
+    read.collection(COLLECTION)?.ok_or_else(|| Error::Malformed {
+        origin: "the gate's database".into(),
+        what: format!("it has no collection `{COLLECTION}`"),
+    })
+}
+
+/// One value as it was known at one of the last commits.
+fn ask_as_of(collection: &Collection<'_>, round: u64) -> Result<(), Error> {
+    // At this instant every version is in force once it is known.
+    let instant = image::valid_time(0)?;
+    let number = scattered(round) % TEMPORAL_KEYS;
+    let version = scattered(round + 1) % VERSIONS;
+    let known = Known::At(image::known_time(version)?);
+    let found = collection.get_value(&key(number), instant, known)?;
+    match found {
+        Some(found) if found[..] == image::version_value(number, version) => Ok(()),
+        found => Err(wrong("as_of_get", round, described(number, found.as_deref()))),
+    }
 }
 
 fn options(bench: &Bench<'_>) -> StoreOptions {

@@ -5,7 +5,7 @@
 //! 2. LLMDB's own engines stand first, then the others by name.
 
 use super::words;
-use crate::results::{RunReport, SuiteResult};
+use crate::results::{RunReport, Series, SuiteResult};
 
 /// How the names of our own engines begin.
 pub const OURS: &str = "llmdb";
@@ -22,14 +22,14 @@ pub struct Contest<'a> {
     pub suite: &'a str,
     /// The workload.
     pub workload: &'a str,
-    /// The parameters: "value 256, threads 1".
+    /// The parameters: "values of 256 B, 1 thread".
     pub parameters: String,
     /// One result an engine.
     pub results: Vec<&'a SuiteResult>,
 }
 
 impl<'a> Contest<'a> {
-    /// "read_latency: value 256, threads 1".
+    /// "read_latency: values of 256 B, 1 thread".
     pub fn title(&self) -> String {
         let durability = self.results.first().map_or("", |result| words::durability(result.durable).0);
         match self.parameters.as_str() {
@@ -67,6 +67,21 @@ impl<'a> Contest<'a> {
     /// Our result, if it stands.
     pub fn ours(&self) -> Option<&'a SuiteResult> {
         self.results.iter().copied().find(|result| result.engine.starts_with(OURS) && result.error.is_none())
+    }
+
+    /// What else was watched over time: each name once, with the engines that have it.
+    pub fn series(&self) -> Vec<(&'a Series, Vec<(&'a str, &'a Series)>)> {
+        let mut all: Vec<(&Series, Vec<(&str, &Series)>)> = Vec::new();
+        for result in self.results.iter().filter(|result| result.error.is_none()) {
+            for series in &result.series {
+                let line = (result.engine.as_str(), series);
+                match all.iter_mut().find(|(first, _)| first.name == series.name) {
+                    Some((_, lines)) => lines.push(line),
+                    None => all.push((series, vec![line])),
+                }
+            }
+        }
+        all
     }
 
     /// How one engine's figure stands to ours: "2.10x llmdb"; `None` for ours and where one is missing.
@@ -114,6 +129,5 @@ pub fn contests(report: &RunReport) -> Vec<Contest<'_>> {
 }
 
 fn parameters(result: &SuiteResult) -> String {
-    let words: Vec<_> = result.parameters.iter().map(|(name, value)| format!("{name} {value}")).collect();
-    words.join(", ")
+    words::parameters(&result.parameters)
 }

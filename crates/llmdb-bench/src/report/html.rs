@@ -39,7 +39,9 @@ pub fn render(report: &RunReport, earlier: Option<&Earlier>) -> Result<String, m
         source => words::source(report),
         machine => words::machine(&report.machine),
         probe => words::probe(&report.machine),
+        probe_spread => words::probe_spread(&report.machine),
         flushes => words::flushes(&report.machine),
+        target_summary => targets::summary(&targets::rows(report)),
         targets => target_values(report),
         contests => contests,
         settings => settings(report),
@@ -94,8 +96,21 @@ fn contest_value(contest: &Contest<'_>, first_of_suite: bool) -> Value {
         operation,
         latency_svg => plot::latency(&histograms),
         throughput_svg => plot::throughput(&lines),
+        series => series(contest),
         rest => all_figures(contest),
     }
+}
+
+/// Plots of what else was watched over time.
+fn series(contest: &Contest<'_>) -> Vec<Value> {
+    let plots = contest.series().into_iter().filter_map(|(first, lines)| {
+        let lines: Vec<_> =
+            lines.into_iter().map(|(engine, series)| (engine, series.points.clone())).collect();
+        let better = words::better(first.better);
+        let svg = plot::over_time(&lines, &first.unit, &format!("{}, {better}", first.unit))?;
+        Some(context! { name => &first.name, better, svg })
+    });
+    plots.collect()
 }
 
 fn bars(contest: &Contest<'_>, name: &str) -> Value {
@@ -119,14 +134,27 @@ fn bars(contest: &Contest<'_>, name: &str) -> Value {
     let target =
         figures.iter().find_map(|(_, figure)| figure.target.as_ref()).map(|target| target.text.as_str());
     let better = figures.first().map_or("", |(_, figure)| words::better(figure.better));
-    context! { name, better, target, bars => figures.iter().map(bar).collect::<Vec<_>>() }
+    let name = words::figure(name);
+    context! { name, better, target, storage => storage_of(&figures), bars => figures.iter().map(bar).collect::<Vec<_>>() }
 }
 
-/// The ratio to our engine and to what the figure itself names.
+/// What stands for the storage in a figure's ratios, if anything does.
+fn storage_of<'a>(figures: &[(&SuiteResult, &'a Figure)]) -> Option<&'a str> {
+    let mut bases =
+        figures.iter().filter_map(|(_, figure)| figure.ratio_to.as_ref().map(|(base, _)| base.as_str()));
+    bases.find(|base| is_storage(base))
+}
+
+fn is_storage(base: &str) -> bool {
+    base.contains("storage") || base.contains("overwrite")
+}
+
+/// The ratio to our engine and to what the figure itself names, which its table says once if it is the storage.
 fn ratios(contest: &Contest<'_>, result: &SuiteResult, figure: &Figure) -> String {
     let ours = contest.ours().map_or("", |ours| ours.engine.as_str());
     let to_ours = contest.ratio_to_ours(result, &figure.name).map(|ratio| words::ratio(ours, ratio));
-    let to_named = figure.ratio_to.as_ref().map(|(base, ratio)| words::ratio(base, *ratio));
+    let short = |base: &str| if is_storage(base) { "the storage".to_owned() } else { base.to_owned() };
+    let to_named = figure.ratio_to.as_ref().map(|(base, ratio)| words::ratio(&short(base), *ratio));
     to_ours.into_iter().chain(to_named).collect::<Vec<_>>().join(", ")
 }
 
@@ -141,7 +169,7 @@ fn all_figures(contest: &Contest<'_>) -> Vec<Value> {
         .flat_map(|result| result.figures.iter().map(move |figure| (result, figure)))
         .map(|(result, figure)| {
             context! {
-                name => &figure.name,
+                name => words::figure(&figure.name),
                 engine => &result.engine,
                 value => words::amount(figure.value, &figure.unit),
                 ratio => ratios(contest, result, figure),

@@ -14,8 +14,8 @@ const CHANGES_MAX: usize = 40;
 pub fn render(report: &RunReport, earlier: Option<&Earlier>) -> String {
     let mut text = format!("# Benchmarks of {}\n\n", short(&report.commit));
     let _ = writeln!(text, "- {}\n- {}", words::source(report), words::machine(&report.machine));
-    if let Some(probe) = words::probe(&report.machine) {
-        let _ = writeln!(text, "- {probe}");
+    for line in words::probe(&report.machine).into_iter().chain(words::probe_spread(&report.machine)) {
+        let _ = writeln!(text, "- {line}");
     }
     let _ = writeln!(text, "- {}", words::flushes(&report.machine));
     if report.partial {
@@ -34,8 +34,10 @@ pub fn render(report: &RunReport, earlier: Option<&Earlier>) -> String {
 }
 
 fn target_table(text: &mut String, report: &RunReport) {
-    text.push_str("\n## Targets\n\n| | target | measured | where |\n| --- | --- | ---: | --- |\n");
-    for row in targets::rows(report) {
+    let rows = targets::rows(report);
+    let _ = write!(text, "\n## Targets\n\n{}\n", targets::summary(&rows));
+    text.push_str("\n| | target | measured | where |\n| --- | --- | ---: | --- |\n");
+    for row in rows {
         let place = match &row.outcome {
             Outcome::NotMeasured(why) => why,
             Outcome::Met | Outcome::Missed => &row.place,

@@ -82,6 +82,11 @@ fn draw_latency(svg: &mut String, lines: &[Line<'_>], low: f64, high: f64) -> Re
 
 /// Operations per second over time; one line an engine.
 pub fn throughput(lines: &[Line<'_>]) -> Option<String> {
+    over_time(lines, "1/s", "operations, higher is better")
+}
+
+/// Anything over time, as `what` says; one line an engine.
+pub fn over_time(lines: &[Line<'_>], unit: &str, what: &str) -> Option<String> {
     let lines: Vec<Line<'_>> = lines
         .iter()
         .filter(|(_, points)| points.len() > 1)
@@ -94,11 +99,16 @@ pub fn throughput(lines: &[Line<'_>]) -> Option<String> {
         return None;
     }
     let mut svg = String::new();
-    draw_throughput(&mut svg, &lines, seconds, most * 1.1).ok()?;
+    draw_over_time(&mut svg, &lines, (seconds, most * 1.1), (unit, what)).ok()?;
     Some(svg)
 }
 
-fn draw_throughput(svg: &mut String, lines: &[Line<'_>], seconds: f64, most: f64) -> Result<(), Failed> {
+fn draw_over_time(
+    svg: &mut String,
+    lines: &[Line<'_>],
+    (seconds, most): (f64, f64),
+    (unit, what): (&str, &str),
+) -> Result<(), Failed> {
     let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     area.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&area)
@@ -112,9 +122,9 @@ fn draw_throughput(svg: &mut String, lines: &[Line<'_>], seconds: f64, most: f64
         .max_light_lines(0)
         .y_labels(6)
         .x_label_formatter(&|at| words::plain(*at))
-        .y_label_formatter(&|rate| words::amount(*rate, "1/s"))
+        .y_label_formatter(&|value| words::amount(*value, unit))
         .x_desc("seconds")
-        .y_desc("operations, higher is better")
+        .y_desc(what)
         .label_style(LABEL)
         .axis_desc_style(LABEL)
         .draw()?;

@@ -123,6 +123,17 @@ pub fn rows(report: &RunReport) -> Vec<TargetRow> {
     rows
 }
 
+/// How many are met, missed and not measured, in words.
+pub fn summary(rows: &[TargetRow]) -> String {
+    let count = |wanted: &str| rows.iter().filter(|row| row.outcome.word() == wanted).count();
+    format!(
+        "{} met, {} missed, {} not measurable here",
+        count("met"),
+        count("MISSED"),
+        count("not measurable here")
+    )
+}
+
 /// Bars whose peer did not take part.
 fn unmeasurable(report: &RunReport) -> impl Iterator<Item = TargetRow> {
     let ours = report.results.iter().filter(|result| result.engine.starts_with(OURS));
@@ -172,7 +183,7 @@ fn row(result: &SuiteResult, figure: &Figure) -> Option<TargetRow> {
     let target = figure.target.as_ref()?;
     let outcome = if figure.is_met()? { Outcome::Met } else { Outcome::Missed };
     Some(TargetRow {
-        promise: format!("{} {}", figure.name, target.text),
+        promise: format!("{}: {}", words::figure(&figure.name), target.text),
         place: place(result),
         measured: words::amount(figure.value, &figure.unit),
         outcome,
@@ -180,7 +191,5 @@ fn row(result: &SuiteResult, figure: &Figure) -> Option<TargetRow> {
 }
 
 fn place(result: &SuiteResult) -> String {
-    let parameters: Vec<_> =
-        result.parameters.iter().map(|(name, value)| format!("{name} {value}")).collect();
-    format!("{} on {}: {}", result.workload, result.engine, parameters.join(", "))
+    format!("{} on {}: {}", result.workload, result.engine, words::parameters(&result.parameters))
 }

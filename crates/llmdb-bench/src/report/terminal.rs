@@ -30,8 +30,8 @@ pub fn render(report: &RunReport) -> String {
 
 fn head(report: &RunReport) -> String {
     let mut text = format!("{}\n{}\n", words::source(report), words::machine(&report.machine));
-    if let Some(probe) = words::probe(&report.machine) {
-        let _ = writeln!(text, "{probe}");
+    for line in words::probe(&report.machine).into_iter().chain(words::probe_spread(&report.machine)) {
+        let _ = writeln!(text, "{line}");
     }
     let _ = writeln!(text, "{}", words::flushes(&report.machine));
     if report.partial {
@@ -84,7 +84,16 @@ fn pictures(text: &mut String, contests: &[Contest<'_>]) {
     }
     for (contest, result) in different(&ours, |result| result.throughput.len() > 1) {
         let _ = writeln!(text, "\nthroughput over time, {} / {}", result.engine, contest.title());
-        text.push_str(&graph(&result.throughput));
+        text.push_str(&graph(&result.throughput, "1/s"));
+    }
+    for contest in contests {
+        for (first, lines) in contest.series() {
+            for (engine, series) in lines {
+                let better = words::better(first.better);
+                let _ = writeln!(text, "\n{}, {better}, {engine} / {}", series.name, contest.title());
+                text.push_str(&graph(&series.points, &series.unit));
+            }
+        }
     }
 }
 
@@ -102,8 +111,8 @@ fn different<'a>(
     chosen
 }
 
-/// Operations per second over seconds, as columns of eighths.
-pub fn graph(points: &[(f64, f64)]) -> String {
+/// Something over seconds, as columns of eighths.
+pub fn graph(points: &[(f64, f64)], unit: &str) -> String {
     const EIGHTHS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let (width, height) = GRAPH;
     let columns = columns(points, width);
@@ -114,7 +123,7 @@ pub fn graph(points: &[(f64, f64)]) -> String {
     let mut text = String::new();
     for row in (0..height).rev() {
         let label = match row {
-            row if row == height - 1 => words::amount(most, "1/s"),
+            row if row == height - 1 => words::amount(most, unit),
             0 => "0".to_owned(),
             _ => String::new(),
         };
@@ -151,8 +160,9 @@ fn columns(points: &[(f64, f64)], width: usize) -> Vec<f64> {
 }
 
 fn target_table(text: &mut String, report: &RunReport) {
-    text.push_str("\ntargets\n");
-    for row in targets::rows(report) {
+    let rows = targets::rows(report);
+    let _ = writeln!(text, "\ntargets: {}", targets::summary(&rows));
+    for row in rows {
         let _ = write!(text, "  {:<20} {:<44} {:>10}", row.outcome.word(), row.promise, row.measured);
         let _ = match &row.outcome {
             Outcome::NotMeasured(why) => writeln!(text, "  ({why})"),

@@ -1,6 +1,7 @@
 //! Numbers and settings as a newcomer reads them.
 
 use crate::results::{Better, Durability, Machine, RunReport};
+use std::collections::BTreeMap;
 
 /// A value with its unit, in at most four digits: "12.3 us", "1.24 M/s".
 pub fn amount(value: f64, unit: &str) -> String {
@@ -30,6 +31,64 @@ pub fn nanoseconds(ns: f64) -> String {
 /// A ratio to something named: "1.3x lmdb".
 pub fn ratio(name: &str, ratio: f64) -> String {
     format!("{}x {name}", plain(ratio))
+}
+
+/// A figure's name for people: "commit p99.9".
+pub fn figure(name: &str) -> String {
+    name.replace("p999", "p99.9").replace('_', " ")
+}
+
+/// A workload's parameters for people: "keys of 16 B, 8 threads".
+pub fn parameters(parameters: &BTreeMap<String, String>) -> String {
+    parameters.iter().map(|(name, value)| parameter(name, value)).collect::<Vec<_>>().join(", ")
+}
+
+fn parameter(name: &str, value: &str) -> String {
+    let Ok(number) = value.parse::<u64>() else {
+        return match name {
+            "order" => format!("{value} keys"),
+            "loop" => format!("{value} loop"),
+            "read" | "fill" | "load" | "crash" | "run" => value.to_owned(),
+            _ => format!("{}: {value}", figure(name)),
+        };
+    };
+    let count = |one: &str| format!("{} {one}{}", grouped(number), if number == 1 { "" } else { "s" });
+    match name {
+        "key" => format!("keys of {}", bytes(number)),
+        "value" => format!("values of {}", bytes(number)),
+        "threads" => count("thread"),
+        "readers" => count("reader"),
+        "writers" => count("writer"),
+        "records" => count("record"),
+        "opens" => count("open"),
+        "per_transaction" => format!("{} a transaction", count("record")),
+        "preload" => format!("{} there before", count("record")),
+        "preload_mb" => format!("{number} MB there before"),
+        "operations_max" => format!("at most {}", count("operation")),
+        "database_kb" => format!("a database of {}", bytes(number << 10)),
+        "log_kb" => format!("{} committed before each crash", bytes(number << 10)),
+        _ => format!("{}: {}", figure(name), grouped(number)),
+    }
+}
+
+/// Bytes in the largest unit that divides them.
+fn bytes(count: u64) -> String {
+    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    let unit = units.into_iter().find(|(unit, _)| count >= *unit && count.is_multiple_of(*unit));
+    unit.map_or_else(|| format!("{} B", grouped(count)), |(unit, name)| format!("{} {name}", count / unit))
+}
+
+/// A whole number with its thousands apart.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 /// Which way a figure is better.
@@ -94,6 +153,20 @@ pub fn probe(machine: &Machine) -> Option<String> {
     ))
 }
 
+/// How far the storage's figures went over the run; `None` where it was probed once at most.
+pub fn probe_spread(machine: &Machine) -> Option<String> {
+    let spread = machine.probe_spread.filter(|spread| spread.count > 1)?;
+    let (overwrites, sequential) = (spread.overwrite_sync_us_p50, spread.sequential_sync_mb_s);
+    Some(format!(
+        "these are medians of {} probes over the run: overwrites from {} to {}, in sequence from {} to {} MB/s",
+        spread.count,
+        amount(overwrites.0, "us"),
+        amount(overwrites.1, "us"),
+        plain(sequential.0),
+        plain(sequential.1)
+    ))
+}
+
 /// How flushes were checked.
 pub fn flushes(machine: &Machine) -> &'static str {
     match machine.counts_flushes {
@@ -152,6 +225,25 @@ mod tests {
         ] {
             assert_eq!(amount(value, unit), text);
         }
+    }
+
+    #[test]
+    fn parameters_are_said_with_their_units() {
+        for (name, value, text) in [
+            ("key", "16", "keys of 16 B"),
+            ("value", "1048576", "values of 1 MiB"),
+            ("threads", "1", "1 thread"),
+            ("per_transaction", "1000", "1,000 records a transaction"),
+            ("records", "1234567", "1,234,567 records"),
+            ("order", "random", "random keys"),
+            ("read", "get, cold", "get, cold"),
+            ("database_kb", "1048576", "a database of 1 GiB"),
+            ("small_mb", "10", "small mb: 10"),
+            ("writers", "0, then 1", "writers: 0, then 1"),
+        ] {
+            assert_eq!(parameter(name, value), text);
+        }
+        assert_eq!(figure("commit_p999_to_p50"), "commit p99.9 to p50");
     }
 
     #[test]

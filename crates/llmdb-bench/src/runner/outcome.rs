@@ -4,7 +4,7 @@ use crate::engine::EngineKind;
 use crate::error::Error;
 use crate::measure::Measured;
 use crate::results::{Better, Durability, Figure, NOT_OFFERED, Probe, SuiteResult, Unmeasurable, Verified};
-use crate::workload::bar::{Bar, Rounds};
+use crate::workload::bar::{Bar, Of, Rounds};
 use crate::workload::{Counted, Phase, Plan, Workload};
 
 /// Figures of durable work, by a part of their name.
@@ -37,6 +37,7 @@ pub(super) struct Outcome {
     measured: Option<Measured>,
     figures: Vec<Figure>,
     unmeasurable: Vec<Unmeasurable>,
+    probe: Option<Probe>,
     verified: Verified,
     error: Option<String>,
 }
@@ -47,6 +48,7 @@ impl Outcome {
             measured: None,
             figures: Vec::new(),
             unmeasurable: Vec::new(),
+            probe: None,
             verified: Verified::default(),
             error: Some(text),
         }
@@ -64,7 +66,14 @@ impl Outcome {
             format!("{} durable commits, but {flushes} flushes instead of at least {least}", measured.commits)
         });
         let verified = Verified { flushes: measured.flushes, ..Verified::default() };
-        Self { measured: Some(measured), figures, unmeasurable: Vec::new(), verified, error }
+        Self { measured: Some(measured), figures, unmeasurable: Vec::new(), probe: None, verified, error }
+    }
+
+    /// With what could not be held against its target, and with what the storage did meanwhile.
+    pub(super) fn beside(mut self, unmeasurable: Vec<Unmeasurable>, probe: Option<Probe>) -> Self {
+        self.unmeasurable.extend(unmeasurable);
+        self.probe = probe;
+        self
     }
 
     /// With what the check of the whole database said.
@@ -128,7 +137,11 @@ fn held(
 ) -> Option<Result<Figure, Unmeasurable>> {
     let ours = all[engine].rounds(phase, bar.figure).filter(|_| is_ours(all[engine].kind.name()))?;
     let at = bar.phase.map_or(phase, |(at, _)| at);
-    let others = all.iter().filter(|other| !is_ours(other.kind.name()));
+    let is_measure = |other: &Outcomes<'_>| match bar.of {
+        Of::Own => other.kind.name() == all[engine].kind.name(),
+        _ => !is_ours(other.kind.name()),
+    };
+    let others = all.iter().filter(|other| is_measure(other));
     let peers: Vec<_> = others.filter_map(|other| other.rounds(at, bar.figure)).collect();
     let unmeasurable = |why| Unmeasurable { target: bar.in_words(ours.figure.better), why };
     Some(bar.hold(&ours, &peers).map_err(unmeasurable))
@@ -156,6 +169,8 @@ pub(super) fn result_of(
         figures: if fails { Vec::new() } else { outcome.figures },
         latency: measured.and_then(Measured::latency),
         throughput: measured.map(Measured::throughput).unwrap_or_default(),
+        series: measured.map(|measured| measured.series.clone()).unwrap_or_default(),
+        probe: outcome.probe,
         verified: outcome.verified,
         unmeasurable: if fails { Vec::new() } else { outcome.unmeasurable },
         error: outcome.error,
@@ -212,6 +227,8 @@ mod tests {
             figures,
             latency: None,
             throughput: Vec::new(),
+            series: Vec::new(),
+            probe: None,
             verified: Verified::default(),
             unmeasurable: Vec::new(),
             error: None,

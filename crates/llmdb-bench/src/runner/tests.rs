@@ -59,8 +59,50 @@ fn the_read_path_s_bars_are_held_or_say_why_not() {
 }
 
 #[test]
+fn the_commit_path_s_bars_are_held_or_say_why_not() {
+    let report = run(RunOptions { probe: true, ..tiny(&["commit_path"]) });
+    let standing = || report.results.iter().filter(|result| !result.is_not_offered());
+    for result in standing() {
+        assert_eq!(result.error, None, "{}", result.key());
+        assert!(result.verified.is_ok() && result.verified.count > 0, "{}", result.key());
+        assert_eq!(result.probe.is_some(), result.durable.is_durable(), "{}", result.key());
+    }
+    let has_peers = report.results.iter().any(|result| result.engine == "lmdb");
+    let ours = |parameter: &str, value: &str| {
+        let mut found = standing().filter(|result| result.engine == "llmdb" && result.durable.is_durable());
+        let found = found.find(|result| result.parameters.get(parameter).is_some_and(|its| its == value));
+        found.unwrap_or_else(|| panic!("no result with {parameter} {value}"))
+    };
+    for (parameter, value, target) in [
+        ("threads", "1", "commit_p50_to_storage"),
+        ("threads", "1", "flushes_per_commit"),
+        ("threads", "64", "commits_ratio"),
+        ("run", "long, with checkpoints", "commit_p999_to_p50"),
+        ("fill", "sorted records", "user_data_to_storage"),
+        ("writers", "0, then 1", "gets_kept"),
+    ] {
+        let figure = ours(parameter, value).figure(target);
+        assert!(figure.is_some_and(|figure| figure.target.is_some()), "{parameter} {value}: {target}");
+    }
+    for (parameter, value, bars) in [
+        ("threads", "8", &["commits_ratio"][..]),
+        ("threads", "32", &["commits_ratio"]),
+        ("fill", "batches over a growing set", &["user_data_ratio", "write_amplification_ratio"]),
+    ] {
+        let result = ours(parameter, value);
+        // Where the device counts nothing there is no amplification.
+        for bar in bars.iter().filter(|bar| {
+            !has_peers || result.figure("write_amplification").is_some() || !bar.starts_with("write")
+        }) {
+            assert_eq!(result.figure(bar).is_some(), has_peers, "{parameter} {value}: {bar}");
+        }
+        assert_eq!(result.unmeasurable.is_empty(), has_peers, "{parameter} {value}");
+    }
+}
+
+#[test]
 fn keys_of_results_are_unique() {
-    let report = run(tiny(&["micro", "ycsb"]));
+    let report = run(tiny(&["micro", "ycsb", "commit_path"]));
     let mut keys: Vec<_> = report.results.iter().map(SuiteResult::key).collect();
     let all = keys.len();
     keys.sort();
@@ -78,8 +120,17 @@ fn failures_of(fault: Fault, workload: &str) -> (usize, usize) {
 }
 
 /// Workloads in which a wrong answer can be read.
-const ANSWERING: [&str; 8] =
-    ["read_latency", "write_throughput", "ycsb_a", "ycsb_c", "ycsb_d", "ycsb_e", "ycsb_f", "read_path"];
+const ANSWERING: [&str; 9] = [
+    "read_latency",
+    "write_throughput",
+    "ycsb_a",
+    "ycsb_c",
+    "ycsb_d",
+    "ycsb_e",
+    "ycsb_f",
+    "read_path",
+    "commit_path",
+];
 
 #[test]
 fn an_engine_that_drops_keys_fails_every_run() {
@@ -99,7 +150,7 @@ fn an_engine_that_reads_stale_values_fails_every_run() {
 
 #[test]
 fn an_engine_that_skips_flushes_fails_every_durable_run() {
-    for workload in ["write_throughput", "ycsb_a", "ycsb_d", "ycsb_f"] {
+    for workload in ["write_throughput", "ycsb_a", "ycsb_d", "ycsb_f", "commit_path"] {
         let (failed, offered) = failures_of(Fault::SkipsFlushes, workload);
         assert!(offered > 0 && failed == offered, "{workload}: {failed} of {offered}");
     }

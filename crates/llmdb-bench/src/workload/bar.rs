@@ -16,6 +16,8 @@ pub enum Of {
     Best,
     /// The best of these.
     BestAmong(&'static [&'static str]),
+    /// The engine's own, in another phase.
+    Own,
 }
 
 /// A figure that must be so many times a peer's: at least, where more is better, else at most.
@@ -61,6 +63,7 @@ impl Bar {
             Of::Engine(name) => name.to_owned(),
             Of::Best => "the best peer".to_owned(),
             Of::BestAmong(names) => format!("the best of {}", names.join(", ")),
+            Of::Own => "its own".to_owned(),
         };
         let what = self.phase.map_or(self.figure, |(_, called)| called);
         format!("{bound} {} x {what} of {whose}", self.times)
@@ -74,7 +77,7 @@ impl Bar {
         let better = ours.figure.better;
         let wanted = |name: &str| match self.of {
             Of::Engine(wanted) => name == wanted,
-            Of::Best => true,
+            Of::Best | Of::Own => true,
             Of::BestAmong(names) => names.contains(&name),
         };
         let ahead = |a: &&Rounds<'_>, b: &&Rounds<'_>| {
@@ -85,6 +88,7 @@ impl Bar {
         let Some(peer) = able.max_by(ahead) else {
             return Err(match self.of {
                 Of::Engine(name) => format!("{name} did not take part"),
+                Of::Own => "the other phase did not stand".to_owned(),
                 _ => "no peer took part".to_owned(),
             });
         };

@@ -6,8 +6,8 @@ use crate::error::{Error, Result};
 use crate::measure::{Measured, Recorder};
 use crate::results::{Durability, Probe};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -33,6 +33,44 @@ impl Stop {
     }
 }
 
+/// What is told of a step that takes long: clones share the listener.
+#[derive(Clone, Default)]
+pub struct News(Arc<Mutex<Listening>>);
+
+type Listener = Box<dyn FnMut(&str) + Send>;
+
+#[derive(Default)]
+struct Listening {
+    listener: Option<Listener>,
+    last: Option<Instant>,
+}
+
+/// News are not told more often than this.
+const NEWS_EVERY: Duration = Duration::from_secs(5);
+
+impl News {
+    /// Tells `listener` from now on.
+    pub fn listen(&self, listener: impl FnMut(&str) + Send + 'static) {
+        self.locked().listener = Some(Box::new(listener));
+    }
+
+    /// Tells, unless something was told a moment ago.
+    pub fn tell(&self, text: impl FnOnce() -> String) {
+        let mut listening = self.locked();
+        if listening.last.is_some_and(|last| last.elapsed() < NEWS_EVERY) {
+            return;
+        }
+        if let Some(listener) = &mut listening.listener {
+            listener(&text());
+            listening.last = Some(Instant::now());
+        }
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Listening> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// What a case works with.
 #[derive(Clone, Copy)]
 pub struct Bench<'a> {
@@ -50,6 +88,8 @@ pub struct Bench<'a> {
     pub program: Option<&'a Path>,
     /// The news that the run is over.
     pub stop: &'a Stop,
+    /// Who wants to know how a long step goes on.
+    pub news: &'a News,
 }
 
 /// What one thread of a round returns.

@@ -18,7 +18,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 const GETS_PER_SNAPSHOT: usize = 100;
-const SHAPE: Shape = Shape { key_size: 16, value_size: 256, order: KeyOrder::Random };
+pub(super) const SHAPE: Shape = Shape { key_size: 16, value_size: 256, order: KeyOrder::Random };
 
 /// The workload.
 #[derive(Debug)]
@@ -56,6 +56,7 @@ fn plan(records: u64, readers: usize, durability: Durability) -> Plan {
         parameters: named([("records", records.to_string())]),
         durability,
         disk_bytes: records * SHAPE.record_size() * 8 + (256 << 20),
+        one_at_a_time: false,
         memory_bytes: 256 << 20,
         phases,
         make: Box::new(move || {
@@ -105,14 +106,12 @@ impl Case for ConcurrencyCase {
         self.rounds += 1;
         let (readers, writers) = self.crowds[phase];
         let engine = self.engine()?;
-        let crowd = Crowd { engine, ledger: &self.ledger, records: self.records, waits: Mutex::new(None) };
+        let crowd = Crowd::new(engine, &self.ledger, self.records);
         let around = Around::begin(engine, bench.folder);
         let seed = bench.seed ^ (self.rounds << 8);
         let operation = if readers > 0 { "get" } else { "commit" };
         let mut measured = bench.threads(operation, readers + writers, budget, |thread, span| {
-            let rng = Rng::stream(seed, thread as u64);
-            // Writers are the last threads. Beside readers only the readers' latencies are recorded.
-            if thread < readers { crowd.reads(span, rng) } else { crowd.writes(span, rng, readers == 0) }
+            crowd.work(thread, readers, span, seed)
         })?;
         measured.commits_per_flush = writers.max(1) as u64;
         around.end(engine, bench.folder, &mut measured);
@@ -156,7 +155,7 @@ impl Case for ConcurrencyCase {
 }
 
 /// Readers and writers of one round.
-struct Crowd<'a> {
+pub(super) struct Crowd<'a> {
     engine: &'a dyn Engine,
     ledger: &'a Ledger,
     records: u64,
@@ -164,7 +163,19 @@ struct Crowd<'a> {
     waits: Mutex<Option<Recorder>>,
 }
 
-impl Crowd<'_> {
+impl<'a> Crowd<'a> {
+    /// On records that `ledger` knows.
+    pub(super) fn new(engine: &'a dyn Engine, ledger: &'a Ledger, records: u64) -> Self {
+        Self { engine, ledger, records, waits: Mutex::new(None) }
+    }
+
+    /// What a thread does: the first `readers` read, the others write. Beside readers only the readers'
+    /// latencies are recorded.
+    pub(super) fn work(&self, thread: usize, readers: usize, span: Span<'_>, seed: u64) -> Result<Done> {
+        let rng = Rng::stream(seed, thread as u64);
+        if thread < readers { self.reads(span, rng) } else { self.writes(span, rng, readers == 0) }
+    }
+
     fn reads(&self, span: Span<'_>, mut rng: Rng) -> Result<Done> {
         let mut recorder = Recorder::new(span.started);
         let (mut key, mut now) = (SHAPE.key(), Instant::now());

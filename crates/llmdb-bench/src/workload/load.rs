@@ -62,9 +62,16 @@ impl Shape {
 /// # Errors
 /// The engine's own.
 pub fn load(bench: &Bench<'_>, engine: &dyn Engine, shape: Shape, numbers: Range<u64>) -> Result<()> {
-    for batch in in_key_order(shape, numbers).chunks(shape.batch() as usize) {
+    let all = in_key_order(shape, numbers);
+    let mut done = 0;
+    for batch in all.chunks(shape.batch() as usize) {
         bench.stop.check()?;
+        let megabytes = |records: usize| (records as u64 * shape.record_size()) >> 20;
+        bench.news.tell(|| {
+            format!("{} loads: {} of {} MB", bench.kind.name(), megabytes(done), megabytes(all.len()))
+        });
         put(engine, shape, batch)?;
+        done += batch.len();
     }
     engine.settle()
 }
@@ -104,17 +111,35 @@ pub fn in_key_order(shape: Shape, numbers: Range<u64>) -> Vec<u64> {
 /// # Errors
 /// [`Error::WrongAnswer`], or the engine's own.
 pub fn check_all(engine: &dyn Engine, shape: Shape, ledger: &Ledger, expected: u64) -> Result<Counted> {
+    let newest = |number| (number < ledger.capacity() as u64).then(|| ledger.newest(number));
+    check_versions(engine, shape, newest, expected)
+}
+
+/// Reads the whole database: it must hold the first `expected` numbers at version 0.
+///
+/// # Errors
+/// [`Error::WrongAnswer`], or the engine's own.
+pub fn check_new(engine: &dyn Engine, shape: Shape, expected: u64) -> Result<Counted> {
+    check_versions(engine, shape, |number| (number < expected).then_some(0), expected)
+}
+
+/// Each record must be at the version that `newest` knows of its number.
+fn check_versions(
+    engine: &dyn Engine,
+    shape: Shape,
+    newest: impl Fn(u64) -> Option<u64>,
+    expected: u64,
+) -> Result<Counted> {
     let mut right = shape.key();
     let found = walk(engine, &mut |key, value| {
         let Some((number, version)) = identity_of(value) else {
             return Err(Error::WrongAnswer(format!("a record of {} bytes was never written", value.len())));
         };
         fill_key(&mut right, number, shape.order);
-        if key != right || number >= ledger.capacity() as u64 {
+        let Some(newest) = newest(number).filter(|_| key == right) else {
             return Err(Error::WrongAnswer(format!("record {number} lies under another key")));
-        }
-        if version != ledger.newest(number) || value.len() != shape.value_size {
-            let newest = ledger.newest(number);
+        };
+        if version != newest || value.len() != shape.value_size {
             return Err(Error::WrongAnswer(format!(
                 "record {number} is at version {version} instead of {newest}"
             )));

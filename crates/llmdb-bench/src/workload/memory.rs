@@ -43,6 +43,7 @@ fn plan(records: u64, durability: Durability) -> Plan {
         parameters: named([("records", records.to_string())]),
         durability,
         disk_bytes: records * SHAPE.record_size() * 8 + (128 << 20),
+        one_at_a_time: false,
         memory_bytes: 512 << 20,
         phases: vec![Phase::once([])],
         make: Box::new(move || Box::new(MemoryCase { records })),

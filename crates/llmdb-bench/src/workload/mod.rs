@@ -16,6 +16,7 @@
 pub mod bar;
 mod bench;
 pub mod child;
+mod commit_path;
 mod concurrency;
 pub mod load;
 mod memory;
@@ -23,16 +24,18 @@ mod read_latency;
 mod read_path;
 mod recovery;
 mod sizes;
+mod space_path;
 mod write_throughput;
+mod writing;
 mod ycsb;
 
 use bar::Bar;
-pub use bench::{Around, Bench, Done, Span, Stop};
+pub use bench::{Around, Bench, Done, News, Span, Stop};
 pub use sizes::Sizes;
 
 use crate::error::{Error, Result};
 use crate::measure::Measured;
-use crate::results::{Durability, Figure};
+use crate::results::{Durability, Figure, Unmeasurable};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -64,6 +67,8 @@ pub struct Plan {
     pub durability: Durability,
     /// Bytes of disk that one engine needs at most.
     pub disk_bytes: u64,
+    /// Whether no two engines' databases are there at the same time: each is removed before the next is made.
+    pub one_at_a_time: bool,
     /// Bytes of memory that one engine needs at most.
     pub memory_bytes: u64,
     /// What is measured one after the other on the same database.
@@ -79,6 +84,8 @@ pub struct Phase {
     pub parameters: BTreeMap<String, String>,
     /// Whether it is done once, however long it takes, instead of in rounds within the budget.
     pub once: bool,
+    /// How many times the budget of a phase it takes; 0 counts as 1.
+    pub longer: u32,
     /// What our engines must reach as multiples of others.
     pub bars: Vec<Bar>,
 }
@@ -123,6 +130,12 @@ pub trait Case: Send {
         figures
     }
 
+    /// What a phase should reach and cannot be held against here, and why. By default nothing.
+    fn unmeasurable(&self, bench: &Bench<'_>, phase: usize, measured: &Measured) -> Vec<Unmeasurable> {
+        let _ = (bench, phase, measured);
+        Vec::new()
+    }
+
     /// Checks the whole database after all phases: what had to be there, and what was.
     ///
     /// # Errors
@@ -148,6 +161,8 @@ pub fn registry() -> Vec<Box<dyn Workload>> {
     all.push(Box::new(memory::Memory));
     all.push(Box::new(recovery::Recovery));
     all.push(Box::new(read_path::ReadPath));
+    all.push(Box::new(commit_path::CommitPath));
+    all.push(Box::new(space_path::SpacePath));
     all
 }
 

@@ -111,6 +111,7 @@ fn plan(sizes: &Sizes, bytes: u64, shape: Shape) -> Plan {
         ]),
         durability: Durability::ReadOnly,
         disk_bytes: bytes * DISK_FACTOR,
+        one_at_a_time: false,
         memory_bytes: (256 << 20) + records * (LEDGER_ENTRY_SIZE + SORT_ENTRY_SIZE),
         phases,
         make: Box::new(move || Box::new(ReadCase::new(reads.clone(), shape, records, cold_reads))),

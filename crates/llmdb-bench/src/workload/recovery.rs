@@ -1,35 +1,34 @@
 //! `recovery`: how long a database takes to serve again after its process was killed or the power was cut.
 //!
 //! Killed: a process commits transactions of a hundred records until so many bytes are in them, and is
-//! killed by SIGKILL while it goes on. Power cut: the same on the simulated disk, whose power is cut amid a
-//! commit; what a disk might hold then is written into files. Either way the page cache is dropped, and a
-//! new process opens the database. Times count from the start of that process: to its first read, and to
-//! its first durable commit. Afterwards every record is checked: all acknowledged ones are there, and of the
-//! transaction that was under way all or nothing.
+//! killed by SIGKILL while it goes on. Power cut: the same in this process over files whose power is cut amid
+//! a commit (`engine::power`). Either way the page cache is dropped, and a new process opens the database.
+//! Times count from the start of that process: to its first read, and to its first durable commit. Afterwards
+//! the records are checked: all acknowledged ones are there, and of the transaction that was under way all or
+//! nothing. Of a large database only those since the crash before are read each time, and all at the end.
 
 use super::child::{ChildArguments, Line, Running, SHAPE, Task, WRITES_PER_TRANSACTION};
-use super::load::{self, check_all};
+use super::load::{self, check_new};
 use super::{Bench, Case, Counted, Phase, Plan, Sizes, Workload, named};
-use crate::check::{Ledger, fill_key, fill_value};
+use crate::check::{fill_key, fill_value, version_of};
 use crate::disk;
+use crate::engine::power;
 use crate::engine::{Engine, OpenOptions};
 use crate::error::{Error, Result};
 use crate::measure::{Measured, Recorder};
 use crate::results::{Durability, Figure};
-use llmdb_pager::sim::{SimDisk, SimOptions};
-use std::fs;
-use std::path::Path;
+use crate::rng::Rng;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The simulated disk keeps everything in memory: no larger databases there.
-const SIMULATED_BYTES_MAX: u64 = 96 << 20;
-/// A simulated file's room for each byte of the records: for what copy on write leaves behind.
-const SIMULATED_ROOM: u64 = 4;
-/// A simulated file's room for anything else, such as a log that is preallocated.
-const SIMULATED_ROOM_MIN: u64 = 128 << 20;
-/// Crashes of one plan at most: more in the budget only repeat.
+/// Crashes of one plan at most, unless so many are asked for: more in the budget only repeat.
 const CRASHES_MAX: u64 = 50;
+/// Larger databases are read as a whole only once, at the end.
+const WHOLE_BYTES_MAX: u64 = 512 << 20;
+/// Writes and flushes before the power goes, at most: a commit or a few.
+const CUT_WITHIN: u64 = 12;
+/// Transactions after which the power must have gone.
+const CUT_TRANSACTIONS: u64 = 64;
 const FIRST_READ_TARGET_MS: f64 = 1_000.0;
 
 /// The workload.
@@ -54,9 +53,7 @@ impl Workload for Recovery {
         for &database in &sizes.recovery_database_bytes {
             for &log in &sizes.recovery_log_bytes {
                 for crash in [Crash::Kill, Crash::PowerCut] {
-                    if crash == Crash::Kill || database + log <= SIMULATED_BYTES_MAX {
-                        plans.push(plan(database, log, crash));
-                    }
+                    plans.push(plan(database, log, crash, sizes.recovery_crashes));
                 }
             }
         }
@@ -71,10 +68,10 @@ enum Crash {
     PowerCut,
 }
 
-fn plan(database: u64, log: u64, crash: Crash) -> Plan {
+fn plan(database: u64, log: u64, crash: Crash, crashes: Option<u64>) -> Plan {
     let in_words = match crash {
         Crash::Kill => "SIGKILL, cold cache",
-        Crash::PowerCut => "power cut (simulated), cold cache",
+        Crash::PowerCut => "power cut (simulated on files), cold cache",
     };
     Plan {
         parameters: named([
@@ -83,32 +80,42 @@ fn plan(database: u64, log: u64, crash: Crash) -> Plan {
             ("log_kb", (log >> 10).to_string()),
         ]),
         durability: Durability::Sync,
-        disk_bytes: (database + log * CRASHES_MAX) * 4 + (256 << 20),
-        memory_bytes: match crash {
-            Crash::Kill => 256 << 20,
-            Crash::PowerCut => 1 << 30,
-        },
-        phases: vec![Phase::default()],
+        disk_bytes: (database + log * crashes.unwrap_or(CRASHES_MAX)) * 3 + (256 << 20),
+        one_at_a_time: false,
+        memory_bytes: 512 << 20,
+        phases: vec![Phase { once: crashes.is_some(), ..Phase::default() }],
         make: Box::new(move || {
             let records = SHAPE.records_in(database);
-            Box::new(RecoveryCase { crash, log, preload: records, acknowledged: records, rounds: 0 })
+            Box::new(RecoveryCase {
+                crash,
+                crashes,
+                log,
+                preload: records,
+                acknowledged: records,
+                settled: records,
+                rounds: 0,
+            })
         }),
     }
 }
 
 struct RecoveryCase {
     crash: Crash,
-    /// Bytes of keys and values that are committed before each crash.
+    /// How many there are to be, whatever the time; `None` = as many as there is time for.
+    crashes: Option<u64>,
+    /// Bytes of keys and values that are committed before each crash, at most.
     log: u64,
     preload: u64,
     /// Records below this number were acknowledged.
     acknowledged: u64,
+    /// Records below this number were found after a crash.
+    settled: u64,
     rounds: u64,
 }
 
 impl RecoveryCase {
     fn bytes_max(&self) -> u64 {
-        (self.preload * SHAPE.record_size() + self.log * CRASHES_MAX) * 2
+        (self.preload * SHAPE.record_size() + self.log * self.crashes.unwrap_or(CRASHES_MAX)) * 2
     }
 
     fn arguments(&self, bench: &Bench<'_>, task: Task, records: u64) -> ChildArguments {
@@ -124,9 +131,15 @@ impl RecoveryCase {
         }
     }
 
+    /// The number that is reached before this round's crash: where it falls in the log is left to chance.
+    fn until(&self, bench: &Bench<'_>) -> u64 {
+        let chance = Rng::stream(bench.seed, self.rounds).below(self.log / 4 + 1);
+        self.acknowledged + SHAPE.records_in(self.log - chance)
+    }
+
     /// Lets a process write and kills it while it goes on.
     fn kill(&mut self, bench: &Bench<'_>) -> Result<()> {
-        let until = self.acknowledged + SHAPE.records_in(self.log);
+        let until = self.until(bench);
         let mut child = Running::start(bench, &self.arguments(bench, Task::Write, self.acknowledged))?;
         while self.acknowledged < until {
             bench.stop.check()?;
@@ -140,42 +153,30 @@ impl RecoveryCase {
         Ok(())
     }
 
-    /// Cuts the power of a simulated disk and writes what it may hold into files.
+    /// Cuts the power amid a commit and leaves in the files what a disk may hold then.
     fn cut_power(&mut self, bench: &Bench<'_>) -> Result<()> {
-        let records = self.preload * SHAPE.record_size() + self.log;
-        let options = SimOptions {
-            seed: bench.seed ^ self.rounds,
-            file_capacity: (records * SIMULATED_ROOM + SIMULATED_ROOM_MIN) as usize,
-            ..SimOptions::default()
-        };
-        let disk = SimDisk::with_options(options);
-        let Some(kind) = bench.kind.on_storage(Arc::new(disk.clone())) else {
-            let what = "running on the simulated disk".to_owned();
-            return Err(Error::NotOffered { engine: bench.kind.name().to_owned(), what });
-        };
-        let folder = Path::new("");
+        let disk = power::on_disk();
+        let power = disk.layer().clone();
+        let kind = bench.kind.on_storage(Arc::new(disk)).ok_or_else(|| no_power(bench))?;
         let options = OpenOptions { durability: bench.durability, bytes_max: self.bytes_max() };
-        let engine = kind.open(folder, &options)?;
-        load::load(bench, &*engine, SHAPE, 0..self.preload)?;
-        self.acknowledged = self.preload;
-        while self.acknowledged < self.preload + SHAPE.records_in(self.log) {
+        let engine = kind.open(bench.folder, &options)?;
+        let until = self.until(bench);
+        while self.acknowledged < until {
             bench.stop.check()?;
             put(&*engine, self.acknowledged)?;
             self.acknowledged += WRITES_PER_TRANSACTION;
         }
-        disk.cut_power_at(disk.op_count());
-        if put(&*engine, self.acknowledged).is_ok() {
-            return Err(Error::WrongAnswer("a commit was acknowledged without power".to_owned()));
+        power.cut_after(Rng::stream(bench.seed, !self.rounds).below(CUT_WITHIN) as u32);
+        let mut transactions = 0..CUT_TRANSACTIONS;
+        while put(&*engine, self.acknowledged).is_ok() {
+            self.acknowledged += WRITES_PER_TRANSACTION;
+            if transactions.next().is_none() {
+                return Err(Error::WrongAnswer("commits were acknowledged without power".to_owned()));
+            }
         }
         drop(engine);
-        let image = disk.crash_image(bench.seed.wrapping_add(self.rounds));
-        empty(bench.folder)?;
-        for path in image.files() {
-            let (Some(name), Some(bytes)) = (path.file_name(), image.read_file(&path)) else { continue };
-            let target = bench.folder.join(name);
-            fs::write(&target, bytes).map_err(|e| Error::io(format!("writing {}", target.display()), e))?;
-        }
-        Ok(())
+        let left = power.leave_behind(bench.seed.wrapping_add(self.rounds));
+        left.map_err(|error| Error::io("leaving behind what a disk may hold", error))
     }
 
     /// Opens the database in a new process with a cold cache, and measures it.
@@ -192,12 +193,10 @@ impl RecoveryCase {
                 Line::FirstRead { replayed_commits, replayed_bytes } => {
                     recorder.record(started, now);
                     read = Some(now);
-                    figures.push(
-                        Figure::lower("first_read", milliseconds(now - started), "ms")
-                            .target(FIRST_READ_TARGET_MS, "first read within a second"),
-                    );
+                    figures.push(Figure::lower("first_read", milliseconds(now - started), "ms"));
                     figures
                         .extend(replayed_commits.map(|n| Figure::lower("replayed_commits", n as f64, "1")));
+                    figures.extend(replayed_bytes.map(|n| Figure::lower("replayed", n as f64 / 1e6, "MB")));
                     if let Some(bytes) = replayed_bytes.filter(|&bytes| bytes > 0) {
                         let rate = bytes as f64 / 1e6 / (now - started).as_secs_f64();
                         figures.push(Figure::higher("replay", rate, "MB/s"));
@@ -221,13 +220,57 @@ impl RecoveryCase {
 
     fn crash_once(&mut self, bench: &Bench<'_>) -> Result<Measured> {
         self.rounds += 1;
+        bench.news.tell(|| format!("{} crashes for time {}", bench.kind.name(), self.rounds));
         match self.crash {
             Crash::Kill => self.kill(bench)?,
             Crash::PowerCut => self.cut_power(bench)?,
         }
         let measured = self.recover(bench)?;
-        self.settle_count(bench)?;
+        if self.preload * SHAPE.record_size() <= WHOLE_BYTES_MAX {
+            self.settle_count(bench)?;
+        } else {
+            self.settle_tail(bench)?;
+        }
         Ok(measured)
+    }
+
+    /// Checks the records since the crash before: all acknowledged ones and whole transactions are there, and
+    /// nothing behind them.
+    fn settle_tail(&mut self, bench: &Bench<'_>) -> Result<()> {
+        let engine = bench.open(self.bytes_max())?;
+        let mut count = self.settled;
+        engine.read(&mut |txn| {
+            let mut key = SHAPE.key();
+            let mut is_there = |number| {
+                fill_key(&mut key, number, SHAPE.order);
+                match txn.get(&key)?.map(|value| version_of(value, number)) {
+                    None => Ok(false),
+                    Some(Some(0)) => Ok(true),
+                    Some(_) => Err(Error::WrongAnswer(format!("record {number} is not what was written"))),
+                }
+            };
+            while is_there(count)? {
+                count += 1;
+            }
+            for number in count..count + 2 * WRITES_PER_TRANSACTION {
+                if is_there(number)? {
+                    return Err(Error::WrongAnswer(format!("record {number} is there, but not {count}")));
+                }
+            }
+            Ok(())
+        })?;
+        self.settle(count)
+    }
+
+    /// Takes `count` for what there is, if that can be after what was acknowledged.
+    fn settle(&mut self, count: u64) -> Result<()> {
+        let more = count - self.preload.min(count);
+        if count < self.acknowledged || !more.is_multiple_of(WRITES_PER_TRANSACTION) {
+            let text = format!("{count} records after a crash, {} were acknowledged", self.acknowledged);
+            return Err(Error::WrongAnswer(text));
+        }
+        (self.acknowledged, self.settled) = (count, count);
+        Ok(())
     }
 
     /// Checks all records; of the transactions that nobody knows to be acknowledged each is there as a
@@ -241,14 +284,19 @@ impl RecoveryCase {
             count += 1;
             Ok(())
         })?;
-        let more = count - self.preload.min(count);
-        if count < self.acknowledged || newest + 1 != count || more % WRITES_PER_TRANSACTION != 0 {
-            let text = format!("{count} records after a crash, {} were acknowledged", self.acknowledged);
-            return Err(Error::WrongAnswer(text));
+        if newest + 1 != count {
+            return Err(Error::WrongAnswer(format!(
+                "{count} records after a crash, but number {newest} is there"
+            )));
         }
-        self.acknowledged = count;
-        check_all(&*engine, SHAPE, &Ledger::new(count as usize), count)
+        self.settle(count)?;
+        check_new(&*engine, SHAPE, count)
     }
+}
+
+fn no_power(bench: &Bench<'_>) -> Error {
+    let what = "running on files whose power can be cut".to_owned();
+    Error::NotOffered { engine: bench.kind.name().to_owned(), what }
 }
 
 /// Puts one transaction of records from `first` on.
@@ -264,30 +312,24 @@ fn put(engine: &dyn Engine, first: u64) -> Result<()> {
     })
 }
 
-/// Removes the files of a folder.
-fn empty(folder: &Path) -> Result<()> {
-    let failed = |error| Error::io(format!("emptying {}", folder.display()), error);
-    for entry in fs::read_dir(folder).map_err(failed)? {
-        fs::remove_file(entry.map_err(failed)?.path()).map_err(failed)?;
-    }
-    Ok(())
-}
-
 impl Case for RecoveryCase {
     fn set_up(&mut self, bench: &Bench<'_>) -> Result<()> {
-        match self.crash {
-            Crash::Kill => {
-                let engine = bench.open(self.bytes_max())?;
-                load::load(bench, &*engine, SHAPE, 0..self.preload)
-            }
-            Crash::PowerCut => Ok(()),
+        if self.crash == Crash::PowerCut && bench.kind.on_storage(Arc::new(power::on_disk())).is_none() {
+            return Err(no_power(bench));
         }
+        let engine = bench.open(self.bytes_max())?;
+        load::load(bench, &*engine, SHAPE, 0..self.preload)
     }
 
     fn round(&mut self, bench: &Bench<'_>, _phase: usize, budget: Duration) -> Result<Measured> {
         let deadline = Instant::now() + budget;
+        let crashes = self.crashes;
+        let goes_on = |rounds| match crashes {
+            Some(crashes) => rounds < crashes,
+            None => Instant::now() < deadline && rounds < CRASHES_MAX,
+        };
         let mut all = self.crash_once(bench)?;
-        while Instant::now() < deadline && self.rounds < CRASHES_MAX {
+        while goes_on(self.rounds) {
             all.join(self.crash_once(bench)?);
         }
         Ok(all)
@@ -295,13 +337,17 @@ impl Case for RecoveryCase {
 
     fn figures(&self, _bench: &Bench<'_>, _phase: usize, measured: &Measured) -> Vec<Figure> {
         let mut figures = measured.sample_figures();
-        let first_reads = measured.samples.iter().filter(|sample| sample.figure.name == "first_read");
-        let worst =
-            first_reads.flat_map(|sample| &sample.values).fold(0.0, |worst: f64, &value| worst.max(value));
-        figures.push(
-            Figure::lower("first_read_worst", worst, "ms")
-                .target(FIRST_READ_TARGET_MS, "first read within a second"),
-        );
+        let most = |name: &str| {
+            let sample = measured.samples.iter().find(|sample| sample.figure.name == name)?;
+            Some(sample.values.iter().fold(0.0, |most: f64, &value| most.max(value)))
+        };
+        let crashes = measured.operations;
+        let text = format!("first read within a second, the worst of {crashes}");
+        let worst = most("first_read").map(|worst| Figure::lower("first_read_worst", worst, "ms"));
+        figures.extend(worst.map(|figure| figure.target(FIRST_READ_TARGET_MS, &text)));
+        figures.extend(most("full_service").map(|worst| Figure::lower("full_service_worst", worst, "ms")));
+        figures.extend(most("replayed").map(|most| Figure::lower("replayed_most", most, "MB")));
+        figures.push(Figure::higher("crashes", crashes as f64, "1"));
         figures
     }
 

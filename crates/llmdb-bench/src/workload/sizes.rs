@@ -1,5 +1,6 @@
 //! How much each workload does: the difference between the profiles.
 
+use crate::results::Durability;
 use std::time::Duration;
 
 /// The sizes of a run. All workloads take theirs from here.
@@ -29,12 +30,18 @@ pub struct Sizes {
     pub ycsb_records: u64,
     /// YCSB's operations at most; the time budget may end a run before.
     pub ycsb_operations: u64,
+    /// When commits of YCSB's writing workloads count as done.
+    pub ycsb_durabilities: Vec<Durability>,
     /// YCSB's threads.
     pub ycsb_threads: Vec<usize>,
     /// Open loop: operations per second of all threads; `None` = closed loop.
     pub ycsb_rate: Option<f64>,
     /// Records of `read_path`.
     pub contest_records: u64,
+    /// `commit_path`'s.
+    pub commit: CommitSizes,
+    /// `space_path`'s.
+    pub space: SpaceSizes,
     /// Records of `concurrency` and `memory`.
     pub system_records: u64,
     /// Threads that read beside a writer.
@@ -43,6 +50,8 @@ pub struct Sizes {
     pub recovery_log_bytes: Vec<u64>,
     /// Database sizes before the crash.
     pub recovery_database_bytes: Vec<u64>,
+    /// Crashes of each plan of `recovery`; `None` = as many as there is time for.
+    pub recovery_crashes: Option<u64>,
     /// Most seconds for one phase of one engine.
     pub phase_time: Duration,
     /// Rounds in which engines take turns.
@@ -51,6 +60,48 @@ pub struct Sizes {
     pub run_time: Duration,
     /// Bytes of the storage probe's file, and the time for each of its parts.
     pub probe: (u64, Duration),
+    /// The same for the probes between rounds of durable work.
+    pub probe_again: (u64, Duration),
+}
+
+/// How much `commit_path` does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommitSizes {
+    /// Records that are there before single records are committed.
+    pub preload: u64,
+    /// Records of such a database at most; after them records are written again.
+    pub records_max: u64,
+    /// Bytes of keys and values of a database that a round fills, at most.
+    pub bytes_max: u64,
+    /// The same where the files lie in memory.
+    pub memory_bytes_max: u64,
+    /// Bytes of a large transaction.
+    pub transaction_bytes: u64,
+    /// Bytes of large values.
+    pub large_values: [usize; 2],
+    /// Records that are read beside a writer.
+    pub read_records: u64,
+}
+
+impl CommitSizes {
+    const TINY: Self = Self {
+        preload: 200,
+        records_max: 20_000,
+        bytes_max: 4 << 20,
+        memory_bytes_max: 2 << 20,
+        transaction_bytes: 1 << 20,
+        large_values: [4 << 10, 16 << 10],
+        read_records: 1_000,
+    };
+    const USUAL: Self = Self {
+        preload: 100_000,
+        records_max: 4_000_000,
+        bytes_max: 4 << 30,
+        memory_bytes_max: 512 << 20,
+        transaction_bytes: 16 << 20,
+        large_values: [4 << 10, 1 << 20],
+        read_records: 200_000,
+    };
 }
 
 impl Sizes {
@@ -69,17 +120,22 @@ impl Sizes {
             write_bytes_max: 1 << 20,
             ycsb_records: 1_000,
             ycsb_operations: 1_000,
+            ycsb_durabilities: vec![Durability::Sync, Durability::NoLog],
             ycsb_threads: vec![2],
             ycsb_rate: None,
             contest_records: 3_000,
+            commit: CommitSizes::TINY,
+            space: SpaceSizes::TINY,
             system_records: 1_000,
             concurrent_readers: 2,
             recovery_log_bytes: vec![128 << 10],
             recovery_database_bytes: vec![256 << 10],
+            recovery_crashes: None,
             phase_time: Duration::from_millis(60),
             rounds: 2,
             run_time: Duration::from_secs(60),
             probe: (1 << 20, Duration::from_millis(20)),
+            probe_again: (1 << 20, Duration::from_millis(2)),
         }
     }
 
@@ -98,17 +154,22 @@ impl Sizes {
             write_bytes_max: 256 << 20,
             ycsb_records: 20_000,
             ycsb_operations: 200_000,
+            ycsb_durabilities: vec![Durability::Sync, Durability::NoLog],
             ycsb_threads: threads_to_all_cores(&[]),
             ycsb_rate: None,
             contest_records: 2_000_000,
+            commit: CommitSizes::USUAL,
+            space: SpaceSizes::USUAL,
             system_records: 50_000,
             concurrent_readers: crate::machine::cores().saturating_sub(1).max(1),
             recovery_log_bytes: vec![4 << 20],
             recovery_database_bytes: vec![16 << 20],
+            recovery_crashes: None,
             phase_time: Duration::from_secs(2),
             rounds: 4,
             run_time: Duration::from_secs(140),
             probe: (64 << 20, Duration::from_secs(1)),
+            probe_again: (32 << 20, Duration::from_millis(50)),
         }
     }
 
@@ -127,17 +188,22 @@ impl Sizes {
             write_bytes_max: 512 << 20,
             ycsb_records: 200_000,
             ycsb_operations: 1_000_000,
+            ycsb_durabilities: vec![Durability::Sync, Durability::NoLog, Durability::None],
             ycsb_threads: threads_to_all_cores(&[1]),
             ycsb_rate: None,
             contest_records: 2_000_000,
+            commit: CommitSizes::USUAL,
+            space: SpaceSizes::USUAL,
             system_records: 500_000,
             concurrent_readers: crate::machine::cores(),
             recovery_log_bytes: vec![1 << 20, 8 << 20, 15 << 20],
             recovery_database_bytes: vec![64 << 20, 256 << 20],
+            recovery_crashes: None,
             phase_time: Duration::from_secs(8),
             rounds: 5,
             run_time: Duration::from_secs(27 * 60),
             probe: (256 << 20, Duration::from_secs(3)),
+            probe_again: (64 << 20, Duration::from_millis(100)),
         }
     }
 }
@@ -150,4 +216,23 @@ fn threads_to_all_cores(threads: &[usize]) -> Vec<usize> {
         threads.push(cores);
     }
     threads
+}
+
+/// How much `space_path` does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpaceSizes {
+    /// Records of a database that readers hold, or of which half is deleted.
+    pub records: u64,
+    /// Readers that are open at once.
+    pub readers: usize,
+    /// Bytes of the small and of the large database whose opens are held against each other.
+    pub opened_bytes: (u64, u64),
+    /// Opens of each.
+    pub opens: u64,
+}
+
+impl SpaceSizes {
+    const TINY: Self = Self { records: 2_000, readers: 200, opened_bytes: (64 << 10, 256 << 10), opens: 2 };
+    const USUAL: Self =
+        Self { records: 200_000, readers: 10_000, opened_bytes: (10 << 20, 1 << 30), opens: 15 };
 }

@@ -97,6 +97,7 @@ fn plan(sizes: &Sizes, durability: Durability, write: Write) -> Plan {
         ]),
         durability,
         disk_bytes: (preload + bytes_max) * DISK_FACTOR,
+        one_at_a_time: false,
         memory_bytes: 512 << 20,
         phases: vec![Phase::default()],
         make: Box::new(move || Box::new(WriteCase::new(write, preload, bytes_max))),

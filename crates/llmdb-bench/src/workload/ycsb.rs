@@ -9,6 +9,7 @@
 //! Invariants
 //! 1. A read returns no version older than the newest that was acknowledged before it began.
 
+use super::bar::{Bar, Of};
 use super::bench::{Around, Done, Span};
 use super::{Bench, Case, Counted, Phase, Plan, Sizes, Workload, load, named};
 use crate::check::{LEDGER_ENTRY_SIZE, Ledger, fill_value, identity_of, version_of};
@@ -60,8 +61,7 @@ impl Workload for Ycsb {
 
     fn plans(&self, sizes: &Sizes) -> Vec<Plan> {
         let writes = self.0.share(Kind::Read) + self.0.share(Kind::Scan) < 1.0;
-        let durabilities =
-            if writes { vec![Durability::Sync, Durability::NoLog] } else { vec![Durability::ReadOnly] };
+        let durabilities = if writes { sizes.ycsb_durabilities.clone() } else { vec![Durability::ReadOnly] };
         let mut plans = Vec::new();
         for durability in durabilities {
             for &threads in &sizes.ycsb_threads {
@@ -92,9 +92,20 @@ fn plan(mix: Mix, sizes: &Sizes, durability: Durability, threads: usize) -> Plan
         ]),
         durability,
         disk_bytes: keyspace * (RECORD_SIZE + KEY_SIZE_MAX) as u64 * DISK_FACTOR,
+        one_at_a_time: false,
         memory_bytes: (256 << 20) + (records + operations) * LEDGER_ENTRY_SIZE,
-        phases: vec![Phase::default()],
+        phases: vec![Phase { bars: bars(mix, durability), ..Phase::default() }],
         make: Box::new(move || Box::new(YcsbCase::new(setting))),
+    }
+}
+
+/// What ours must reach: the best peer's pace, and with scans more than LMDB's. Without a log there are no
+/// peers.
+fn bars(mix: Mix, durability: Durability) -> Vec<Bar> {
+    match (mix.letter, durability) {
+        (_, Durability::NoLog) => Vec::new(),
+        ('e', _) => vec![Bar::new("throughput", 1.2, Of::Engine("lmdb"))],
+        _ => vec![Bar::new("throughput", 1.0, Of::Best)],
     }
 }
 
@@ -180,6 +191,10 @@ impl Case for YcsbCase {
             Client::new(self, engine, rng).run(span, thread, &kinds)
         })?;
         around.end(engine, bench.folder, &mut measured);
+        // A round after the last operation has no pace.
+        if measured.operations > 0 {
+            measured.push(Figure::higher("throughput", measured.per_second(), "1/s"));
+        }
         let kinds = kinds.into_inner().unwrap_or_else(PoisonError::into_inner);
         for (kind, recorder) in &kinds {
             for (name, quantile) in [("p50", 0.5), ("p99", 0.99)] {
@@ -187,6 +202,12 @@ impl Case for YcsbCase {
             }
         }
         Ok(measured)
+    }
+
+    fn figures(&self, _bench: &Bench<'_>, _phase: usize, measured: &Measured) -> Vec<Figure> {
+        let mut figures = measured.sample_figures();
+        figures.extend(measured.latency_figures());
+        figures
     }
 
     fn check(&mut self, bench: &Bench<'_>) -> Result<Counted> {

@@ -51,6 +51,7 @@ pub(super) fn plan(records: u64, order: Order) -> Plan {
         ]),
         durability: Durability::None,
         disk_bytes: user_bytes * DISK_FACTOR,
+        one_at_a_time: false,
         memory_bytes: (1 << 30) + records * (LEDGER_ENTRY_SIZE + SORT_ENTRY_SIZE) * 8,
         phases: vec![Phase { bars: order.bars(), ..Phase::default() }],
         make: Box::new(move || {

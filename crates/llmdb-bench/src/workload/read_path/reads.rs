@@ -113,6 +113,7 @@ pub(super) fn plan(sizes: &Sizes, records: u64, keys: Arc<OnceLock<Keys>>) -> Pl
         ]),
         durability: Durability::ReadOnly,
         disk_bytes: records * SHAPE.record_size() * DISK_FACTOR,
+        one_at_a_time: false,
         // The ledger is each engine's own, but small; the keys are shared.
         memory_bytes: (512 << 20) + records * (LEDGER_ENTRY_SIZE * 8 + ENTRY_SIZE),
         phases: phases.collect(),
