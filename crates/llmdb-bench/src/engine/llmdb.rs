@@ -57,7 +57,7 @@ impl EngineKind for Llmdb {
         match durability {
             Durability::ReadOnly => "defaults (4 KiB pages), read from the newest checkpoint".to_owned(),
             Durability::Interval => {
-                "defaults (4 KiB pages, 64 MiB log), the log flushed now and then".to_owned()
+                "defaults (4 KiB pages, 64 MiB log), the log flushed every 100 ms".to_owned()
             }
             Durability::None => "defaults (4 KiB pages, 64 MiB log), commits not flushed".to_owned(),
             Durability::Sync | Durability::NoLog => {
@@ -91,11 +91,19 @@ impl EngineKind for Llmdb {
     }
 }
 
+/// How often the log is flushed where commits do not wait for it.
+const INTERVAL: std::time::Duration = std::time::Duration::from_millis(100);
+
 /// The store's options for a durability; `None` where it has no such mode.
 fn store_options(durability: Durability) -> Option<StoreOptions> {
     match durability {
         Durability::Sync => Some(StoreOptions::new()),
-        Durability::Interval | Durability::None | Durability::NoLog | Durability::ReadOnly => None,
+        Durability::Interval => {
+            Some(StoreOptions::new().durability(llmdb_wal::Durability::Interval(INTERVAL)))
+        }
+        Durability::None => Some(StoreOptions::new().durability(llmdb_wal::Durability::None)),
+        // `llmdb-no-log` is the engine for that.
+        Durability::NoLog | Durability::ReadOnly => None,
     }
 }
 

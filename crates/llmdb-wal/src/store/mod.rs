@@ -64,7 +64,27 @@ pub struct Receipt {
 /// An open database of durable trees. Clones share it; the last one to go closes it.
 #[derive(Clone, Debug)]
 pub struct Store {
-    inner: Arc<Inner>,
+    inner: Arc<Shared>,
+}
+
+/// What handles and transactions share: when the last goes, the store is closed, there and then. The store's own
+/// thread is not among them.
+#[derive(Debug)]
+struct Shared(Arc<Inner>);
+
+impl std::ops::Deref for Shared {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // Nobody is left to tell; whatever fails here, the log holds every acknowledged commit.
+        let _ = self.0.close();
+    }
 }
 
 #[derive(Debug)]
@@ -271,12 +291,5 @@ impl Inner {
             .sync_dir(path)
             .map_err(|e| llmdb_pager::Error::io(doing("flushing the folder of"), e))?;
         Ok(())
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        // Nobody is left to tell; whatever fails here, the log holds every acknowledged commit.
-        let _ = self.close();
     }
 }

@@ -17,7 +17,7 @@ use super::durability::Durability;
 use super::keeper::Keeper;
 use super::options::{StoreOptions, owner_area, read_owner_area};
 use super::replay::Replay;
-use super::{Inner, LogState, Store};
+use super::{Inner, LogState, Shared, Store};
 use crate::error::Error;
 use crate::log::Log;
 use llmdb_pager::{Error as PagerError, Pager, beside};
@@ -91,7 +91,7 @@ pub(super) fn open(options: StoreOptions, path: &Path) -> Result<Store, Error> {
         };
         inner.keeper.start(Arc::downgrade(&inner), interval);
     }
-    Ok(Store { inner })
+    Ok(Store { inner: Arc::new(Shared(inner)) })
 }
 
 fn open_pager(options: &StoreOptions, path: &Path) -> Result<Pager, Error> {

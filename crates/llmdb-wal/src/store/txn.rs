@@ -3,7 +3,7 @@
 use super::commit::Finished;
 use super::durability::Durability;
 use super::redo::{Redo, RedoBuilder};
-use super::{CommitSeq, Inner, Receipt};
+use super::{CommitSeq, Receipt, Shared};
 use crate::error::Error;
 use llmdb_btree::{Tree, TreeId};
 use std::sync::Arc;
@@ -23,11 +23,11 @@ pub struct WriteTxn {
     time: i64,
     base_time: i64,
     // Last, so that the store closes only after the transaction has let go of the writer.
-    inner: Arc<Inner>,
+    inner: Arc<Shared>,
 }
 
 impl WriteTxn {
-    pub(super) fn begin(inner: Arc<Inner>) -> Result<Self, Error> {
+    pub(super) fn begin(inner: Arc<Shared>) -> Result<Self, Error> {
         let pager = inner.pager.begin_write()?;
         let base_time = pager.base_time();
         let trees = llmdb_btree::WriteTxn::new(pager);
