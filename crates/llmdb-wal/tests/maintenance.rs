@@ -9,6 +9,9 @@ use std::sync::Arc;
 
 const DB: &str = "/m.llmdb";
 
+/// The bounds of a range of keys.
+type KeyRange<'k> = (Bound<&'k [u8]>, Bound<&'k [u8]>);
+
 fn store() -> (SimDisk, Store) {
     let disk = SimDisk::with_options(SimOptions { file_capacity: 64 << 20, ..SimOptions::default() });
     let store = StoreOptions::new().storage(Arc::new(disk.clone())).open(DB).unwrap();
@@ -88,8 +91,7 @@ fn ranges_and_prefixes_are_removed_as_from_a_map_and_replayed_from_the_log() {
         model.insert(key, vec![1; 40]);
     }
     txn.commit().unwrap();
-    type Keys = Bound<&'static [u8]>;
-    let ranges: &[(Keys, Keys)] = &[
+    let ranges: &[KeyRange<'_>] = &[
         (Bound::Included(&[0, 9]), Bound::Excluded(&[0, 200])),
         (Bound::Excluded(&[3, 1]), Bound::Included(&[3, 9])),
         (Bound::Unbounded, Bound::Excluded(&[0, 3])),
