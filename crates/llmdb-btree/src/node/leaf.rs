@@ -38,7 +38,7 @@ const _: () = assert!(HEAP_SIZE + 2 == HEADER_SIZE);
 
 #[inline]
 fn heads_start(prefix_len: usize) -> usize {
-    HEADER_SIZE + (prefix_len + HEAD_SIZE - 1 & !(HEAD_SIZE - 1))
+    HEADER_SIZE + ((prefix_len + HEAD_SIZE - 1) & !(HEAD_SIZE - 1))
 }
 
 /// Bytes that a record's cell takes.
