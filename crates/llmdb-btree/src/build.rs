@@ -1,211 +1,278 @@
-//! Building a tree bottom-up from records in key order: full leaves, full branches, each page made once.
+//! Building a tree from its leaves upward, out of records that come in order: full leaves, full branches, each
+//! page made once.
 //!
 //! ```text
-//! records ──> leaf ──> level 1 ──> level 2 ...      each level: what is not yet closed
+//! level 1    [ child child child ..   the branches and the leaf at the right edge are open:
+//! level 0        [ record record ..   lists, not pages
 //! ```
 //!
 //! Invariants
-//! 1. A page is closed only when the key behind it is known: its prefix is what its two fences share.
-//! 2. Memory is one open page a level, and what one more page may hold.
+//! 1. A page is closed only when the key behind it is known, so its fences are final and its prefix is what they
+//!    share; only the right edge is open, and memory beyond the pages is O(height).
+//! 2. Until [`Builder::close`] the tree has no root; its pages hang below the open branches' children.
+//!
+//! Not here: where pages go, and opening the edge of a tree that is there (`compact`, `edit/bulk`).
 
-use crate::node::branch;
+use crate::node::branch::{self, Separators};
 use crate::node::leaf::{self, Carried};
-use crate::node::{separator, shared_prefix};
+use crate::node::shared_prefix;
+use crate::pack::{branch_part, leaf_part};
 use crate::value::{LARGE_REF_SIZE, Stored};
 use llmdb_pager::Ref;
+use std::ops::Range;
 
 /// Takes pages as they are finished, lower ones first.
 pub(crate) trait Pages {
     type Error;
 
-    fn page_size(&self) -> usize;
-
-    /// Takes a page, whole but for what the pager writes into its header.
-    fn put(&mut self, bytes: &mut [u8]) -> Result<Ref, Self::Error>;
+    /// Takes a page, which `make` fills wholly but for what the pager writes into its header.
+    /// `is_above_dirty`: it will refer to dirty pages.
+    fn put(&mut self, is_above_dirty: bool, make: impl FnOnce(&mut [u8])) -> Result<Ref, Self::Error>;
 }
 
-/// A record whose leaf is not closed.
-struct Record {
-    key: Vec<u8>,
-    value: Value,
+/// A bound of a page's keys; `None` at the tree's edge.
+type Fence = Option<Vec<u8>>;
+
+/// The open right edge of a tree.
+#[derive(Debug)]
+pub(crate) struct Builder {
+    page_size: usize,
+    /// A page is closed when it would use more than this many bytes.
+    room: usize,
+    leaf: OpenLeaf,
+    /// Open branches, from level 1 upward.
+    levels: Vec<OpenBranch>,
+    added: u64,
 }
 
-impl Record {
-    fn carry<'r>(&'r self, room: &'r mut [u8; LARGE_REF_SIZE]) -> Carried<'r> {
-        Carried::new(&self.key, &self.value.stored(), room)
-    }
-}
-
-/// A value as its leaf will hold it.
-pub(crate) enum Value {
-    Inline(Vec<u8>),
-    Large(crate::value::LargeRef),
-}
-
-impl Value {
-    fn stored(&self) -> Stored<'_> {
-        match self {
-            Self::Inline(bytes) => Stored::Inline(bytes),
-            Self::Large(large) => Stored::Large(*large),
-        }
-    }
-}
-
-/// A child whose branch is not closed, and the separator before it.
-struct Child {
-    separator: Vec<u8>,
-    at: Ref,
-}
-
-/// One level that is being built.
-struct Open<T> {
-    /// The fence before the first item; none at the tree's left edge.
-    low: Option<Vec<u8>>,
-    items: Vec<T>,
-    /// How many of the items make a page that fits, at most.
-    closable: usize,
-}
-
-impl<T> Open<T> {
-    fn new() -> Self {
-        Self { low: None, items: Vec::new(), closable: 0 }
-    }
-}
-
-/// Builds one tree.
-pub(crate) struct TreeBuilder<'p, P> {
-    pages: &'p mut P,
-    leaf: Open<Record>,
-    /// Bytes of the open leaf's cells with whole keys.
+/// The leaf in the making.
+#[derive(Debug, Default)]
+struct OpenLeaf {
+    low: Fence,
+    /// Keys and values, one behind the other.
+    bytes: Vec<u8>,
+    entries: Vec<Entry>,
+    /// Bytes of the cells without a prefix.
     cells: usize,
-    levels: Vec<Open<Child>>,
-    buffer: Vec<u8>,
 }
 
-impl<'p, P: Pages> TreeBuilder<'p, P> {
-    pub(crate) fn new(pages: &'p mut P) -> Self {
-        let buffer = vec![0; pages.page_size()];
-        Self { pages, leaf: Open::new(), cells: 0, levels: Vec::new(), buffer }
+#[derive(Clone, Debug)]
+struct Entry {
+    key: Range<usize>,
+    value: Range<usize>,
+    tag: u16,
+}
+
+/// A branch in the making.
+#[derive(Debug, Default)]
+struct OpenBranch {
+    low: Fence,
+    children: Vec<Ref>,
+    /// Those between the children.
+    separators: Separators,
+}
+
+impl OpenLeaf {
+    fn push(&mut self, record: &Carried<'_>) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(record.front);
+        self.bytes.extend_from_slice(record.back);
+        let middle = self.bytes.len();
+        self.bytes.extend_from_slice(record.value);
+        self.cells += record.cell_size(0);
+        self.entries.push(Entry { key: start..middle, value: middle..self.bytes.len(), tag: record.tag });
     }
 
-    /// Where the pages go.
-    pub(crate) fn pages(&mut self) -> &mut P {
-        self.pages
+    fn records(&self) -> Vec<Carried<'_>> {
+        let record = |entry: &Entry| Carried {
+            front: &[],
+            back: &self.bytes[entry.key.clone()],
+            tag: entry.tag,
+            value: &self.bytes[entry.value.clone()],
+        };
+        self.entries.iter().map(record).collect()
     }
 
-    /// Appends a record, whose key is greater than all before.
-    pub(crate) fn push(&mut self, key: Vec<u8>, value: Value) -> Result<(), P::Error> {
-        if let Some(last) = self.leaf.items.last() {
-            debug_assert!(last.key < key, "keys rise");
-            let high = separator(&last.key, &key);
-            if self.leaf_fits(shared_prefix(self.leaf.low.as_deref(), Some(high)).len()) {
-                self.leaf.closable = self.leaf.items.len();
+    fn last_key(&self) -> Option<&[u8]> {
+        self.entries.last().map(|entry| &self.bytes[entry.key.clone()])
+    }
+
+    /// Takes the first `count` records out; the leaf begins at `low` from now on.
+    fn drop_first(&mut self, count: usize, low: Fence) {
+        let start = self.entries.get(count).map_or(self.bytes.len(), |entry| entry.key.start);
+        self.bytes.drain(..start);
+        for entry in self.entries.drain(..count) {
+            self.cells -= leaf::CELL_HEADER_SIZE + entry.key.len() + entry.value.len();
+        }
+        for entry in &mut self.entries {
+            entry.key = entry.key.start - start..entry.key.end - start;
+            entry.value = entry.value.start - start..entry.value.end - start;
+        }
+        self.low = low;
+    }
+}
+
+impl Builder {
+    /// A tree with nothing in it yet.
+    pub(crate) fn new(page_size: usize, fill_percent: usize) -> Self {
+        let room = page_size * fill_percent / 100;
+        Self { page_size, room, leaf: OpenLeaf::default(), levels: Vec::new(), added: 0 }
+    }
+
+    /// Opens a branch that is there, below those opened before: its children but for the last one, which is
+    /// opened too. `low` is where it begins. Answers where the last child begins.
+    pub(crate) fn open_branch(&mut self, branch: branch::Branch<'_>, low: Fence) -> Fence {
+        let mut open = OpenBranch { low: low.clone(), ..OpenBranch::default() };
+        let mut end = low;
+        let last = branch.children() - 1;
+        for index in 0..last {
+            open.children.push(branch.child(index));
+            match index + 1 < last {
+                true => open.separators.push(&[branch.prefix(), branch.suffix(index).bytes()]),
+                false => end = Some(branch.separator(index)),
             }
         }
-        self.cells += leaf::cell_size(key.len(), &value.stored());
-        self.leaf.items.push(Record { key, value });
-        // Whatever comes behind, no more than this can be the prefix.
-        while self.leaf.items.len() > 1 && !self.leaf_fits(self.longest_leaf_prefix()) {
-            self.close_leaf(self.leaf.closable.max(1))?;
+        self.levels.insert(0, open);
+        end
+    }
+
+    /// Opens the leaf at the edge.
+    pub(crate) fn open_leaf(&mut self, leaf: leaf::Leaf<'_>, low: Fence) {
+        leaf.carry_all().for_each(|record| self.leaf.push(&record));
+        self.leaf.low = low;
+    }
+
+    /// The last key, if the open leaf has one.
+    pub(crate) fn last_key(&self) -> Option<&[u8]> {
+        self.leaf.last_key()
+    }
+
+    /// How many records were added.
+    pub(crate) fn added(&self) -> u64 {
+        self.added
+    }
+
+    /// The children of all open branches.
+    pub(crate) fn held(&self) -> Vec<Ref> {
+        self.levels.iter().flat_map(|open| open.children.iter().copied()).collect()
+    }
+
+    /// Sets what [`Builder::held`] answered, after pages went elsewhere.
+    pub(crate) fn set_held(&mut self, held: &[Ref]) {
+        let children = self.levels.iter_mut().flat_map(|open| open.children.iter_mut());
+        children.zip(held).for_each(|(child, at)| *child = *at);
+    }
+
+    /// Adds a record behind the last one.
+    pub(crate) fn push<P: Pages>(
+        &mut self,
+        pages: &mut P,
+        key: &[u8],
+        value: &Stored<'_>,
+    ) -> Result<(), P::Error> {
+        debug_assert!(self.last_key().is_none_or(|last| last < key), "keys rise");
+        let mut room = [0; LARGE_REF_SIZE];
+        let record = Carried::new(key, value, &mut room);
+        let count = self.leaf.entries.len() + 1;
+        let prefix = shared_prefix(self.leaf.low.as_deref(), Some(key)).len();
+        let cells = self.leaf.cells + record.cell_size(0) - count * prefix;
+        if count > 1 && leaf::page_use(prefix, count, cells) > self.room {
+            self.close_leaf(pages, Some(key))?;
         }
+        self.leaf.push(&record);
+        self.added += 1;
         Ok(())
     }
 
-    fn longest_leaf_prefix(&self) -> usize {
-        let last = self.leaf.items.last().map(|record| record.key.as_slice());
-        shared_prefix(self.leaf.low.as_deref(), last).len()
+    /// Writes as many records as fit into a leaf. `next` is the key behind them, if there is one.
+    fn close_leaf<P: Pages>(&mut self, pages: &mut P, next: Option<&[u8]>) -> Result<(), P::Error> {
+        let records = self.leaf.records();
+        let low = self.leaf.low.as_deref();
+        let high = next.map(|next| match records.last() {
+            Some(last) => crate::node::separator(last.back, next).to_vec(),
+            None => next.to_vec(),
+        });
+        let (count, end) = leaf_part(&records, records.len(), low, high.as_deref(), self.page_size);
+        let prefix = shared_prefix(low, end.as_deref());
+        let at = pages.put(false, |bytes| leaf::build(bytes, prefix, &records[..count]))?;
+        let before = self.leaf.low.clone();
+        self.leaf.drop_first(count, end);
+        self.push_child(pages, 1, before, at)
     }
 
-    fn leaf_fits(&self, prefix_len: usize) -> bool {
-        let count = self.leaf.items.len();
-        leaf::page_use(prefix_len, count, self.cells - count * prefix_len) <= self.buffer.len()
-    }
-
-    /// Closes the leaf behind `count` records; the rest begin the next.
-    fn close_leaf(&mut self, count: usize) -> Result<(), P::Error> {
-        let rest = self.leaf.items.split_off(count);
-        let records = std::mem::replace(&mut self.leaf.items, rest);
-        let last = &records[records.len() - 1].key;
-        let high = self.leaf.items.first().map(|next| separator(last, &next.key).to_vec());
-        let low = std::mem::replace(&mut self.leaf.low, high.clone());
-        let prefix = shared_prefix(low.as_deref(), high.as_deref());
-        let mut rooms = vec![[0; LARGE_REF_SIZE]; records.len()];
-        let carry = |(record, room)| Record::carry(record, room);
-        let carried: Vec<Carried<'_>> = records.iter().zip(&mut rooms).map(carry).collect();
-        leaf::build(&mut self.buffer, prefix, &carried);
-        let closed: usize =
-            records.iter().map(|record| leaf::cell_size(record.key.len(), &record.value.stored())).sum();
-        self.cells -= closed;
-        self.leaf.closable = 0;
-        let at = self.pages.put(&mut self.buffer)?;
-        self.add(0, Child { separator: low.unwrap_or_default(), at })?;
+    /// Adds a child, which begins at `before`, to the open branch of `level`.
+    fn push_child<P: Pages>(
+        &mut self,
+        pages: &mut P,
+        level: usize,
+        before: Fence,
+        child: Ref,
+    ) -> Result<(), P::Error> {
+        if self.levels.len() < level {
+            self.levels.push(OpenBranch::default());
+        }
+        let open = &mut self.levels[level - 1];
+        if open.children.is_empty() {
+            open.children.push(child);
+            return Ok(());
+        }
+        let before = before.unwrap_or_default();
+        let prefix = shared_prefix(open.low.as_deref(), Some(&before)).len();
+        if open.separators.use_with(self.page_size, &before, prefix) > self.room && open.children.len() > 1 {
+            self.close_branch(pages, level, Some(&before))?;
+        }
+        let open = &mut self.levels[level - 1];
+        if !open.children.is_empty() {
+            open.separators.push(&[&before]);
+        }
+        open.children.push(child);
         Ok(())
     }
 
-    /// Appends a child to the branches at `levels[depth]`.
-    fn add(&mut self, depth: usize, child: Child) -> Result<(), P::Error> {
-        if self.levels.len() == depth {
-            self.levels.push(Open::new());
+    /// Writes as many children as fit into a branch. `next` is the separator behind them, if there is one.
+    fn close_branch<P: Pages>(
+        &mut self,
+        pages: &mut P,
+        level: usize,
+        next: Option<&[u8]>,
+    ) -> Result<(), P::Error> {
+        let open = std::mem::take(&mut self.levels[level - 1]);
+        let separators = open.separators.slices();
+        let low = open.low.as_deref();
+        let count = branch_part(&separators, low, next, self.page_size);
+        let end = separators.get(count - 1).copied().or(next);
+        let prefix = shared_prefix(low, end);
+        let (children, between) = (&open.children[..count], &separators[..count - 1]);
+        let is_above_dirty = children.iter().any(|child| child.is_dirty());
+        let at = pages.put(is_above_dirty, |bytes| {
+            branch::build(bytes, level as u8, prefix, between, children);
+        })?;
+        let mut rest = OpenBranch { low: end.map(<[u8]>::to_vec), ..OpenBranch::default() };
+        rest.children.extend_from_slice(&open.children[count..]);
+        for separator in separators.iter().skip(count) {
+            rest.separators.push(&[separator]);
         }
-        let level = &mut self.levels[depth];
-        if level.items.len() > 1 && branch_fits(self.buffer.len(), level, &child.separator) {
-            level.closable = level.items.len();
-        }
-        level.items.push(child);
-        let last = &level.items[level.items.len() - 1].separator;
-        // Whatever comes behind, no more than what the fence before shares with the last one is the prefix.
-        let overflows = level.items.len() > 2 && !branch_fits(self.buffer.len(), level, last);
-        if overflows { self.close_branch(depth, self.levels[depth].closable.max(2)) } else { Ok(()) }
+        self.levels[level - 1] = rest;
+        self.push_child(pages, level + 1, open.low.clone(), at)
     }
 
-    /// Closes the branch behind `count` children; the rest begin the next.
-    fn close_branch(&mut self, depth: usize, count: usize) -> Result<(), P::Error> {
-        let level = &mut self.levels[depth];
-        let rest = level.items.split_off(count);
-        let children = std::mem::replace(&mut level.items, rest);
-        let high = level.items.first().map(|next| next.separator.clone());
-        let low = std::mem::replace(&mut level.low, high.clone());
-        level.closable = 0;
-        let prefix = shared_prefix(low.as_deref(), high.as_deref());
-        let separators: Vec<&[u8]> = children[1..].iter().map(|child| child.separator.as_slice()).collect();
-        let refs: Vec<Ref> = children.iter().map(|child| child.at).collect();
-        self.buffer.fill(0);
-        branch::build(&mut self.buffer, depth as u8 + 1, prefix, &separators, &refs);
-        let at = self.pages.put(&mut self.buffer)?;
-        self.add(depth + 1, Child { separator: low.unwrap_or_default(), at })
-    }
-
-    /// Closes all pages. Answers the top one; null where there was no record.
-    pub(crate) fn finish(mut self) -> Result<Ref, P::Error> {
-        while !self.leaf.items.is_empty() {
-            // At the right edge there is no prefix.
-            let count = if self.leaf_fits(0) { self.leaf.items.len() } else { self.leaf.closable.max(1) };
-            self.close_leaf(count)?;
+    /// Closes the right edge and answers the top page, null where there is no record. Pages at the edge may be
+    /// less full than others.
+    pub(crate) fn close<P: Pages>(&mut self, pages: &mut P) -> Result<Ref, P::Error> {
+        while !self.leaf.entries.is_empty() {
+            self.close_leaf(pages, None)?;
         }
-        let mut depth = 0;
-        while let Some(level) = self.levels.get(depth) {
-            if level.low.is_none() && level.items.len() == 1 {
-                return Ok(level.items[0].at);
+        let mut level = 1;
+        while level <= self.levels.len() {
+            let open = &self.levels[level - 1];
+            if level == self.levels.len() && open.children.len() == 1 {
+                return Ok(open.children[0]);
             }
-            while !self.levels[depth].items.is_empty() {
-                let level = &self.levels[depth];
-                let whole = level.items.len();
-                let fits = page_use(self.buffer.len(), &[], level) <= self.buffer.len();
-                let count = if fits { whole } else { level.closable.clamp(2, whole) };
-                self.close_branch(depth, count)?;
+            while !self.levels[level - 1].children.is_empty() {
+                self.close_branch(pages, level, None)?;
             }
-            depth += 1;
+            level += 1;
         }
         Ok(Ref::NULL)
     }
-}
-
-/// Whether a level's children make a page with this fence behind them.
-fn branch_fits(page_size: usize, level: &Open<Child>, high: &[u8]) -> bool {
-    page_use(page_size, shared_prefix(level.low.as_deref(), Some(high)), level) <= page_size
-}
-
-fn page_use(page_size: usize, prefix: &[u8], level: &Open<Child>) -> usize {
-    let suffixes = level.items[1..].iter().map(|child| &child.separator[prefix.len()..]);
-    branch::page_use(page_size, prefix.len(), suffixes)
 }

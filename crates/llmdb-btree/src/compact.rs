@@ -4,7 +4,7 @@
 //! copy keeps names and numbers of trees, the number and time of the commit, and the page size; it has an
 //! identity of its own.
 
-use crate::build::{Pages, TreeBuilder, Value};
+use crate::build::{Builder, Pages};
 use crate::database::{Database, ReadTxn};
 use crate::error::Error;
 use crate::forest;
@@ -45,13 +45,16 @@ pub fn compact_to(
     let options = options.page_size(source.page_size());
     let mut copy = Copy {
         source,
-        file: options.build(path, reader.seq(), reader.time())?,
+        pages: CopyPages {
+            file: options.build(path, reader.seq(), reader.time())?,
+            page: vec![0; source.page_size()],
+        },
         done: 0,
         total: reader.record_count()?,
         progress,
     };
     let root = if source.root().is_null() { Ref::NULL } else { copy.forest(source.root(), None)? };
-    let file_bytes = copy.file.finish(root)?;
+    let file_bytes = copy.pages.file.finish(root)?;
     (copy.progress)(copy.done, copy.total);
     Ok(CompactReport { records: copy.done, file_bytes })
 }
@@ -91,7 +94,7 @@ impl Database {
 
 struct Copy<'t, 'p> {
     source: Source<'t>,
-    file: FileBuilder,
+    pages: CopyPages,
     done: u64,
     total: u64,
     progress: Progress<'p>,
@@ -111,43 +114,45 @@ impl Copy<'_, '_> {
             };
             set_reference(&mut bytes, slot, copied);
         }
-        Ok(self.file.put_page(&mut bytes)?)
+        Ok(self.pages.file.put_page(&mut bytes)?)
     }
 
     fn tree(&mut self, forest: Page<'_>, slot: usize) -> Result<Ref, Error> {
         debug_assert!(forest.kind() == FOREST);
         let tree = Tree::new(self.source, forest::stat(forest, slot));
-        let mut builder = TreeBuilder::new(&mut self.file);
+        let mut builder = Builder::new(self.source.page_size(), 100);
         let mut cursor = tree.cursor();
         let mut stands = cursor.first()?;
         while let Some(stored) = cursor.stored().filter(|_| stands) {
-            let value = match stored {
-                Stored::Inline(bytes) => Value::Inline(bytes.to_vec()),
+            let stored = match stored {
+                Stored::Inline(_) => stored,
                 Stored::Large(large) => {
-                    let file = builder.pages();
-                    let run = file.put_extent(self.source.value(stored)?)?;
-                    Value::Large(LargeRef { start: run.start, ..large })
+                    let run = self.pages.file.put_extent(self.source.value(stored)?)?;
+                    Stored::Large(LargeRef { start: run.start, ..large })
                 }
             };
-            builder.push(cursor.key().to_vec(), value)?;
+            builder.push(&mut self.pages, cursor.key(), &stored)?;
             self.done += 1;
             if self.done.is_multiple_of(PROGRESS_STEP) {
                 (self.progress)(self.done, self.total.max(self.done));
             }
             stands = cursor.next()?;
         }
-        Ok(builder.finish()?)
+        Ok(builder.close(&mut self.pages)?)
     }
 }
 
-impl Pages for FileBuilder {
+/// The new file, and room for one page of it.
+struct CopyPages {
+    file: FileBuilder,
+    page: Vec<u8>,
+}
+
+impl Pages for CopyPages {
     type Error = PagerError;
 
-    fn page_size(&self) -> usize {
-        FileBuilder::page_size(self)
-    }
-
-    fn put(&mut self, bytes: &mut [u8]) -> Result<Ref, PagerError> {
-        self.put_page(bytes)
+    fn put(&mut self, _is_above_dirty: bool, make: impl FnOnce(&mut [u8])) -> Result<Ref, PagerError> {
+        make(&mut self.page);
+        self.file.put_page(&mut self.page)
     }
 }

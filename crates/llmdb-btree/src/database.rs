@@ -421,6 +421,20 @@ impl WriteTxn {
         result
     }
 
+    /// Begins a bulk load: until [`WriteTxn::end_load`] the transaction counts as failed, for the tree has no root.
+    pub(crate) fn begin_load<T>(
+        &mut self,
+        tree: TreeId,
+        open: impl FnOnce(&mut llmdb_pager::WriteTxn, &mut TreeRoot, &mut edit::Finger) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.guard(|txn| txn.edit(tree, open)).inspect(|_| self.failed = true)
+    }
+
+    /// Ends a bulk load: its tree is whole again.
+    pub(crate) fn end_load(&mut self) {
+        self.failed = false;
+    }
+
     /// Writes pages of this transaction to the file. References to dirty pages lead elsewhere afterwards.
     fn spill(&mut self) -> Result<(), Error> {
         self.spill_with(&mut [])

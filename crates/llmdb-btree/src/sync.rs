@@ -50,6 +50,8 @@ impl Drop for Open {
         if self.has_unsynced.load(Ordering::Relaxed) {
             // Nobody is left to tell; whatever fails here, the file shows the last durable state.
             let _ = self.sync();
+            // What the last growth reserved ahead, nobody needs now. The file stays whole without this too.
+            let _ = self.pager.trim_end();
         }
     }
 }

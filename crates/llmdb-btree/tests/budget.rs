@@ -384,3 +384,30 @@ fn branches_of_many_trees_spill_too() {
     let report = db.check(&mut |_, _| {}).unwrap();
     assert!(report.is_sound(), "{report:?}");
 }
+
+/// Bytes that the file system was asked to write.
+fn bytes_written(disk: &SimDisk) -> u64 {
+    disk.stats().bytes_written
+}
+
+#[test]
+fn a_random_load_in_unsynced_commits_is_written_once_and_leaves_no_room_unused() {
+    const COUNT: u32 = 40_000;
+    let disk = disk(64 << 20);
+    let options = PagerOptions::new().storage(Arc::new(disk.clone())).dirty_budget(20 << 20);
+    let db = Database::create(options, DB).unwrap();
+    let before = bytes_written(&disk);
+    for part in 0..COUNT / 4000 {
+        let mut txn = db.begin_write().unwrap();
+        let tree = txn.create_tree("t").unwrap();
+        fill(&mut txn, tree, part * 4000..(part + 1) * 4000, 1);
+        txn.commit_unsynced().unwrap();
+        assert!(db.pager().stat().unwrap().frame_memory <= (20 + 4) << 20);
+    }
+    db.sync().unwrap();
+    let stat = db.pager().stat().unwrap();
+    let (tree, user) = (14 << 20, u64::from(COUNT) * 256);
+    assert!(stat.page_count * 4096 < tree, "{stat:?}, {user}");
+    assert!(bytes_written(&disk) - before < tree + tree / 2, "{}", bytes_written(&disk) - before);
+    holds(&db, 0..COUNT, 1);
+}

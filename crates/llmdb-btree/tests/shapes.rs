@@ -220,3 +220,63 @@ fn a_bulk_load_out_of_order_names_the_key_and_keeps_what_came_before() {
     let found: Vec<_> = reader.tree("t").unwrap().unwrap().iter().map(|r| r.unwrap().0).collect();
     assert_eq!(found, [b"a", b"b", b"d", b"e", b"f"]);
 }
+
+#[test]
+fn a_bulk_load_writes_each_page_once_and_keeps_few() {
+    let disk = SimDisk::with_options(SimOptions { file_capacity: 64 << 20, ..SimOptions::default() });
+    let options = PagerOptions::new().storage(Arc::new(disk.clone()));
+    let db = Database::create(options, "/t.llmdb").unwrap();
+    let before = disk.stats().bytes_written;
+    for part in 0..4 {
+        let mut txn = db.begin_write().unwrap();
+        let tree = txn.create_tree("t").unwrap();
+        let mut load = txn.begin_bulk_load(tree, BulkOptions::new()).unwrap();
+        for n in part * COUNT..(part + 1) * COUNT {
+            load.push(&key(n, 0), &VALUE).unwrap();
+        }
+        assert_eq!(load.finish().unwrap(), COUNT);
+        txn.commit_unsynced().unwrap();
+    }
+    let dirty = db.pager().stat().unwrap().dirty_bytes;
+    assert!(dirty < 4 * 400 * 4096, "{dirty} bytes wait for the sync");
+    db.sync().unwrap();
+    let pages = db.begin_read().tree("t").unwrap().unwrap().stats().unwrap().pages();
+    let stat = db.pager().stat().unwrap();
+    let written = disk.stats().bytes_written - before;
+    assert!(written < (pages + 100) * 4096, "{written} bytes of {pages} pages");
+    assert!(stat.page_count < pages + 100, "{stat:?}");
+    assert!(db.check(&mut |_, _| {}).unwrap().is_sound());
+}
+
+#[test]
+fn a_bulk_load_that_does_not_finish_leaves_nothing_behind() {
+    let db = database();
+    let mut txn = db.begin_write().unwrap();
+    let tree = txn.create_tree("t").unwrap();
+    txn.bulk_load(tree, (0..5_000).map(|n| (key(n, 0), VALUE))).unwrap();
+    txn.commit().unwrap();
+    let before = db.pager().stat().unwrap();
+    for finishes in [false, true] {
+        let mut txn = db.begin_write().unwrap();
+        let mut load = txn.begin_bulk_load(tree, BulkOptions::new()).unwrap();
+        for n in 5_000..25_000 {
+            load.push(&key(n, 0), &VALUE).unwrap();
+        }
+        assert!(matches!(load.push(&key(7, 0), &VALUE), Err(Error::KeyOrder { .. })), "and it goes on");
+        if finishes {
+            assert_eq!(load.finish().unwrap(), 20_000);
+            assert_eq!(txn.get(tree, &key(24_999, 0)).unwrap(), Some(&VALUE[..]));
+        } else {
+            drop(load);
+            assert!(matches!(txn.insert(tree, b"k", b"v"), Err(Error::Failed)));
+            assert!(matches!(txn.commit_unsynced(), Err(Error::Failed)));
+            continue;
+        }
+        drop(txn);
+    }
+    let after = db.pager().stat().unwrap();
+    assert_eq!((after.page_count, after.dirty_bytes), (before.page_count, 0));
+    assert_eq!(after.free_pages + after.retired_pages, before.free_pages + before.retired_pages);
+    assert_eq!(db.begin_read().tree("t").unwrap().unwrap().len(), 5_000);
+    assert!(db.check(&mut |_, _| {}).unwrap().is_sound());
+}

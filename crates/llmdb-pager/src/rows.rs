@@ -1,12 +1,13 @@
 //! Writing pages in rows: neighbours are gathered in one buffer and go to the file in one write.
 //!
 //! Invariants
-//! 1. A page is in the file only after [`RowWriter::finish`], or a later page's flush, answered `Ok`.
+//! 1. A page is in the file only after [`RowWriter::finish`] or [`Row::flush`], or a later page's flush, answered
+//!    `Ok`.
 //! 2. What was known of a page written before (`forget_checked`) is forgotten before the write.
-//! 3. Rows end at multiples of [`ROW_SIZE`] in the file: the system keeps, and maps, a large aligned write
-//!    in large pieces.
+//! 3. Rows end at multiples of their size in the file: the system keeps, and maps, a large aligned write in
+//!    large pieces.
 //!
-//! Not here: which pages, and what is in them (`checkpoint`, `spill`).
+//! Not here: which pages, and what is in them (`checkpoint`, `spill`, `stream`).
 
 use crate::error::Error;
 use crate::page::PageNumber;
@@ -28,29 +29,93 @@ pub(crate) struct Written {
     pub(crate) writes: u64,
 }
 
-/// Gathers pages in the order given.
-pub(crate) struct RowWriter<'a> {
-    core: &'a Core,
-    /// A row as far as it goes, for the pages from `start` on. It has room for `size` bytes.
-    row: Vec<u8>,
-    size: usize,
+/// A row in the making.
+#[derive(Debug)]
+pub(crate) struct Row {
+    page_size: usize,
+    /// Bytes at whose multiples in the file a row ends.
+    step: usize,
+    /// Room for the pages from `start` on, of which `len` bytes are taken.
+    bytes: Vec<u8>,
+    len: usize,
     start: u64,
     is_paced: bool,
     written: Written,
 }
 
+impl Row {
+    /// An empty row of at most `page_count` pages, which ends at multiples of `step` bytes.
+    pub(crate) fn new(page_size: usize, step: usize, page_count: usize) -> Self {
+        let size = page_count.clamp(1, step / page_size) * page_size;
+        let (bytes, written) = (vec![0; size], Written::default());
+        Self { page_size, step, bytes, len: 0, start: 0, is_paced: false, written }
+    }
+
+    /// Room for page `number`; what stands there is another page or zeros.
+    ///
+    /// # Errors
+    /// An I/O error of writing the pages before.
+    pub(crate) fn page(&mut self, core: &Core, number: PageNumber) -> Result<&mut [u8], Error> {
+        let next = self.start + (self.len / self.page_size) as u64;
+        let is_row_end = (next * self.page_size as u64).is_multiple_of(self.step as u64);
+        if number.0 != next || self.len == self.bytes.len() || is_row_end {
+            self.flush(core)?;
+            self.start = number.0;
+        }
+        core.forget_checked(number);
+        self.written.pages += 1;
+        let place = self.len..self.len + self.page_size;
+        self.len = place.end;
+        Ok(&mut self.bytes[place])
+    }
+
+    /// Writes what there is.
+    ///
+    /// # Errors
+    /// An I/O error.
+    pub(crate) fn flush(&mut self, core: &Core) -> Result<(), Error> {
+        if self.len == 0 {
+            return Ok(());
+        }
+        write_all_at(&*core.file, &self.bytes[..self.len], self.start * self.page_size as u64)
+            .map_err(|e| Error::io(core.doing(&format!("writing page {} of", self.start)), e))?;
+        if self.is_paced {
+            self.send_on(core)?;
+        }
+        self.written.writes += 1;
+        self.written.bytes += self.len as u64;
+        self.len = 0;
+        Ok(())
+    }
+
+    fn send_on(&self, core: &Core) -> Result<(), Error> {
+        let start = self.start * self.page_size as u64;
+        for piece in (0..self.len).step_by(PIECE_SIZE) {
+            let len = PIECE_SIZE.min(self.len - piece) as u64;
+            core.file.write_back(start + piece as u64, len).map_err(|e| {
+                Error::io(core.doing(&format!("sending page {} to the device of", self.start)), e)
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// Gathers copies of pages in the order given.
+pub(crate) struct RowWriter<'a> {
+    core: &'a Core,
+    row: Row,
+}
+
 impl<'a> RowWriter<'a> {
     /// A writer that expects about `page_count` pages.
     pub(crate) fn new(core: &'a Core, page_count: usize) -> Self {
-        let size = page_count.clamp(1, ROW_SIZE / core.page_size) * core.page_size;
-        let row = Vec::with_capacity(size);
-        Self { core, row, size, start: 0, is_paced: false, written: Written::default() }
+        Self { core, row: Row::new(core.page_size, ROW_SIZE, page_count) }
     }
 
     /// Has each row on its way to the device, a piece at a time, before the next: so that no flush beside it
     /// finds more than a piece before it in the device's queue.
     pub(crate) fn paced(mut self) -> Self {
-        self.is_paced = true;
+        self.row.is_paced = true;
         self
     }
 
@@ -59,44 +124,9 @@ impl<'a> RowWriter<'a> {
     /// # Errors
     /// An I/O error of writing the pages before.
     pub(crate) fn push(&mut self, number: PageNumber, bytes: &[u8]) -> Result<&mut [u8], Error> {
-        debug_assert_eq!(bytes.len(), self.core.page_size);
-        let next = self.start + (self.row.len() / bytes.len()) as u64;
-        let is_row_end = (next * bytes.len() as u64).is_multiple_of(ROW_SIZE as u64);
-        if number.0 != next || self.row.len() == self.size || is_row_end {
-            self.flush()?;
-            self.start = number.0;
-        }
-        self.core.forget_checked(number);
-        self.written.pages += 1;
-        let start = self.row.len();
-        self.row.extend_from_slice(bytes);
-        Ok(&mut self.row[start..])
-    }
-
-    fn flush(&mut self) -> Result<(), Error> {
-        if self.row.is_empty() {
-            return Ok(());
-        }
-        write_all_at(&*self.core.file, &self.row, self.start * self.core.page_size as u64)
-            .map_err(|e| Error::io(self.core.doing(&format!("writing page {} of", self.start)), e))?;
-        if self.is_paced {
-            self.send_on()?;
-        }
-        self.written.writes += 1;
-        self.written.bytes += self.row.len() as u64;
-        self.row.clear();
-        Ok(())
-    }
-
-    fn send_on(&self) -> Result<(), Error> {
-        let start = self.start * self.core.page_size as u64;
-        for piece in (0..self.row.len()).step_by(PIECE_SIZE) {
-            let len = PIECE_SIZE.min(self.row.len() - piece) as u64;
-            self.core.file.write_back(start + piece as u64, len).map_err(|e| {
-                Error::io(self.core.doing(&format!("sending page {} to the device of", self.start)), e)
-            })?;
-        }
-        Ok(())
+        let page = self.row.page(self.core, number)?;
+        page.copy_from_slice(bytes);
+        Ok(page)
     }
 
     /// Writes what is left.
@@ -104,7 +134,7 @@ impl<'a> RowWriter<'a> {
     /// # Errors
     /// An I/O error.
     pub(crate) fn finish(mut self) -> Result<Written, Error> {
-        self.flush()?;
-        Ok(self.written)
+        self.row.flush(self.core)?;
+        Ok(self.row.written)
     }
 }

@@ -11,8 +11,9 @@ use crate::error::Error;
 use crate::meta::read_metas;
 use crate::page::PageNumber;
 use crate::pager::{Pager, PagerOptions};
+use crate::snapshot::Core;
 use crate::space::Run;
-use crate::writer::read_map_page;
+use crate::writer::{Writer, read_map_page};
 use std::path::Path;
 
 /// A shorter run of free pages is not worth a hole, in bytes.
@@ -42,6 +43,22 @@ impl Pager {
         self.visit_free(true)
     }
 
+    /// Gives back the room behind the last page alone, which growth reserves ahead: for a close, or for the end of
+    /// a load. Answers how many bytes. As [`Pager::trim`] otherwise, but looks at nothing and costs one call.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the file system cannot make holes.
+    pub fn trim_end(&self) -> Result<u64, Error> {
+        let mut txn = self.begin_write()?;
+        let core = self.core.clone();
+        let writer = txn.writer();
+        let end = writer.free_end(core.page_size as u64);
+        if end.is_none_or(|end| writer.holes.covers(&core, end).unwrap_or(true)) {
+            return Ok(0);
+        }
+        end.map_or(Ok(0), |end| punch(&core, writer, end).map(|()| end.count * core.page_size as u64))
+    }
+
     /// What [`Pager::trim`] would give back now.
     ///
     /// # Errors
@@ -57,29 +74,38 @@ impl Pager {
         writer.reclaim(&core)?;
         let page_size = core.page_size as u64;
         let mut free = writer.space.free_runs(HOLE_SIZE_MIN / page_size, &|at| read_map_page(&core, at))?;
-        let end = Run {
-            start: PageNumber(writer.space.page_count()),
-            count: (writer.file_len / page_size).saturating_sub(writer.space.page_count()),
-        };
-        if end.count * page_size >= HOLE_SIZE_MIN {
-            free.push(end);
-        }
+        free.extend(writer.free_end(page_size));
         let mut report = TrimReport::default();
         for run in free {
             if writer.holes.covers(&core, run)? {
                 continue;
             }
             if give_back {
-                core.file
-                    .punch(run.start.0 * page_size, run.count * page_size)
-                    .map_err(|e| Error::io(core.doing("giving free room back from"), e))?;
-                writer.holes.add(run);
+                punch(&core, writer, run)?;
             }
             report.freed_bytes += run.count * page_size;
             report.runs += 1;
         }
         Ok(report)
     }
+}
+
+impl Writer {
+    /// What stands behind the last page, if it is worth a hole.
+    fn free_end(&self, page_size: u64) -> Option<Run> {
+        let start = self.space.page_count();
+        let count = (self.file_len / page_size).saturating_sub(start);
+        (count * page_size >= HOLE_SIZE_MIN).then_some(Run { start: PageNumber(start), count })
+    }
+}
+
+fn punch(core: &Core, writer: &mut Writer, run: Run) -> Result<(), Error> {
+    let page_size = core.page_size as u64;
+    core.file
+        .punch(run.start.0 * page_size, run.count * page_size)
+        .map_err(|e| Error::io(core.doing("giving free room back from"), e))?;
+    writer.holes.add(run);
+    Ok(())
 }
 
 impl PagerOptions {

@@ -51,7 +51,7 @@ pub struct WriteTxn {
     /// How many frames were taken, spare ones too.
     clock: u32,
     /// How many pages the file had when it began.
-    page_count_before: u64,
+    pub(crate) page_count_before: u64,
     /// How many savepoints were set: frames taken before the last are frozen.
     pub(crate) depth: u32,
     pub(crate) savepoints: Vec<u64>,
@@ -272,6 +272,27 @@ impl WriteTxn {
         bytes.fill(0);
         write_header(bytes, kind, level);
         Ok(Ref::frame(index))
+    }
+
+    /// A page that takes the place of `at` and is wholly written by the caller: what stands in it is anything.
+    ///
+    /// # Errors
+    /// As [`WriteTxn::make_mut`].
+    pub fn renew(&mut self, at: Ref) -> Result<Ref, Error> {
+        if self.is_mine(at) {
+            return self.make_mut(at);
+        }
+        let index = self.take_frame()?;
+        self.free(at)?;
+        Ok(Ref::frame(index))
+    }
+
+    /// A new page that is wholly written by the caller: what stands in it is anything.
+    ///
+    /// # Errors
+    /// As [`WriteTxn::allocate`].
+    pub fn allocate_unwritten(&mut self) -> Result<Ref, Error> {
+        Ok(Ref::frame(self.take_frame()?))
     }
 
     fn take_frame(&mut self) -> Result<u32, Error> {

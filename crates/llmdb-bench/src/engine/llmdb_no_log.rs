@@ -6,7 +6,7 @@ use super::no_flush::without_flushes;
 use super::{Counts, Engine, EngineKind, NextRecord, OpenOptions, ReadBody, TREE, WriteBody, Writer};
 use crate::error::{Error, Result};
 use crate::results::Durability;
-use llmdb_btree::{Database, TreeId, WriteTxn};
+use llmdb_btree::{BulkOptions, Database, TreeId, WriteTxn};
 use llmdb_pager::PagerOptions;
 use llmdb_pager::storage::{DiskStorage, Storage};
 use std::path::Path;
@@ -117,16 +117,19 @@ impl Engine for Open {
     }
 
     fn append(&self, per_transaction: u64, next: NextRecord<'_>) -> Result<()> {
-        let mut more = true;
+        let (mut key, mut value, mut more) = (Vec::new(), Vec::new(), true);
         while more {
             let mut txn = self.database.begin_write().map_err(said)?;
             let tree = txn.open_tree(TREE).map_err(said)?.ok_or_else(no_tree)?;
-            let records = (0..per_transaction).map_while(|_| {
-                let (mut key, mut value) = (Vec::new(), Vec::new());
+            let mut load = txn.begin_bulk_load(tree, BulkOptions::new()).map_err(said)?;
+            for _ in 0..per_transaction {
                 more = next(&mut key, &mut value);
-                more.then_some((key, value))
-            });
-            txn.bulk_load(tree, records).map_err(said)?;
+                if !more {
+                    break;
+                }
+                load.push(&key, &value).map_err(said)?;
+            }
+            load.finish().map_err(said)?;
             self.commit(txn)?;
         }
         Ok(())

@@ -4,6 +4,7 @@ use super::path::{Step, fences};
 use crate::error::Error;
 use crate::node::branch::{self, Branch, Separators};
 use crate::node::{BRANCH, shared_prefix};
+use crate::pack::fits;
 use crate::tree::TreeRoot;
 use llmdb_pager::page::set_reference;
 use llmdb_pager::{Error as PagerError, PageSource as _, Ref, WriteTxn};
@@ -114,12 +115,6 @@ fn change_in_place(bytes: &mut [u8], change: &Change<'_>) -> bool {
         }
     }
     done
-}
-
-/// Whether a branch of these separators fits into `room` bytes of a page.
-pub(super) fn fits(page_size: usize, room: usize, prefix: &[u8], separators: &[&[u8]]) -> bool {
-    let suffixes = separators.iter().map(|separator| &separator[prefix.len()..]);
-    branch::page_use(page_size, prefix.len(), suffixes) <= room
 }
 
 /// Which separator goes up so that the halves are most even in bytes.

@@ -6,8 +6,9 @@
 //!    tree's present shape; whatever changes the shape lifts the finger.
 //! 2. `fences` are those of the leaf, or not looked at yet.
 
-use super::bulk::Builder;
+use super::bulk::{Finished, close_edge};
 use super::path::{Fence, Step, fences, own_path};
+use crate::build::Builder;
 use crate::error::Error;
 use crate::forest::TreeId;
 use crate::tree::TreeRoot;
@@ -100,9 +101,10 @@ impl Finger {
         txn: &mut WriteTxn,
         tree: &mut TreeRoot,
         builder: Builder,
+        finished: Finished,
     ) -> Result<(), Error> {
         self.lift();
-        builder.finish(txn, tree, &mut self.steps)
+        close_edge(txn, tree, builder, finished, &mut self.steps)
     }
 
     /// Ends the run: the leaf's records were spread.

@@ -15,7 +15,7 @@ mod range;
 mod remove;
 mod spread;
 
-pub(crate) use bulk::Builder;
+pub(crate) use bulk::{Finished, edge, open_edge};
 pub(crate) use finger::Finger;
 pub(crate) use insert::insert;
 pub(crate) use range::{KeyRange, remove_range};

@@ -8,7 +8,7 @@
 //! 1. No page's range ever widens but by being built anew: its prefix would no longer be one of all keys
 //!    that are routed to it. So an empty leaf with no neighbour to join stays.
 
-use super::children::{Change, even_cut, fits, replace_children};
+use super::children::{Change, even_cut, replace_children};
 use super::finger::Finger;
 use super::path::{Step, check_place, fences};
 use super::spread::{Group, Sibling, at_index, even_cuts, siblings};
@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::node::branch::{self, Branch, Separators};
 use crate::node::leaf::{self, Leaf};
 use crate::node::{BRANCH, shared_prefix};
+use crate::pack::fits;
 use crate::source::{Node, Source};
 use crate::tree::{Tree, TreeRoot};
 use crate::value::{LargeRef, Stored};

@@ -9,7 +9,7 @@ use super::children::{Change, replace_children};
 use super::path::{Fence, Step, check_place, fences, high_fence, low_fence};
 use crate::error::Error;
 use crate::node::leaf::{self, Carried, Leaf};
-use crate::node::{LEAF, separator, shared_prefix};
+use crate::node::{separator, shared_prefix};
 use crate::source::{Node, Source};
 use crate::tree::TreeRoot;
 use llmdb_pager::{Error as PagerError, Page, PageNumber, PageSource as _, Ref, WriteTxn};
@@ -143,8 +143,8 @@ impl Group {
         let mut children = Vec::with_capacity(parts.len());
         for (part, (prefix, records)) in parts.iter().enumerate() {
             let at = match self.pages.get(part) {
-                Some((at, _)) => txn.make_mut(*at)?,
-                None => txn.allocate(LEAF, 0)?,
+                Some((at, _)) => txn.renew(*at)?,
+                None => txn.allocate_unwritten()?,
             };
             leaf::build(txn.page_mut(at), prefix, records);
             children.push(at);

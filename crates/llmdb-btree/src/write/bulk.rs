@@ -1,5 +1,6 @@
 //! Loading records that come in order.
 
+use crate::build::Builder;
 use crate::database::{WriteTxn, check_value_len};
 use crate::edit;
 use crate::error::Error;
@@ -72,71 +73,52 @@ impl WriteTxn {
         options: BulkOptions,
         records: impl IntoIterator<Item = (K, V)>,
     ) -> Result<u64, Error> {
-        let mut load = Load { last: self.last_key(tree)?, builder: None, count: 0 };
-        let refused = self.guard(|txn| {
-            for (key, value) in records {
-                let (key, value) = (key.as_ref(), value.as_ref());
-                if let Err(error) = load.check(txn, key, value) {
-                    txn.finish_load(tree, load.builder.take())?;
-                    return Ok(Some(error));
+        let mut load = self.begin_bulk_load(tree, options)?;
+        for (key, value) in records {
+            match load.push(key.as_ref(), value.as_ref()) {
+                Ok(()) => {}
+                Err(error) if load.is_going() => {
+                    load.finish()?;
+                    return Err(error);
                 }
-                txn.load(tree, &mut load, options, key, value)?;
-                txn.spill_load(&mut load)?;
+                Err(error) => return Err(error),
             }
-            txn.finish_load(tree, load.builder.take())?;
-            Ok(None)
-        })?;
-        refused.map_or(Ok(load.count), Err)
+        }
+        load.finish()
+    }
+
+    /// As [`WriteTxn::bulk_load_with`], one record at a time: for records that are made one by one, in the same
+    /// memory.
+    ///
+    /// ```
+    /// # use llmdb_btree::BulkOptions;
+    /// # let folder = tempfile::tempdir()?;
+    /// # let db = llmdb_btree::Database::create(Default::default(), folder.path().join("b.llmdb"))?;
+    /// let mut txn = db.begin_write()?;
+    /// let tree = txn.create_tree("numbers")?;
+    /// let mut load = txn.begin_bulk_load(tree, BulkOptions::new())?;
+    /// let mut value = String::new();
+    /// for n in 0..10_000u32 {
+    ///     value.clear();
+    ///     value.extend(n.to_string().chars().rev());
+    ///     load.push(&n.to_be_bytes(), value.as_bytes())?;
+    /// }
+    /// assert_eq!(load.finish()?, 10_000);
+    /// txn.commit()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Failed`] after a failed change; a damaged page.
+    pub fn begin_bulk_load(&mut self, tree: TreeId, options: BulkOptions) -> Result<BulkLoad<'_>, Error> {
+        self.check_failed()?;
+        let (last, finished) = (self.last_key(tree)?, edit::Finished::new(&self.pager));
+        Ok(BulkLoad { txn: self, tree, options, last, builder: None, finished, count: 0 })
     }
 
     fn last_key(&self, tree: TreeId) -> Result<Option<Vec<u8>>, Error> {
         let mut cursor = self.tree(tree)?.cursor();
         Ok(if cursor.last()? { Some(cursor.key().to_vec()) } else { None })
-    }
-
-    fn load(
-        &mut self,
-        tree: TreeId,
-        load: &mut Load,
-        options: BulkOptions,
-        key: &[u8],
-        value: &[u8],
-    ) -> Result<(), Error> {
-        let stored = self.store(key, value)?;
-        load.count += 1;
-        if load.builder.is_none() {
-            let root = self.root_of(tree)?.unwrap_or(TreeRoot::EMPTY);
-            let edge = edit::Builder::edge(&self.pager, &root)?;
-            if edge.is_some_and(|edge| key < edge.as_slice()) {
-                // The leaf at the edge is empty and begins behind the key.
-                load.last = Some(key.to_vec());
-                return self.insert_stored(tree, key, &stored);
-            }
-            load.builder = Some(self.edit(tree, |pager, root, finger| {
-                finger.lift();
-                edit::Builder::open(pager, root, options.fill_percent)
-            })?);
-        }
-        match load.builder.as_mut() {
-            Some(builder) => builder.push(&mut self.pager, key, &stored),
-            None => Ok(()),
-        }
-    }
-
-    /// Writes pages to the file if they are too many for memory, those that the builder holds among them.
-    fn spill_load(&mut self, load: &mut Load) -> Result<(), Error> {
-        let Some(builder) = load.builder.as_mut().filter(|_| self.pager.is_over_budget()) else {
-            return Ok(());
-        };
-        let mut held = builder.held();
-        self.spill_with(&mut held)?;
-        builder.set_held(&held);
-        Ok(())
-    }
-
-    fn finish_load(&mut self, tree: TreeId, builder: Option<edit::Builder>) -> Result<(), Error> {
-        let Some(builder) = builder else { return Ok(()) };
-        self.edit(tree, |pager, root, finger| finger.finish(pager, root, builder))
     }
 
     /// A value as a leaf will hold it; a large one is written to the file.
@@ -149,22 +131,103 @@ impl WriteTxn {
     }
 }
 
-/// A load on its way.
-struct Load {
+/// A bulk load on its way ([`WriteTxn::begin_bulk_load`]). Until [`BulkLoad::finish`] its tree is not whole: where
+/// it is dropped before, the transaction can only be dropped too.
+#[derive(Debug)]
+pub struct BulkLoad<'t> {
+    txn: &'t mut WriteTxn,
+    tree: TreeId,
+    options: BulkOptions,
     /// The last key before the builder's first one.
     last: Option<Vec<u8>>,
-    builder: Option<edit::Builder>,
+    /// While there is one the transaction counts as failed.
+    builder: Option<Builder>,
+    finished: edit::Finished,
     count: u64,
 }
 
-impl Load {
-    fn check(&self, txn: &WriteTxn, key: &[u8], value: &[u8]) -> Result<(), Error> {
-        txn.check_key(key)?;
+impl BulkLoad<'_> {
+    /// Adds a record behind the last one of the tree.
+    ///
+    /// # Errors
+    /// [`Error::KeyOrder`], [`Error::KeyEmpty`], [`Error::KeyTooLong`], [`Error::ValueTooLong`]: the record is not
+    /// taken, and the load goes on. Others end the transaction.
+    pub fn push(&mut self, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        self.check(key, value)?;
+        if self.builder.is_none() && !self.open(key, value)? {
+            return Ok(());
+        }
+        let added = self.add(key, value);
+        if added.is_err() {
+            self.builder = None;
+        }
+        added
+    }
+
+    /// Makes the tree whole again. Answers how many records were added.
+    ///
+    /// # Errors
+    /// Those that end the transaction: a full disk, an I/O error, a damaged page; [`Error::Failed`] after one.
+    pub fn finish(mut self) -> Result<u64, Error> {
+        if let Some(builder) = self.builder.take() {
+            let finished = self.finished;
+            let closing = |pager: &mut _, root: &mut _, finger: &mut edit::Finger| {
+                finger.finish(pager, root, builder, finished)
+            };
+            self.txn.edit(self.tree, closing)?;
+            self.txn.end_load();
+        }
+        self.txn.check_failed()?;
+        Ok(self.count)
+    }
+
+    /// Whether it can go on after an error.
+    fn is_going(&self) -> bool {
+        self.builder.is_some() || self.txn.check_failed().is_ok()
+    }
+
+    fn check(&self, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        self.txn.check_key(key)?;
         check_value_len(value.len() as u64)?;
-        let last = self.builder.as_ref().and_then(edit::Builder::last_key).or(self.last.as_deref());
+        if !self.is_going() {
+            return Err(Error::Failed);
+        }
+        let last = self.builder.as_ref().and_then(Builder::last_key).or(self.last.as_deref());
         match last {
             Some(last) if key <= last => Err(Error::KeyOrder { key: key.to_vec(), last: last.to_vec() }),
             _ => Ok(()),
         }
+    }
+
+    /// Opens the tree's edge for a first record. False where the record went into the tree another way.
+    fn open(&mut self, key: &[u8], value: &[u8]) -> Result<bool, Error> {
+        let root = self.txn.root_of(self.tree)?.unwrap_or(TreeRoot::EMPTY);
+        let edge = edit::edge(self.txn.pager_ref(), &root)?;
+        if edge.is_some_and(|edge| key < edge.as_slice()) {
+            // The leaf at the edge is empty and begins behind the key.
+            self.txn.insert(self.tree, key, value)?;
+            self.last = Some(key.to_vec());
+            self.count += 1;
+            return Ok(false);
+        }
+        let percent = self.options.fill_percent;
+        self.builder = Some(self.txn.begin_load(self.tree, |pager, root, finger| {
+            finger.lift();
+            edit::open_edge(pager, root, percent)
+        })?);
+        Ok(true)
+    }
+
+    fn add(&mut self, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        let Some(builder) = self.builder.as_mut() else { return Err(Error::Failed) };
+        let stored = self.txn.store(key, value)?;
+        builder.push(&mut self.finished.pages(&mut self.txn.pager), key, &stored)?;
+        self.count += 1;
+        if self.txn.pager.is_over_budget() {
+            let mut held = builder.held();
+            self.txn.spill_with(&mut held)?;
+            builder.set_held(&held);
+        }
+        Ok(())
     }
 }
