@@ -22,7 +22,8 @@ use crate::raw::{FRAMES_MAX, SLAB_FRAMES, WriterKey};
 use crate::readers::Owner as _;
 use crate::snapshot::{Core, State};
 use crate::space::{Run, Space};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// The file grows to what is needed and a sixteenth of itself, within these bounds: pages are asked for many at
@@ -409,27 +410,59 @@ pub(crate) fn read_map_page(core: &Core, at: Ref) -> Result<Vec<u8>, Error> {
 
 /// Hands the one [`Writer`] to one transaction after the other.
 pub(crate) struct WriterSlot {
-    writer: Mutex<Option<Box<Writer>>>,
+    turn: Mutex<Turn>,
     back: Condvar,
+    /// Whether the writer may be there, for who looks without the lock.
+    is_here: AtomicBool,
 }
+
+struct Turn {
+    writer: Option<Box<Writer>>,
+    /// How many threads sleep until it is back.
+    waiting: usize,
+}
+
+/// So many times a thread looks for the writer before it sleeps: about as long as a small transaction takes. Being
+/// woken takes several times as long.
+const LOOKS: u32 = 200;
 
 impl WriterSlot {
     pub(crate) fn new(writer: Writer) -> Self {
-        Self { writer: Mutex::new(Some(Box::new(writer))), back: Condvar::new() }
+        let turn = Turn { writer: Some(Box::new(writer)), waiting: 0 };
+        Self { turn: Mutex::new(turn), back: Condvar::new(), is_here: AtomicBool::new(true) }
+    }
+
+    fn turn(&self) -> MutexGuard<'_, Turn> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn take(&self) -> Box<Writer> {
-        let mut slot = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            match slot.take() {
-                Some(writer) => return writer,
-                None => slot = self.back.wait(slot).unwrap_or_else(PoisonError::into_inner),
+        for _ in 0..LOOKS {
+            if self.is_here.load(Ordering::Relaxed) {
+                break;
             }
+            std::hint::spin_loop();
+        }
+        let mut turn = self.turn();
+        loop {
+            if let Some(writer) = turn.writer.take() {
+                self.is_here.store(false, Ordering::Relaxed);
+                return writer;
+            }
+            turn.waiting += 1;
+            turn = self.back.wait(turn).unwrap_or_else(PoisonError::into_inner);
+            turn.waiting -= 1;
         }
     }
 
     pub(crate) fn put(&self, writer: Box<Writer>) {
-        *self.writer.lock().unwrap_or_else(PoisonError::into_inner) = Some(writer);
-        self.back.notify_one();
+        let mut turn = self.turn();
+        turn.writer = Some(writer);
+        self.is_here.store(true, Ordering::Relaxed);
+        let has_waiting = turn.waiting > 0;
+        drop(turn);
+        if has_waiting {
+            self.back.notify_one();
+        }
     }
 }

@@ -258,11 +258,23 @@ fn one_cut(seed: u64) {
 
 #[test]
 fn no_power_cut_loses_an_acknowledged_commit() {
-    let cuts = cases().div_ceil(IMAGES_PER_CUT);
+    cut_often(0, cases());
+}
+
+/// A million cuts with seeds of their own by `cargo xtask soak -p llmdb-wal`; a few otherwise.
+#[test]
+fn soak_power_cuts() {
+    let soaks = std::env::var_os("LLMDB_SOAK").is_some();
+    let asked = std::env::var("LLMDB_SIM_CASES").ok().and_then(|text| text.parse().ok());
+    cut_often(1 << 32, if soaks { asked.unwrap_or(1_000_000) } else { 160 });
+}
+
+fn cut_often(first_seed: u64, cases: u64) {
+    let cuts = cases.div_ceil(IMAGES_PER_CUT);
     std::thread::scope(|scope| {
         for half in 0..2 {
             scope.spawn(move || {
-                for seed in (half..cuts).step_by(2) {
+                for seed in (first_seed + half..first_seed + cuts).step_by(2) {
                     let result = std::panic::catch_unwind(|| one_cut(seed));
                     if let Err(panic) = result {
                         eprintln!("the failing seed is {seed}");

@@ -125,6 +125,43 @@ fn killed_writers_lose_nothing_acknowledged() {
     println!("{KILLS} kills, {served} commits, none lost");
 }
 
+/// Processes killed while they recover what one before them left, or soon after: each time a writer is killed first.
+/// 200 of 1,000 kills by `cargo xtask soak -p llmdb-wal`, a few otherwise.
+#[test]
+fn soak_kills_inside_recovery() {
+    const NAME: &str = "soak_kills_inside_recovery";
+    if let Ok(path) = std::env::var(CHILD_DB) {
+        return write_until_killed(Path::new(&path)).unwrap();
+    }
+    let (writers, openers) = if std::env::var_os("LLMDB_SOAK").is_some() { (200, 4) } else { (4, 2) };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("killed.llmdb");
+    let mut newest = 0;
+    for round in 0..writers {
+        for kill in 0..=openers {
+            let mut child = start_child(NAME, &path);
+            // The first one writes for a while; the others are killed from the first microseconds on.
+            let wait = if kill == 0 { 30_000 } else { (round * 977 + kill * 3_301) % 12_000 };
+            let until = Instant::now() + Duration::from_micros(wait);
+            let mut lines = BufReader::new(child.stdout.take().unwrap());
+            std::thread::sleep(until.saturating_duration_since(Instant::now()));
+            child.kill().unwrap();
+            child.wait().unwrap();
+            let mut line = String::new();
+            while lines.read_line(&mut line).unwrap() > 0 {
+                newest = number_in(&line).filter(|_| line.ends_with('\n')).unwrap_or(newest);
+                line.clear();
+            }
+        }
+        let store = options().open(&path).unwrap();
+        let (seq, found) = contents(&store);
+        assert!(seq >= newest, "round {round}: {newest} acknowledged, {seq} there");
+        assert_eq!(found, state_after(seq), "round {round}: the state after commit {seq}");
+        newest = seq;
+    }
+    println!("{} kills, {newest} commits, none lost", writers * (openers + 1));
+}
+
 #[test]
 fn a_held_lock_names_its_owner() {
     if let Ok(path) = std::env::var(CHILD_DB) {

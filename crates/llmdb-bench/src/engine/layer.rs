@@ -136,6 +136,11 @@ impl<L: Layer> File for LayeredFile<L> {
         self.layer.sync_data(&self.known, &*self.file)
     }
 
+    fn write_back(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.layer.allows()?;
+        self.file.write_back(offset, len)
+    }
+
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
         self.layer.allows()?;
         self.file.allocate(offset, len)

@@ -368,13 +368,13 @@ impl Log {
         let next = state.open.following(memory);
         let group = std::mem::replace(&mut state.open, next);
         state.chain = chain;
-        state.handed_over = 0;
+        let handed_over = std::mem::take(&mut state.handed_over);
         self.appended.store(0, Ordering::Relaxed);
         drop(state);
 
         let (number, end) = (group.number, group.end().next_multiple_of(BLOCK_SIZE));
         let (commit, count) = (group.newest_commit, group.record_count);
-        let result = self.write_group(group, around);
+        let result = self.write_group(group, handed_over, around);
         if result.is_ok() {
             around.durable(commit);
         }
@@ -404,12 +404,17 @@ impl Log {
         result
     }
 
-    fn write_group(&self, group: Group, around: &dyn Around) -> Result<Vec<u8>, Error> {
+    /// Writes what the system was not given before, and flushes.
+    fn write_group(&self, group: Group, handed_over: usize, around: &dyn Around) -> Result<Vec<u8>, Error> {
         if group.leads_elsewhere {
             around.before_write()?;
         }
         let start = group.start;
-        let memory = self.ring.write(start, group.into_blocks())?;
+        let (first, blocks) = match handed_over {
+            0 => (0, group.into_blocks()),
+            _ => group.blocks_from(handed_over),
+        };
+        let memory = self.ring.write(start + first, blocks)?;
         self.ring.flush()?;
         Ok(memory)
     }

@@ -15,10 +15,10 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// A transaction waits before it begins at most this long for a checkpoint to make room in the log, ...
+/// A transaction waits before it begins at most this long for a checkpoint to make room, ...
 const DELAY_MAX: Duration = Duration::from_millis(4);
-/// ... in proportion to how much more than this share of the room is taken, in eighths.
-const FREE_EIGHTHS: u64 = 5;
+/// ... in proportion to how much more than this share of the log is taken, in eighths.
+const FREE_EIGHTHS: f64 = 5.0;
 
 /// A checkpoint that was begun and goes on beside transactions; for programs that write checkpoints with threads of
 /// their own. Dropping it unwritten undoes it.
@@ -147,13 +147,22 @@ impl Inner {
         if !self.settings.background {
             return if self.is_checkpoint_due(&log) { self.checkpoint_unless_full() } else { Ok(()) };
         }
-        let (taken, room) = (log.live_bytes() * 8, log.capacity());
-        if let Some(over) = taken.checked_sub(FREE_EIGHTHS * room).filter(|over| *over > 0) {
+        let share = self.pressure(&log);
+        if share > 0.0 {
             self.keeper.ask_for_checkpoint();
-            let share = over as f64 / ((8 - FREE_EIGHTHS) * room) as f64;
             std::thread::sleep(DELAY_MAX.mul_f64(share.min(1.0)));
         }
         Ok(())
+    }
+
+    /// How much of what is left for a checkpoint in flight to make room in is taken already: of the log behind
+    /// [`FREE_EIGHTHS`], or of as many pages again as began it. Nothing up to 0, all from 1 on.
+    fn pressure(&self, log: &Log) -> f64 {
+        let room = log.capacity() as f64 / 8.0;
+        let of_log = (log.live_bytes() as f64 - FREE_EIGHTHS * room) / ((8.0 - FREE_EIGHTHS) * room);
+        let (pages, limit) = (self.pages_dirty.load(Ordering::Relaxed), self.settings.recovery_pages.max(1));
+        let of_pages = pages as f64 / limit as f64 - 1.0;
+        of_log.max(of_pages)
     }
 
     fn checkpoint_unless_full(&self) -> Result<(), Error> {
