@@ -35,6 +35,7 @@ mod extent;
 mod guard;
 mod holes;
 mod mapping;
+mod memory;
 pub mod meta;
 mod old_readers;
 pub mod page;
