@@ -38,6 +38,7 @@ mod guard;
 mod holes;
 mod in_flight;
 mod mapping;
+mod memory;
 pub mod meta;
 mod old_readers;
 pub mod page;

@@ -35,9 +35,6 @@ const GROWTH_SHARE: u64 = 16;
 /// A budget of fewer frames than this is not kept: one change of a tree needs some at once.
 const BUDGET_FRAMES_MIN: usize = 32;
 
-/// Memory for fewer free frames than this is kept for the next transactions.
-const KEPT_FRAMES_MIN: usize = 1024;
-
 /// What only the writer knows. Handed from transaction to transaction.
 pub(crate) struct Writer {
     pub(crate) space: Space,
@@ -52,15 +49,15 @@ pub(crate) struct Writer {
     pub(crate) holes: Holes,
     /// Runs not needed by the newest state any more.
     pub(crate) retired_runs: Vec<RetiredRun>,
-    frame_count: u32,
-    free_frames: Vec<u32>,
+    pub(crate) frame_count: u32,
+    pub(crate) free_frames: Vec<u32>,
     retired_frames: Vec<RetiredFrame>,
     /// How many frames have memory.
-    resident: usize,
+    pub(crate) resident: usize,
     /// How many frames were free when memory was given back last, or the fewest since.
-    free_at_trim: usize,
+    pub(crate) free_at_trim: usize,
     /// The most frames that were in use since the last look for memory to give back.
-    used_peak: usize,
+    pub(crate) used_peak: usize,
     /// How many entries the last look for reusable frames and runs left behind.
     kept: usize,
     /// How many frames dirty pages may take.
@@ -179,35 +176,6 @@ impl Writer {
         }
         self.used_peak = self.used_peak.max(self.frame_count as usize - self.free_frames.len());
         Ok(index)
-    }
-
-    /// Gives memory back where most frames are free, after a checkpoint for one: a quarter of it is kept for
-    /// the next transactions. They were so at the last look too: who fills memory, writes it out and fills it
-    /// again shall not have to take it anew each time.
-    pub(crate) fn trim(&mut self, core: &Core) {
-        let now = self.frame_count as usize - self.free_frames.len();
-        let used = std::mem::replace(&mut self.used_peak, now);
-        let kept = (self.resident / 4).max(KEPT_FRAMES_MIN);
-        // A look that left free frames beside pinned ones is not worth another before many more are free.
-        let fresh = self.free_frames.len().saturating_sub(self.free_at_trim);
-        if self.resident <= kept || used > self.resident / 4 || fresh < KEPT_FRAMES_MIN {
-            return;
-        }
-        // The lowest are taken first, so that the highest slabs fall free.
-        self.free_frames.sort_unstable_by_key(|index| std::cmp::Reverse(*index));
-        let slabs = (self.frame_count as usize).div_ceil(SLAB_FRAMES);
-        let mut free = vec![0; slabs];
-        self.free_frames.iter().for_each(|index| free[*index as usize / SLAB_FRAMES] += 1);
-        for number in (0..slabs).rev() {
-            let frames = SLAB_FRAMES.min(self.frame_count as usize - number * SLAB_FRAMES);
-            if self.resident <= kept {
-                break;
-            }
-            if free[number] == frames && core.pool.release(&mut self.key, number) {
-                self.resident -= SLAB_FRAMES;
-            }
-        }
-        self.free_at_trim = self.free_frames.len();
     }
 
     pub(crate) fn give_back_frame(&mut self, core: &Core, index: u32) {
