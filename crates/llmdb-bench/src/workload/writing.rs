@@ -4,8 +4,9 @@
 //! 1. A number that was taken is committed by the thread that took it, or the run fails.
 //! 2. A commit that returned is seen by all: a thread looks for another's newest, one commit in
 //!    [`LOOKED_FOR_EVERY`].
-//! 3. When there is no more room, records are written again, the same as before: so the database holds the
-//!    first numbers, as many as were taken, at version 0.
+//! 3. When there is no more room a thread has done, after its first commit: a record that is written twice would
+//!    hide that it was lost the first time. The database holds the first numbers, as many as were taken, at
+//!    version 0.
 
 use crate::check::{fill_key, fill_value, version_of};
 use crate::engine::Engine;
@@ -57,7 +58,8 @@ impl Writing {
         self.next.fetch_add(1, Ordering::AcqRel) % self.records_max
     }
 
-    /// What one of `threads` threads does: transactions of `per_transaction` records until its time is over.
+    /// What one of `threads` threads does: transactions of `per_transaction` records until its time, or the room, is
+    /// over.
     pub(super) fn commit(
         &self,
         engine: &dyn Engine,
@@ -68,7 +70,8 @@ impl Writing {
         let mut recorder = Recorder::new(span.started);
         let (mut key, mut value) = (self.shape.key(), self.shape.value());
         let (mut now, mut commits) = (Instant::now(), 0);
-        while span.goes_on(now) {
+        let enough = per_transaction * threads as u64;
+        while span.goes_on(now) && (commits == 0 || self.room() >= enough) {
             let mut last = NOTHING;
             let begin = Instant::now();
             engine.write(&mut |txn| {
