@@ -287,6 +287,24 @@ fn a_ring_that_has_turned_tells_which_commit_is_the_oldest() {
 }
 
 #[test]
+fn a_commit_past_the_log_is_a_gap_that_the_feed_names() {
+    let disk = disk(9);
+    let store = options(&disk).log_capacity(256 << 10).open(DB).unwrap();
+    put(&store, 1, Durability::Sync).unwrap();
+    let large = store.write(|txn| {
+        let tree = txn.create_tree("t")?;
+        (0..900u64).try_for_each(|key| txn.insert(tree, &(key << 20).to_be_bytes(), &[7; 500]))
+    });
+    assert_eq!(large.unwrap().1.seq, 2);
+    assert!(store.changes(3, 9).unwrap().is_empty());
+    put(&store, 3, Durability::Sync).unwrap();
+    for gone in [1, 2] {
+        assert_eq!(store.changes(gone, 9).unwrap_err().code(), "LLMDB-L05");
+    }
+    assert_eq!(store.changes(3, 9).unwrap().len(), 1);
+}
+
+#[test]
 fn expectations_and_savepoints_undo_what_they_should() {
     let disk = disk(8);
     let store = options(&disk).open(DB).unwrap();

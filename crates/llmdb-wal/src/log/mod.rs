@@ -440,6 +440,12 @@ impl Log {
         Ok(())
     }
 
+    /// A commit went past the log: what is in it from before cannot be fed without a gap any more
+    /// ([`Log::read_from`]). Everything appended must be durable.
+    pub fn skip(&self) {
+        self.state().groups.clear();
+    }
+
     /// Records before `lsn` are not needed any more.
     pub fn release(&self, lsn: Lsn) {
         let mut state = self.state();

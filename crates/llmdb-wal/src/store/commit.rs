@@ -73,6 +73,7 @@ impl Inner {
         txn.commit_with_checkpoint(owner_area(at, state.marked))?;
         if let Some(log) = &state.log {
             log.release(at.lsn);
+            log.skip();
         }
         Ok(())
     }
