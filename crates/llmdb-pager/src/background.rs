@@ -35,6 +35,23 @@ pub struct Checkpoint {
     job: Arc<Job>,
 }
 
+/// How far a checkpoint is that is written beside transactions.
+#[derive(Clone)]
+pub struct CheckpointProgress(Arc<Job>);
+
+impl CheckpointProgress {
+    /// The pages that it makes durable, and how many of them were written so far; none of either once it has ended.
+    pub fn pages(&self) -> (u64, u64) {
+        self.0.pages()
+    }
+}
+
+impl std::fmt::Debug for CheckpointProgress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("CheckpointProgress").field(&self.pages()).finish()
+    }
+}
+
 impl WriteTxn {
     /// Begins a checkpoint of the newest state, to be written beside the transactions that follow. The
     /// transaction must have changed nothing. Waits for one that is being written already.
@@ -84,6 +101,11 @@ impl Checkpoint {
     /// An I/O error, after which the database must be reopened.
     pub fn write(&self) -> Result<CheckpointReport, Error> {
         Ok(self.job.make_durable(&self.core)?.unwrap_or_default())
+    }
+
+    /// What tells how far it is, for whoever shall not run ahead of it.
+    pub fn progress(&self) -> CheckpointProgress {
+        CheckpointProgress(self.job.clone())
     }
 
     /// Lets the writer know of it, after the transaction that runs now: what it has made superfluous can be used

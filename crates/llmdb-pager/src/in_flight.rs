@@ -9,6 +9,7 @@ use crate::plan::{CheckpointReport, Plan, sync, write_meta};
 use crate::rows::RowWriter;
 use crate::snapshot::{Core, Snapshot};
 use crate::space::Run;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// What the writer and whoever writes the checkpoint share.
@@ -23,6 +24,8 @@ pub(crate) struct Job {
     pub(crate) taken: Vec<Run>,
     phase: Mutex<Phase>,
     has_ended: Condvar,
+    /// Pages that were gathered for the device so far.
+    pages_written: AtomicU64,
 }
 
 #[derive(Clone, Copy)]
@@ -50,11 +53,20 @@ impl Job {
         taken: Vec<Run>,
     ) -> Self {
         let (phase, has_ended) = (Mutex::new(Phase::Planned), Condvar::new());
-        Self { snapshot, plan, homes, meta, meta_slot, taken, phase, has_ended }
+        let pages_written = AtomicU64::new(0);
+        Self { snapshot, plan, homes, meta, meta_slot, taken, phase, has_ended, pages_written }
     }
 
     pub(crate) fn has_ended(&self) -> bool {
         matches!(*self.phase(), Phase::Ended(_))
+    }
+
+    /// Pages that are not durable yet, for all that is known, and how many of these were written.
+    pub(crate) fn pages(&self) -> (u64, u64) {
+        if self.has_ended() {
+            return (0, 0);
+        }
+        (self.plan.frames.len() as u64, self.pages_written.load(Ordering::Relaxed))
     }
 
     fn phase(&self) -> MutexGuard<'_, Phase> {
@@ -113,6 +125,7 @@ impl Job {
         for (index, number) in self.plan.pages() {
             let page = self.snapshot.page_of(Ref::frame(index))?;
             self.plan.render(core, page, number, &mut rows, &|at| self.home(at))?;
+            self.pages_written.fetch_add(1, Ordering::Relaxed);
         }
         let mut report = CheckpointReport::default();
         report.add(self.plan.write_map(rows)?);

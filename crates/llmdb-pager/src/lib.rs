@@ -67,7 +67,7 @@ mod write_txn;
 mod writer;
 
 pub use aging::{OldReader, OnSlowReader};
-pub use background::Checkpoint;
+pub use background::{Checkpoint, CheckpointProgress};
 pub use build::FileBuilder;
 pub use check::{Below, CheckReport, Damage, ExtentUse, Intact, Progress};
 pub use error::{Error, Text};

@@ -45,6 +45,12 @@ impl WriteTxn {
         self.spill_at = usize::MAX;
     }
 
+    /// Whether a page may be read that is only good for a better shape: not where all stays in memory for recovery,
+    /// which somebody waits for, and the page was never looked at, so that the device may have to be waited for.
+    pub fn is_worth_reading(&self, at: Ref) -> bool {
+        self.spill_at != usize::MAX || at.is_dirty() || self.core.verified.contains(at.number())
+    }
+
     /// How often pages were spilled. Where it has changed, references to dirty pages that were kept aside
     /// lead elsewhere.
     pub fn spill_count(&self) -> u64 {

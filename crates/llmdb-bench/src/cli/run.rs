@@ -165,6 +165,7 @@ fn options(arguments: RunArguments) -> Result<RunOptions> {
     if !arguments.database_gb.is_empty() {
         sizes.database_bytes = arguments.database_gb.iter().map(|gigabytes| gigabytes << 30).collect();
         sizes.recovery_database_bytes = sizes.database_bytes.clone();
+        sizes.other_shapes_bytes = u64::MAX;
         sizes.space.opened_bytes.1 =
             sizes.database_bytes.last().copied().unwrap_or(sizes.space.opened_bytes.1);
         sizes.database_records_max = u64::MAX;

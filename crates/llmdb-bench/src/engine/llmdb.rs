@@ -2,7 +2,8 @@
 
 use super::counted::{CountedStorage, Counters};
 use super::{
-    AnswerBody, Counts, Engine, EngineKind, OpenOptions, ReadBody, Reader, ScanBody, TREE, WriteBody, Writer,
+    AnswerBody, Counts, Engine, EngineKind, OpenOptions, ReadBody, Reader, Replayed, ScanBody, TREE, WriteBody,
+    Writer,
 };
 use crate::error::{Error, Result};
 use crate::results::Durability;
@@ -12,6 +13,7 @@ use llmdb_pager::storage::{DiskStorage, Storage};
 use llmdb_wal::{Store, StoreOptions, Tree, TreeId, WriteTxn};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(super) const FILE: &str = "bench.llmdb";
 const NAME: &str = "llmdb";
@@ -162,11 +164,20 @@ impl Engine for Open {
             tree.height().ok()
         });
         let recovery = self.store.recovery();
+        let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
         Counts {
             flushes: Some(self.counters.flushes()),
             bytes_written: Some(self.counters.bytes_written()),
             pages_per_get: height.map(u64::from),
-            replayed: Some((recovery.commits, recovery.log_bytes)),
+            replayed: Some(Replayed {
+                commits: recovery.commits,
+                log_bytes: recovery.log_bytes,
+                pages_fetched: recovery.pages_fetched,
+                reading: milliseconds(recovery.reading),
+                fetching: milliseconds(recovery.fetching),
+                replaying: milliseconds(recovery.replaying),
+                flushing: milliseconds(recovery.flushing),
+            }),
         }
     }
 }

@@ -36,6 +36,7 @@ pub use llmdb_no_log::LlmdbNoLog;
 use crate::error::{Error, Result};
 use crate::results::Durability;
 use llmdb_pager::storage::Storage;
+use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -167,8 +168,27 @@ pub trait Engine: Send + Sync {
     }
 }
 
+/// What an open replayed from the log, and how long its steps took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Replayed {
+    /// Commits.
+    pub commits: u64,
+    /// Bytes of log that they took.
+    pub log_bytes: u64,
+    /// Pages that were fetched for them ahead.
+    pub pages_fetched: u64,
+    /// Milliseconds of reading the log, ...
+    pub reading: f64,
+    /// ... of fetching pages, ...
+    pub fetching: f64,
+    /// ... of replaying, ...
+    pub replaying: f64,
+    /// ... and of making durable what was not proven to be.
+    pub flushing: f64,
+}
+
 /// Counts that an open engine can give.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Counts {
     /// Flushes of files.
     pub flushes: Option<u64>,
@@ -176,8 +196,8 @@ pub struct Counts {
     pub bytes_written: Option<u64>,
     /// Pages that a point read passes through.
     pub pages_per_get: Option<u64>,
-    /// Commits that the open replayed, and the bytes of log that they took.
-    pub replayed: Option<(u64, u64)>,
+    /// What the open replayed.
+    pub replayed: Option<Replayed>,
 }
 
 /// A read transaction.

@@ -12,7 +12,7 @@ use super::Bench;
 use super::load::Shape;
 use crate::check::{KeyOrder, fill_key, fill_value, version_of};
 use crate::disk::kilobytes;
-use crate::engine::{self, Engine, OpenOptions};
+use crate::engine::{self, Engine, OpenOptions, Replayed};
 use crate::error::{Error, Result};
 use crate::results::Durability;
 use crate::rng::Rng;
@@ -79,10 +79,8 @@ pub enum Line {
     Acknowledged(u64),
     /// The first record was read.
     FirstRead {
-        /// Commits that were replayed, where the engine tells.
-        replayed_commits: Option<u64>,
-        /// Bytes of log that they took.
-        replayed_bytes: Option<u64>,
+        /// What was replayed for it, where the engine tells.
+        replayed: Option<Replayed>,
     },
     /// The first commit is durable.
     FirstCommit,
@@ -246,11 +244,7 @@ impl Work<'_> {
         let engine = self.open()?;
         let number = self.rng.below(self.arguments.records);
         self.get(&*engine, number)?;
-        let replayed = engine.counts().replayed;
-        say(&Line::FirstRead {
-            replayed_commits: replayed.map(|(commits, _)| commits),
-            replayed_bytes: replayed.map(|(_, bytes)| bytes),
-        })?;
+        say(&Line::FirstRead { replayed: engine.counts().replayed })?;
         put(&*engine, number..number + 1)?;
         say(&Line::FirstCommit)
     }

@@ -44,9 +44,14 @@ impl Workload for ReadLatency {
 
     fn plans(&self, sizes: &Sizes) -> Vec<Plan> {
         let mut plans = Vec::new();
-        for &bytes in &sizes.database_bytes {
-            for &(value_size, key_size) in &sizes.read_shapes {
-                plans.push(plan(sizes, bytes, Shape { key_size, value_size, order: KeyOrder::Random }));
+        for (nth, &bytes) in sizes.database_bytes.iter().enumerate() {
+            for (place, &(value_size, key_size)) in sizes.read_shapes.iter().enumerate() {
+                let is_capped = place > 0 && bytes > sizes.other_shapes_bytes;
+                // Once for all sizes that are cut to the same.
+                if !is_capped || nth == 0 {
+                    let bytes = if is_capped { sizes.other_shapes_bytes } else { bytes };
+                    plans.push(plan(sizes, bytes, Shape { key_size, value_size, order: KeyOrder::Random }));
+                }
             }
         }
         plans

@@ -13,7 +13,7 @@ use super::{Bench, Case, Counted, Phase, Plan, Sizes, Workload, named};
 use crate::check::{fill_key, fill_value, version_of};
 use crate::disk;
 use crate::engine::power;
-use crate::engine::{Engine, OpenOptions};
+use crate::engine::{Engine, OpenOptions, Replayed};
 use crate::error::{Error, Result};
 use crate::measure::{Measured, Recorder};
 use crate::results::{Durability, Figure};
@@ -190,17 +190,11 @@ impl RecoveryCase {
         while let Some(line) = child.next_line()? {
             let now = Instant::now();
             match line {
-                Line::FirstRead { replayed_commits, replayed_bytes } => {
+                Line::FirstRead { replayed } => {
                     recorder.record(started, now);
                     read = Some(now);
                     figures.push(Figure::lower("first_read", milliseconds(now - started), "ms"));
-                    figures
-                        .extend(replayed_commits.map(|n| Figure::lower("replayed_commits", n as f64, "1")));
-                    figures.extend(replayed_bytes.map(|n| Figure::lower("replayed", n as f64 / 1e6, "MB")));
-                    if let Some(bytes) = replayed_bytes.filter(|&bytes| bytes > 0) {
-                        let rate = bytes as f64 / 1e6 / (now - started).as_secs_f64();
-                        figures.push(Figure::higher("replay", rate, "MB/s"));
-                    }
+                    figures.extend(replayed.iter().flat_map(|replayed| steps(replayed, now - started)));
                 }
                 Line::FirstCommit => {
                     figures.push(Figure::lower("full_service", milliseconds(now - started), "ms"));
@@ -310,6 +304,24 @@ fn put(engine: &dyn Engine, first: u64) -> Result<()> {
         }
         Ok(())
     })
+}
+
+/// What an open replayed, and how long each step of it took.
+fn steps(replayed: &Replayed, whole: Duration) -> Vec<Figure> {
+    let megabytes = replayed.log_bytes as f64 / 1e6;
+    let mut figures = vec![
+        Figure::lower("replayed_commits", replayed.commits as f64, "1"),
+        Figure::lower("replayed", megabytes, "MB"),
+        Figure::lower("pages_fetched", replayed.pages_fetched as f64, "1"),
+        Figure::lower("reading_log", replayed.reading, "ms"),
+        Figure::lower("fetching_pages", replayed.fetching, "ms"),
+        Figure::lower("replaying", replayed.replaying, "ms"),
+        Figure::lower("flushing", replayed.flushing, "ms"),
+    ];
+    if replayed.log_bytes > 0 {
+        figures.push(Figure::higher("replay", megabytes / whole.as_secs_f64(), "MB/s"));
+    }
+    figures
 }
 
 impl Case for RecoveryCase {

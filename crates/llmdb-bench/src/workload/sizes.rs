@@ -10,8 +10,10 @@ pub struct Sizes {
     pub database_bytes: Vec<u64>,
     /// Records of such a database at most, so that small values do not take hours to load.
     pub database_records_max: u64,
-    /// Value and key sizes of `read_latency`.
+    /// Value and key sizes of `read_latency`; the first are those of the core figures.
     pub read_shapes: Vec<(usize, usize)>,
+    /// Keys and values of databases of other shapes than the first, in bytes together, at most.
+    pub other_shapes_bytes: u64,
     /// Threads that read; the last one is all cores.
     pub read_threads: Vec<usize>,
     /// Cold reads of a round.
@@ -111,6 +113,7 @@ impl Sizes {
             database_bytes: vec![256 << 10],
             database_records_max: 4_000_000,
             read_shapes: vec![(256, 16)],
+            other_shapes_bytes: u64::MAX,
             read_threads: vec![1, 2],
             cold_reads: 50,
             write_values: vec![256],
@@ -145,6 +148,7 @@ impl Sizes {
             database_bytes: vec![64 << 20],
             database_records_max: 4_000_000,
             read_shapes: vec![(256, 16)],
+            other_shapes_bytes: u64::MAX,
             read_threads: threads_to_all_cores(&[1]),
             cold_reads: 500,
             write_values: vec![256],
@@ -178,7 +182,8 @@ impl Sizes {
         Self {
             database_bytes: vec![1 << 30],
             database_records_max: 4_000_000,
-            read_shapes: vec![(64, 8), (256, 16), (1 << 10, 16), (4 << 10, 64), (64 << 10, 64)],
+            read_shapes: vec![(256, 16), (64, 8), (1 << 10, 16), (4 << 10, 64), (64 << 10, 64)],
+            other_shapes_bytes: 256 << 20,
             read_threads: threads_to_all_cores(&[1]),
             cold_reads: 5_000,
             write_values: vec![256, 1 << 10, 4 << 10, 1 << 20],
@@ -186,7 +191,7 @@ impl Sizes {
             write_threads: vec![1, 8, 32],
             preload_bytes: 32 << 20,
             write_bytes_max: 512 << 20,
-            ycsb_records: 200_000,
+            ycsb_records: 100_000,
             ycsb_operations: 1_000_000,
             ycsb_durabilities: vec![Durability::Sync, Durability::NoLog, Durability::None],
             ycsb_threads: threads_to_all_cores(&[1]),
@@ -201,7 +206,7 @@ impl Sizes {
             recovery_crashes: None,
             phase_time: Duration::from_secs(8),
             rounds: 5,
-            run_time: Duration::from_secs(27 * 60),
+            run_time: Duration::from_secs(25 * 60),
             probe: (256 << 20, Duration::from_secs(3)),
             probe_again: (64 << 20, Duration::from_millis(100)),
         }

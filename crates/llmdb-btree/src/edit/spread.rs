@@ -197,7 +197,8 @@ pub(super) struct Sibling {
     pub(super) used: usize,
 }
 
-/// The sibling at `index` under the parent that `steps` end with; a page of the file is checked first.
+/// The sibling at `index` under the parent that `steps` end with; a page of the file is checked first. None where
+/// recovery would have to wait for the device: a page fuller or emptier than it could be costs less.
 pub(super) fn sibling(txn: &WriteTxn, steps: &mut [Step], index: usize) -> Result<Option<Sibling>, Error> {
     let Some((parent, _)) = steps.last() else { return Ok(None) };
     let page = txn.page(*parent)?;
@@ -205,6 +206,9 @@ pub(super) fn sibling(txn: &WriteTxn, steps: &mut [Step], index: usize) -> Resul
         return Ok(None);
     }
     let at = page.reference(index);
+    if !txn.is_worth_reading(at) {
+        return Ok(None);
+    }
     let Node::Leaf(leaf) = Source::Write(txn).node(at, Some(page.level()))?.0 else {
         return Err(PagerError::damaged(at.number(), "a branch where its sibling is a leaf", 0, 1).into());
     };

@@ -11,7 +11,8 @@ use super::options::owner_area;
 use super::{Inner, LogState, Store};
 use crate::error::Error;
 use crate::log::{Log, Position};
-use std::sync::PoisonError;
+use llmdb_pager::CheckpointProgress;
+use std::sync::{MutexGuard, PoisonError};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -19,6 +20,10 @@ use std::time::Duration;
 const DELAY_MAX: Duration = Duration::from_millis(4);
 /// ... in proportion to how much more than this share of the log is taken, in eighths.
 const FREE_EIGHTHS: f64 = 5.0;
+/// How long a transaction waits at a time for the checkpoint in flight to come on, ...
+const PAUSE: Duration = Duration::from_micros(200);
+/// ... and how often at most: no checkpoint that comes on at all takes that long for the pages of one transaction.
+const PAUSES_MAX: u32 = 5_000;
 
 /// A checkpoint that was begun and goes on beside transactions; for programs that write checkpoints with threads of
 /// their own. Dropping it unwritten undoes it.
@@ -106,7 +111,12 @@ impl Inner {
         let at = self.flushed_log(&state)?;
         let checkpoint = txn.begin_checkpoint(owner_area(at, true))?;
         self.pages_dirty.store(0, Ordering::Relaxed);
+        *self.in_flight() = Some(checkpoint.progress());
         Ok(Some((checkpoint, at)))
+    }
+
+    fn in_flight(&self) -> MutexGuard<'_, Option<CheckpointProgress>> {
+        self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn release_log(&self, at: Position) {
@@ -121,48 +131,76 @@ impl Inner {
         log.flush(self).inspect_err(|error| self.pager.poison(&error.to_string()))
     }
 
-    /// How many pages the newest state has that no checkpoint holds.
-    pub(super) fn note_pages(&self, pages: u64) {
-        self.pages_dirty.store(pages, Ordering::Relaxed);
+    /// Notes how many pages the newest state has that no checkpoint holds; answers how many there were.
+    pub(super) fn note_pages(&self, pages: u64) -> u64 {
+        self.pages_dirty.swap(pages, Ordering::Relaxed)
+    }
+
+    /// Half of what recovery may touch: the other half is for what is changed while a checkpoint is written.
+    fn pages_of_checkpoint(&self) -> u64 {
+        (self.settings.recovery_pages / 2).max(1)
     }
 
     fn is_checkpoint_due(&self, log: &Log) -> bool {
         let pages = self.pages_dirty.load(Ordering::Relaxed);
         log.live_bytes() >= self.settings.checkpoint_bytes
-            || pages >= self.settings.recovery_pages
+            || pages >= self.pages_of_checkpoint()
             || pages * self.pager.page_size() as u64 >= self.settings.dirty_bytes / 2
     }
 
-    /// Asks for a checkpoint where one is due.
-    pub(super) fn checkpoint_soon_if_due(&self, log: &Log) {
-        if self.settings.background && self.is_checkpoint_due(log) {
+    /// Asks for a checkpoint where one is due, after a commit behind which `pages_before` pages were in none. One that
+    /// changed more pages than a checkpoint should have waits for its own: nothing else would bound recovery.
+    pub(super) fn checkpoint_soon_if_due(&self, log: &Log, pages_before: u64) {
+        if !self.settings.background || !self.is_checkpoint_due(log) {
+            return;
+        }
+        let changed = self.pages_dirty.load(Ordering::Relaxed).saturating_sub(pages_before);
+        if changed > self.pages_of_checkpoint() {
+            self.checkpoint_in_background();
+        } else {
             self.keeper.ask_for_checkpoint();
         }
     }
 
     /// Before a transaction begins: without a thread of the store's own a checkpoint that is due is written now;
-    /// with one, a transaction waits in proportion to how little room the log has left.
+    /// with one, a transaction waits in proportion to how little room the log has left, and for the checkpoint in
+    /// flight to keep step with the pages that were changed since.
     pub(super) fn before_write(&self) -> Result<(), Error> {
         let Some(log) = self.log().log.clone() else { return Ok(()) };
         if !self.settings.background {
             return if self.is_checkpoint_due(&log) { self.checkpoint_unless_full() } else { Ok(()) };
         }
-        let share = self.pressure(&log);
+        let room = log.capacity() as f64 / 8.0;
+        let share = (log.live_bytes() as f64 - FREE_EIGHTHS * room) / ((8.0 - FREE_EIGHTHS) * room);
         if share > 0.0 {
             self.keeper.ask_for_checkpoint();
             std::thread::sleep(DELAY_MAX.mul_f64(share.min(1.0)));
         }
+        self.keep_step();
         Ok(())
     }
 
-    /// How much of what is left for a checkpoint in flight to make room in is taken already: of the log behind
-    /// [`FREE_EIGHTHS`], or of as many pages again as began it. Nothing up to 0, all from 1 on.
-    fn pressure(&self, log: &Log) -> f64 {
-        let room = log.capacity() as f64 / 8.0;
-        let of_log = (log.live_bytes() as f64 - FREE_EIGHTHS * room) / ((8.0 - FREE_EIGHTHS) * room);
-        let (pages, limit) = (self.pages_dirty.load(Ordering::Relaxed), self.settings.recovery_pages.max(1));
-        let of_pages = pages as f64 / limit as f64 - 1.0;
-        of_log.max(of_pages)
+    /// Waits while more pages were changed behind the checkpoint in flight than it has written, in proportion: then all
+    /// that recovery may have to touch stays within the limit, and nobody waits for a whole checkpoint at once.
+    fn keep_step(&self) {
+        let slack = self.pages_of_checkpoint() / 4;
+        for _ in 0..PAUSES_MAX {
+            let changed = self.pages_dirty.load(Ordering::Relaxed);
+            if changed <= slack || self.is_stuck.load(Ordering::Relaxed) {
+                return;
+            }
+            let (pages, written) = self.in_flight().as_ref().map_or((0, 0), CheckpointProgress::pages);
+            let free = self.settings.recovery_pages.saturating_sub(pages + slack);
+            let allowed = match pages {
+                0 => free,
+                _ => (u128::from(free) * u128::from(written) / u128::from(pages)) as u64,
+            };
+            if changed <= slack + allowed {
+                return;
+            }
+            self.keeper.ask_for_checkpoint();
+            std::thread::sleep(PAUSE);
+        }
     }
 
     fn checkpoint_unless_full(&self) -> Result<(), Error> {
@@ -181,10 +219,15 @@ impl Inner {
         Ok(())
     }
 
-    /// The keeper's checkpoint. Failures are remembered by the pager: whoever writes next is told.
+    /// The keeper's checkpoint. Failures are remembered by the pager: whoever writes next is told. Nobody waits for
+    /// checkpoints while there is no room for one.
     pub(super) fn checkpoint_in_background(&self) {
         let _one = self.checkpointing.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = self.checkpoint_unless_full();
+        let log = self.log().log.clone();
+        if log.is_none_or(|log| !self.is_checkpoint_due(&log)) {
+            return;
+        }
+        self.is_stuck.store(self.checkpoint_now().is_err(), Ordering::Relaxed);
     }
 
     /// The keeper's flush. Failures, as above.

@@ -38,7 +38,7 @@ impl Inner {
         let checkpoint = txn.durable_checkpoint();
         let leads_elsewhere = txn.has_unsynced_extents();
         let lsn = log.append(receipt.seq, checkpoint, payload, leads_elsewhere)?;
-        self.note_pages(txn.dirty_pages());
+        let pages_before = self.note_pages(txn.dirty_pages());
         if durability == Durability::Sync {
             log.await_flush_of(lsn);
         }
@@ -48,7 +48,7 @@ impl Inner {
             return Err(error.into());
         }
         self.make_durable(&log, lsn, receipt.seq, durability)?;
-        self.checkpoint_soon_if_due(&log);
+        self.checkpoint_soon_if_due(&log, pages_before);
         Ok(receipt)
     }
 

@@ -14,6 +14,7 @@
 //! 4. After a failed write or flush nothing is written until the store is opened anew.
 //! 5. After a clean close the data file alone is the database.
 
+mod ahead;
 mod backup;
 mod changes;
 mod checkpoints;
@@ -43,7 +44,7 @@ use crate::log::{Log, Position};
 use keeper::Keeper;
 use llmdb_btree::ReadTxn;
 use llmdb_pager::storage::Storage;
-use llmdb_pager::{CheckReport, Pager, PagerStat, Progress};
+use llmdb_pager::{CheckReport, CheckpointProgress, Pager, PagerStat, Progress};
 use options::Settings;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -101,6 +102,10 @@ struct Inner {
     checkpointing: Mutex<()>,
     /// How many pages the newest state has that no checkpoint holds.
     pages_dirty: AtomicU64,
+    /// The checkpoint that was planned last.
+    in_flight: Mutex<Option<CheckpointProgress>>,
+    /// Whether the last checkpoint in the background failed, as where the disk is full.
+    is_stuck: AtomicBool,
 }
 
 /// The log, and what the data file's meta says of it.

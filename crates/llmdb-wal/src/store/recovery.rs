@@ -2,7 +2,7 @@
 //! anything is served.
 //!
 //! ```text
-//! read the tail -> fetch the pages that it changes, many at once -> replay into memory -> make the tail durable -> serve
+//! read the tail -> replay into memory; beside it, ask for the pages ahead -> make the tail durable -> serve
 //! ```
 //!
 //! The tail stays in the log until the next checkpoint, as it was before the crash. What of it is not proven to have
@@ -16,7 +16,7 @@
 use super::durability::Durability;
 use super::keeper::Keeper;
 use super::options::{StoreOptions, owner_area, read_owner_area};
-use super::replay::Replay;
+use super::replay::{Replay, Replayed};
 use super::{Inner, LogState, Shared, Store};
 use crate::error::Error;
 use crate::log::Log;
@@ -38,7 +38,7 @@ pub struct Recovery {
     pub pages_fetched: u64,
     /// How long it took to read the log, ...
     pub reading: Duration,
-    /// ... to fetch the branches of the pages that it changes, ...
+    /// ... to ask for the pages that it changes, beside the replay, ...
     pub fetching: Duration,
     /// ... to replay it, ...
     pub replaying: Duration,
@@ -79,6 +79,8 @@ pub(super) fn open(options: StoreOptions, path: &Path) -> Result<Store, Error> {
         keeper: Arc::new(Keeper::default()),
         checkpointing: Mutex::new(()),
         pages_dirty: AtomicU64::new(0),
+        in_flight: Mutex::new(None),
+        is_stuck: AtomicBool::new(false),
     };
     if !inner.is_read_only() {
         inner.note_pages(inner.pager.begin_write()?.dirty_pages());
@@ -157,10 +159,7 @@ fn recover(options: &StoreOptions, pager: &Pager, state: &mut LogState) -> Resul
     let replay = Replay::new(pager, &state.path, options.settings.progress.as_ref())?;
     let unproven = replay.check_unproven(&mut tail)?;
     let began = Instant::now();
-    let pages_fetched = replay.fetch(&tail)?;
-    let fetching = began.elapsed();
-    let began = Instant::now();
-    let commits = replay.run(&tail)?;
+    let Replayed { commits, pages_fetched, fetching } = replay.run(&tail, options.settings.background)?;
     let replaying = began.elapsed();
     let began = Instant::now();
     unproven.rewrite(pager)?;

@@ -5,19 +5,21 @@
 //! 2. What looks free in the data file may be a large value that a later record leads to: nothing is written there
 //!    before all are replayed.
 //!
-//! Not here: when (`recovery`), and what is in a record (`redo`).
+//! Not here: when (`recovery`), which pages are asked for ahead (`ahead`), and what is in a record (`redo`).
 
 use super::options::OnProgress;
 use super::range::high_bound;
+use super::ahead::Ahead;
 use super::redo::{Redo, operations, time_of};
 use crate::error::Error;
 use crate::log::{Record, Tail};
 use crate::lsn::Lsn;
-use llmdb_btree::{LargeRef, ReadTxn, TreeId, WriteTxn};
+use llmdb_btree::{LargeRef, TreeId, WriteTxn};
 use llmdb_pager::Pager;
-use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::path::Path;
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
 
 /// Progress is told each time so many records were replayed.
 const TELL_EACH: usize = 1024;
@@ -28,6 +30,15 @@ pub(super) struct Replay<'a> {
     path: &'a Path,
     txn: WriteTxn,
     progress: Option<&'a OnProgress>,
+}
+
+/// What a replay did.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Replayed {
+    pub(super) commits: u64,
+    /// Pages that were asked for ahead, and how long that took.
+    pub(super) pages_fetched: u64,
+    pub(super) fetching: Duration,
 }
 
 /// Large values that unproven records lead to.
@@ -94,49 +105,45 @@ impl<'a> Replay<'a> {
         Ok(unproven)
     }
 
-    /// Begins to fetch the leaves that the records change. Answers how many pages were asked for.
-    pub(super) fn fetch(&self, tail: &Tail) -> Result<u64, Error> {
-        let records: Vec<Record<'_>> = tail.records().collect();
-        let mut keys: BTreeMap<u32, Vec<&[u8]>> = BTreeMap::new();
-        for record in &records {
-            for op in operations(&record.payload) {
-                match op.map_err(|what| self.damaged(record.lsn, what))? {
-                    Redo::Insert { tree, key, .. }
-                    | Redo::InsertLarge { tree, key, .. }
-                    | Redo::Remove { tree, key } => keys.entry(tree).or_default().push(key),
-                    Redo::CreateTree { .. } | Redo::DropTree { .. } | Redo::RemoveRange { .. } => {}
-                }
-            }
-        }
-        let reader = ReadTxn::of(self.pager.snapshot());
-        let mut asked = 0;
-        for (tree, mut keys) in keys {
-            let Some(tree) = reader.tree_by_id(TreeId::from_number(tree))? else { continue };
-            keys.sort_unstable();
-            keys.dedup();
-            asked += tree.fetch_leaves(&keys)?;
-        }
-        Ok(asked)
-    }
-
-    /// Replays all records, and publishes. Answers how many commits they were.
-    pub(super) fn run(mut self, tail: &Tail) -> Result<u64, Error> {
+    /// Replays all records, and publishes. The pages are asked for ahead: by a thread of its own if `beside`, else
+    /// before the replay.
+    pub(super) fn run(mut self, tail: &Tail, beside: bool) -> Result<Replayed, Error> {
         let snapshot = self.pager.snapshot();
         let first = snapshot.commit();
         drop(snapshot);
-        let mut newest = first;
-        for (place, record) in tail.records().enumerate() {
-            newest = self.replay(&record, newest)?;
-            if let Some(tell) = self.progress.filter(|_| place % TELL_EACH == 0 || place + 1 == tail.len()) {
-                tell(place as u64 + 1, tail.len() as u64);
-            }
-        }
+        let (ahead, asked) = Ahead::new(self.pager, tail);
+        let (newest, fetched) = std::thread::scope(|scope| {
+            let ask = move || ahead.ask();
+            let builder = std::thread::Builder::new().name("llmdb-fetch".into());
+            let beside = if beside { builder.spawn_scoped(scope, ask.clone()).ok() } else { None };
+            let fetched = if beside.is_none() { Some(ask()) } else { None };
+            let newest = self.replay_all(tail, first, &asked);
+            // What a panic leaves unasked is read when it is needed.
+            let fetched = fetched.or_else(|| beside?.join().ok()).unwrap_or_default();
+            newest.map(|newest| (newest, fetched))
+        })?;
         if newest > first {
             let mut txn = self.txn.finish()?;
             txn.prepare()?;
             txn.publish()?;
         }
-        Ok(newest - first)
+        Ok(Replayed { commits: newest - first, pages_fetched: fetched.0, fetching: fetched.1 })
+    }
+
+    /// Replays all records behind commit `newest`, each after its pages were asked for. Answers the last one's commit.
+    fn replay_all(&mut self, tail: &Tail, mut newest: u64, asked: &Receiver<usize>) -> Result<u64, Error> {
+        let mut records_asked = 0;
+        for (place, record) in tail.records().enumerate() {
+            while place >= records_asked {
+                // Whatever ends the asking, each page can be read when it is needed.
+                records_asked = asked.recv().unwrap_or(usize::MAX);
+            }
+            newest = self.replay(&record, newest)?;
+            if let Some(tell) = self.progress.filter(|_| place % TELL_EACH == 0 || place + 1 == tail.len()) {
+                tell(place as u64 + 1, tail.len() as u64);
+            }
+        }
+        Ok(newest)
     }
 
     /// Does what one record says, behind commit `newest`. Answers its commit.
