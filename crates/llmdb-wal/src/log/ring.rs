@@ -2,8 +2,9 @@
 //!
 //! Invariants
 //! 1. Space is reserved before it is written: a full disk is an error before anything was appended.
-//! 2. The first write to new space brings zeros along, up to a multiple of 256 KiB, so that the next ones
-//!    overwrite blocks that were written before: those need no journal of the file system.
+//! 2. The first write to new space brings zeros along, as much as the ring has already and 4 MiB at most, so that the
+//!    next ones overwrite blocks that were written before: those need no journal of the file system. A commit that
+//!    brings zeros waits for it, some milliseconds, so there are few of them.
 
 use super::format::{BLOCK_SIZE, LOG_HEADER_SIZE, LogHeader};
 use crate::error::Error;
@@ -16,8 +17,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Where the ring begins in the file.
 const RING_OFFSET: u64 = BLOCK_SIZE;
-/// New space is taken in steps of this many bytes.
+/// New space is taken in multiples of this many bytes, ...
 pub(super) const STEP: u64 = 256 << 10;
+/// ... and no more than so many beyond what is needed.
+const STEP_MAX: u64 = 4 << 20;
+/// Zeros for new space, a step at a time.
+static ZEROS: [u8; STEP as usize] = [0; STEP as usize];
 
 /// The file of a log.
 #[derive(Debug)]
@@ -102,11 +107,16 @@ impl Ring {
         if reached <= self.written() {
             return Ok(());
         }
-        let target = reached.next_multiple_of(STEP).min(self.capacity);
-        let (from, wanted) = (RING_OFFSET + self.written(), target - self.written());
+        let (from, wanted) = (RING_OFFSET + self.written(), self.grown(reached) - self.written());
         self.file
             .allocate(from, wanted)
             .map_err(|e| PagerError::allocation(format!("growing {}", self.path.display()), wanted, e).into())
+    }
+
+    /// How many bytes of the ring are written once byte `reached` is.
+    fn grown(&self, reached: u64) -> u64 {
+        let ahead = self.written() + self.written().clamp(STEP, STEP_MAX);
+        reached.next_multiple_of(STEP).max(ahead).min(self.capacity)
     }
 
     /// Writes whole blocks at LSN `start`, in two parts where the ring turns. One thread at a time.
@@ -116,8 +126,10 @@ impl Ring {
         let turned = blocks.split_off(before_turn);
         let reached = first + before_turn as u64;
         if reached > self.written() {
-            let target = reached.next_multiple_of(STEP).min(self.capacity);
-            blocks.resize((target - first) as usize, 0);
+            let target = self.grown(reached);
+            for from in (reached..target).step_by(STEP as usize) {
+                self.write_at(&ZEROS[..(target - from).min(STEP) as usize], from)?;
+            }
             self.written.store(target, Ordering::Relaxed);
         }
         self.write_at(&blocks, first)?;
