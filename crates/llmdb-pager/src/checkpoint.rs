@@ -18,7 +18,7 @@
 use crate::error::Error;
 use crate::meta::{Meta, OWNER_AREA_SIZE};
 use crate::page::{Ref, seal, set_birth};
-use crate::plan::{CheckpointReport, MapPlan, Plan, not_planned, numbers, sync, write_meta};
+use crate::plan::{CheckpointReport, MapPlan, Plan, not_planned, numbers, write_meta};
 use crate::rows::{RowWriter, Written};
 use crate::snapshot::{Core, PageSource};
 use crate::space::Run;
@@ -117,7 +117,7 @@ impl WriteTxn {
         let mut report = CheckpointReport::default();
         self.write_plan(&core, &plan)
             .map(|written| report.add(written))
-            .and_then(|()| sync(&core))
+            .and_then(|()| core.flush())
             .and_then(|()| write_meta(&core, self.writer().slot, &meta, &mut report))
             .map_err(|error| core.poison(error))?;
         self.writer().space.installed(plan.layout());

@@ -5,7 +5,7 @@
 use crate::error::Error;
 use crate::meta::Meta;
 use crate::page::Ref;
-use crate::plan::{CheckpointReport, Plan, sync, write_meta};
+use crate::plan::{CheckpointReport, Plan, write_meta};
 use crate::rows::RowWriter;
 use crate::snapshot::{Core, Snapshot};
 use crate::space::Run;
@@ -129,7 +129,7 @@ impl Job {
         }
         let mut report = CheckpointReport::default();
         report.add(self.plan.write_map(rows)?);
-        sync(core)?;
+        core.flush()?;
         write_meta(core, self.meta_slot, &self.meta, &mut report)?;
         Ok(report)
     }

@@ -377,8 +377,7 @@ impl Pager {
     /// # Errors
     /// An I/O error, which ends all writing.
     pub fn sync_extents(&self) -> Result<(), Error> {
-        let core = &self.core;
-        core.file.sync_data().map_err(|e| core.poison(Error::io(core.doing("flushing"), e)))
+        self.core.flush()
     }
 
     /// Refuses all writing from now on, for a failure that the caller saw (in its log, say).

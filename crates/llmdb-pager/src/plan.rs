@@ -125,13 +125,9 @@ pub(crate) fn write_meta(
             .map_err(|e| Error::io(core.doing("writing the meta page of"), e))?;
         report.bytes_written += bytes.len() as u64;
         report.writes += 1;
-        sync(core)?;
+        core.flush()?;
     }
     Ok(())
-}
-
-pub(crate) fn sync(core: &Core) -> Result<(), Error> {
-    core.file.sync_data().map_err(|e| Error::io(core.doing("flushing"), e))
 }
 
 /// The pages of runs, one after the other.

@@ -92,9 +92,7 @@ impl Row {
         let start = self.start * self.page_size as u64;
         for piece in (0..self.len).step_by(PIECE_SIZE) {
             let len = PIECE_SIZE.min(self.len - piece) as u64;
-            core.file.write_back(start + piece as u64, len).map_err(|e| {
-                Error::io(core.doing(&format!("sending page {} to the device of", self.start)), e)
-            })?;
+            core.send_on(start + piece as u64, len)?;
         }
         Ok(())
     }

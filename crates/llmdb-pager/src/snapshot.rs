@@ -17,8 +17,9 @@ use crate::staged::Staged;
 use crate::storage::{File, Lock, Map};
 use crate::verified::{CheckedPages, Verified};
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Checks the structure of a page whose checksum is right; run once a page, at its first use. The answer
 /// names the broken rule.
@@ -72,6 +73,8 @@ pub(crate) struct Core {
     found: Found,
     pub(crate) validate: Validate,
     pub(crate) poison: OnceLock<String>,
+    /// Held by whoever flushes.
+    flushing: Mutex<()>,
     readers: Readers<State>,
     /// Commits that are applied and not visible yet.
     staged: Staged<State>,
@@ -116,6 +119,7 @@ impl Core {
             found,
             validate,
             poison: OnceLock::new(),
+            flushing: Mutex::new(()),
             readers: Readers::new(first),
             staged: Staged::default(),
             reader_rules,
@@ -176,6 +180,29 @@ impl Core {
     pub(crate) fn poison(&self, error: Error) -> Error {
         let _ = self.poison.set(error.to_string());
         error
+    }
+
+    /// Flushes the file. The system tells a failed write once to each that has the file open, so one that two threads
+    /// flush is flushed in turns: who comes next is told of a failure that the one before has met.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`] after a failure; an I/O error, which is remembered.
+    pub(crate) fn flush(&self) -> Result<(), Error> {
+        self.in_turn("flushing", || self.file.sync_data())
+    }
+
+    /// Sends a range of the file to the device and waits for it; a flush has less left to do.
+    ///
+    /// # Errors
+    /// As [`Core::flush`].
+    pub(crate) fn send_on(&self, offset: u64, len: u64) -> Result<(), Error> {
+        self.in_turn("sending pages to the device of", || self.file.write_back(offset, len))
+    }
+
+    fn in_turn(&self, what: &str, work: impl FnOnce() -> io::Result<()>) -> Result<(), Error> {
+        let _turn = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.check_poison()?;
+        work().map_err(|e| self.poison(Error::io(self.doing(what), e)))
     }
 
     pub(crate) fn doing(&self, what: &str) -> String {

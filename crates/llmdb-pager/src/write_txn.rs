@@ -465,8 +465,7 @@ impl WriteTxn {
     /// An I/O error, which ends all writing.
     pub fn sync_extents(&mut self) -> Result<(), Error> {
         if self.extents_unsynced {
-            let core = &self.core;
-            core.file.sync_data().map_err(|e| core.poison(Error::io(core.doing("flushing"), e)))?;
+            self.core.flush()?;
             self.extents_unsynced = false;
         }
         Ok(())

@@ -2,8 +2,8 @@
 
 use super::counted::{CountedStorage, Counters};
 use super::{
-    AnswerBody, Counts, Engine, EngineKind, OpenOptions, ReadBody, Reader, Replayed, ScanBody, TREE, WriteBody,
-    Writer,
+    AnswerBody, Counts, Engine, EngineKind, OpenOptions, ReadBody, Reader, Replayed, ScanBody, TREE,
+    WriteBody, Writer,
 };
 use crate::error::{Error, Result};
 use crate::results::Durability;

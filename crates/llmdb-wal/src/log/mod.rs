@@ -220,6 +220,22 @@ impl Log {
         }
     }
 
+    /// Whether space that was never written comes near: [`Log::grow`] prepares it, beside commits, which would wait for
+    /// it otherwise.
+    pub fn should_grow(&self) -> bool {
+        let end = self.state().open.end();
+        self.ring.is_near_new_space(end)
+    }
+
+    /// Prepares more space, where the ring has not its whole capacity yet: as much as there is, at most 4 MiB. Records
+    /// are appended and flushed meanwhile.
+    ///
+    /// # Errors
+    /// [`PagerError::DiskFull`], with nothing changed; a failed write or flush, after which every flush fails.
+    pub fn grow(&self) -> Result<(), Error> {
+        self.ring.grow()
+    }
+
     /// Whether a record with such a payload can be appended now.
     pub fn has_room(&self, payload: usize) -> bool {
         let fits = record_size(payload).next_multiple_of(BLOCK_SIZE) + BLOCK_SIZE;

@@ -11,9 +11,10 @@ use crate::error::Error;
 use crate::lsn::Lsn;
 use llmdb_pager::Error as PagerError;
 use llmdb_pager::storage::{File, OpenMode, Storage, read_exact_at, write_all_at};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Where the ring begins in the file.
 const RING_OFFSET: u64 = BLOCK_SIZE;
@@ -32,6 +33,11 @@ pub(super) struct Ring {
     pub(super) capacity: u64,
     /// Bytes of the ring that were written at least once.
     written: AtomicU64,
+    /// Held by whoever writes to new space.
+    growing: Mutex<()>,
+    /// Held by whoever flushes; whether that has failed before. The system tells a failed write once to each that has
+    /// the file open: who flushes next must be told of what the one before has met.
+    has_failed: Mutex<bool>,
     pub(super) bytes_written: AtomicU64,
     pub(super) flushes: AtomicU64,
 }
@@ -87,6 +93,8 @@ impl Ring {
             path: path.to_owned(),
             capacity,
             written: AtomicU64::new(written),
+            growing: Mutex::default(),
+            has_failed: Mutex::default(),
             bytes_written: zero(),
             flushes: zero(),
         }
@@ -125,7 +133,8 @@ impl Ring {
         let before_turn = (self.capacity - first).min(blocks.len() as u64) as usize;
         let turned = blocks.split_off(before_turn);
         let reached = first + before_turn as u64;
-        if reached > self.written() {
+        let growing = (reached > self.written()).then(|| locked(&self.growing));
+        if growing.is_some() && reached > self.written() {
             let target = self.grown(reached);
             for from in (reached..target).step_by(STEP as usize) {
                 self.write_at(&ZEROS[..(target - from).min(STEP) as usize], from)?;
@@ -139,6 +148,50 @@ impl Ring {
         Ok(blocks)
     }
 
+    /// Whether space that is written for the first time comes near behind LSN `end`.
+    pub(super) fn is_near_new_space(&self, end: Lsn) -> bool {
+        let written = self.written();
+        let reached = end.min(self.capacity);
+        written < self.capacity && written - reached.min(written) < written.clamp(STEP, STEP_MAX) / 2
+    }
+
+    /// Writes zeros ahead, beside commits: a piece at a time, so that a flush beside it finds little before it in the
+    /// device's queue.
+    pub(super) fn grow(&self) -> Result<(), Error> {
+        let _growing = locked(&self.growing);
+        let from = self.written();
+        let target = self.grown(from);
+        if target == from {
+            return Ok(());
+        }
+        let growing = || format!("growing {}", self.path.display());
+        self.file
+            .allocate(RING_OFFSET + from, target - from)
+            .map_err(|e| PagerError::allocation(growing(), target - from, e))?;
+        for piece in (from..target).step_by(STEP as usize) {
+            let len = (target - piece).min(STEP);
+            self.in_turn(|| {
+                write_all_at(&*self.file, &ZEROS[..len as usize], RING_OFFSET + piece)?;
+                self.file.write_back(RING_OFFSET + piece, len)
+            })
+            .map_err(|e| PagerError::io(growing(), e))?;
+            self.bytes_written.fetch_add(len, Ordering::Relaxed);
+        }
+        self.in_turn(|| self.file.sync_data()).map_err(|e| PagerError::io(growing(), e))?;
+        self.written.store(target, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn in_turn(&self, work: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        let mut has_failed = locked(&self.has_failed);
+        if *has_failed {
+            return Err(io::Error::other("an earlier write or flush of it failed"));
+        }
+        let done = work();
+        *has_failed = done.is_err();
+        done
+    }
+
     fn write_at(&self, bytes: &[u8], at: u64) -> Result<(), Error> {
         self.bytes_written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         write_all_at(&*self.file, bytes, RING_OFFSET + at)
@@ -147,7 +200,8 @@ impl Ring {
 
     /// Makes what was written durable.
     pub(super) fn flush(&self) -> Result<(), Error> {
-        self.file.sync_data().map_err(|e| PagerError::io(format!("flushing {}", self.path.display()), e))?;
+        self.in_turn(|| self.file.sync_data())
+            .map_err(|e| PagerError::io(format!("flushing {}", self.path.display()), e))?;
         self.flushes.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
@@ -174,4 +228,8 @@ impl Ring {
     fn reading(&self, error: std::io::Error) -> PagerError {
         PagerError::io(format!("reading {}", self.path.display()), error)
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -12,8 +12,8 @@ use super::{Inner, LogState, Store};
 use crate::error::Error;
 use crate::log::{Log, Position};
 use llmdb_pager::CheckpointProgress;
-use std::sync::{MutexGuard, PoisonError};
 use std::sync::atomic::Ordering;
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// A transaction waits before it begins at most this long for a checkpoint to make room, ...
@@ -151,6 +151,9 @@ impl Inner {
     /// Asks for a checkpoint where one is due, after a commit behind which `pages_before` pages were in none. One that
     /// changed more pages than a checkpoint should have waits for its own: nothing else would bound recovery.
     pub(super) fn checkpoint_soon_if_due(&self, log: &Log, pages_before: u64) {
+        if self.settings.background && log.should_grow() {
+            self.keeper.ask_for_log_space();
+        }
         if !self.settings.background || !self.is_checkpoint_due(log) {
             return;
         }
@@ -228,6 +231,17 @@ impl Inner {
             return;
         }
         self.is_stuck.store(self.checkpoint_now().is_err(), Ordering::Relaxed);
+    }
+
+    /// Prepares space in the log's ring. A full disk is told to whoever needs the space.
+    pub(super) fn grow_log(&self) {
+        let Some(log) = self.log().log.clone() else { return };
+        match log.grow() {
+            Err(error) if !matches!(error.pager(), Some(llmdb_pager::Error::DiskFull { .. })) => {
+                self.pager.poison(&error.to_string());
+            }
+            _ => {}
+        }
     }
 
     /// The keeper's flush. Failures, as above.

@@ -22,7 +22,17 @@ pub(super) struct Keeper {
 #[derive(Debug, Default)]
 struct Wish {
     checkpoint: bool,
+    log_space: bool,
     stop: bool,
+}
+
+/// What there is to do.
+#[derive(Clone, Copy, Debug)]
+enum Task {
+    LogSpace,
+    Checkpoint,
+    /// Only the flush that each interval brings.
+    Interval,
 }
 
 impl Keeper {
@@ -39,6 +49,15 @@ impl Keeper {
         }
     }
 
+    /// Asks for more space in the log's ring.
+    pub(super) fn ask_for_log_space(&self) {
+        let mut wish = self.wish();
+        if !wish.log_space {
+            wish.log_space = true;
+            self.changed.notify_all();
+        }
+    }
+
     /// Starts the thread, which wakes each `interval` besides.
     pub(super) fn start(self: &Arc<Self>, store: Weak<Inner>, interval: Option<Duration>) {
         let keeper = self.clone();
@@ -49,26 +68,31 @@ impl Keeper {
     }
 
     fn run(&self, store: &Weak<Inner>, interval: Option<Duration>) {
-        while let Some(checkpoint) = self.next(interval) {
+        while let Some(task) = self.next(interval) {
             let Some(store) = store.upgrade() else { return };
             if interval.is_some() {
                 store.flush_at_interval();
             }
-            if checkpoint {
-                store.checkpoint_in_background();
+            match task {
+                Task::LogSpace => store.grow_log(),
+                Task::Checkpoint => store.checkpoint_in_background(),
+                Task::Interval => {}
             }
         }
     }
 
-    /// Waits for something to do: whether it is a checkpoint. `None` = the end.
-    fn next(&self, interval: Option<Duration>) -> Option<bool> {
+    /// Waits for something to do. `None` = the end.
+    fn next(&self, interval: Option<Duration>) -> Option<Task> {
         let mut wish = self.wish();
         loop {
             if wish.stop {
                 return None;
             }
+            if std::mem::take(&mut wish.log_space) {
+                return Some(Task::LogSpace);
+            }
             if std::mem::take(&mut wish.checkpoint) {
-                return Some(true);
+                return Some(Task::Checkpoint);
             }
             wish = match interval {
                 None => self.changed.wait(wish).unwrap_or_else(PoisonError::into_inner),
@@ -76,7 +100,7 @@ impl Keeper {
                     let (wish, timeout) =
                         self.changed.wait_timeout(wish, interval).unwrap_or_else(PoisonError::into_inner);
                     if timeout.timed_out() && !wish.stop {
-                        return Some(false);
+                        return Some(Task::Interval);
                     }
                     wish
                 }

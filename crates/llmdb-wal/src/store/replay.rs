@@ -7,9 +7,9 @@
 //!
 //! Not here: when (`recovery`), which pages are asked for ahead (`ahead`), and what is in a record (`redo`).
 
+use super::ahead::Ahead;
 use super::options::OnProgress;
 use super::range::high_bound;
-use super::ahead::Ahead;
 use super::redo::{Redo, operations, time_of};
 use crate::error::Error;
 use crate::log::{Record, Tail};
