@@ -10,17 +10,19 @@
 //! 1. Levels fall strictly, so a descent ends whatever the file holds.
 //! 2. What is found or missed here is so by `source::leaf_of` and `Leaf::find`.
 //!
-//! Not here: many gets at once (`get_many`), reads inside a write transaction and the errors (`source`).
+//! Not here: many gets at once (`find_many`), reads inside a write transaction and the errors (`source`).
 
 use crate::node::lanes::{Lanes, Task, prefetch_line, with_lanes};
 use crate::node::{BRANCH, LEAF, branch, leaf};
 use crate::source::Source;
 use llmdb_pager::page::{KIND, LEVEL};
-use llmdb_pager::{CheckedPages, CheckedPagesOf, Kind, Ref};
+use llmdb_pager::{CheckedPages, CheckedPagesOf, Kind, Page, Ref};
 
-/// A branch that nobody looked at so far is fetched with the aligned block of so many bytes around it: a checkpoint
-/// puts the branches of a level side by side, and every get needs them.
+/// A branch that nobody looked at so far is fetched with the aligned block of so many bytes around it, ...
 const BRANCHES_AROUND: usize = 256 << 10;
+/// ... where at least one page of so many in that block is its sibling: a checkpoint puts the branches of a level side by
+/// side, and every get needs them; where they stand among leaves, a block costs ten times what a page does.
+const SIBLINGS_ONE_IN: usize = 4;
 
 /// Why a quick look has no value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +56,14 @@ impl<'t> Quick<'t> {
     #[inline]
     pub(crate) fn of_pages(source: Source<'t>, pages: CheckedPages<'t>, root: Ref) -> Self {
         Self { source, pages, root }
+    }
+
+    pub(crate) fn pages(&self) -> &CheckedPages<'t> {
+        &self.pages
+    }
+
+    pub(crate) fn root(&self) -> Ref {
+        self.root
     }
 
     /// The value of `key`, where that stands in its leaf.
@@ -97,16 +107,17 @@ impl<'t, const N: usize> Task for Find<'_, 't, '_, N> {
 
     #[inline(always)]
     fn run<L: Lanes>(self) -> Self::Output {
-        let mut bytes = self.page(self.quick.root, u8::MAX)?;
+        let page = |at, level, parent| page_of(self.quick, self.pages, at, level, parent);
+        let mut bytes = page(self.quick.root, u8::MAX, None)?;
         let mut level = bytes[LEVEL];
         while level > 1 {
             check(bytes, BRANCH, level)?;
             level -= 1;
-            bytes = self.page(branch::child_of::<N, L>(bytes, self.key, false), level)?;
+            bytes = page(branch::child_of::<N, L>(bytes, self.key, false), level, Some(bytes))?;
         }
         if level == 1 {
             check(bytes, BRANCH, 1)?;
-            bytes = self.page(branch::child_of::<N, L>(bytes, self.key, true), 0)?;
+            bytes = page(branch::child_of::<N, L>(bytes, self.key, true), 0, Some(bytes))?;
         }
         check(bytes, LEAF, 0)?;
         // With the first line, they hold all heads and places of cells of up to sixteen records.
@@ -117,26 +128,40 @@ impl<'t, const N: usize> Task for Find<'_, 't, '_, N> {
     }
 }
 
-impl<'t, const N: usize> Find<'_, 't, '_, N> {
-    #[inline(always)]
-    fn page(&self, at: Ref, level: u8) -> Result<&'t [u8; N], Miss> {
-        let page = self.pages.get(at).or_else(|| other_page(self.quick.source, at, level));
-        page.ok_or(Miss::Unusual)
-    }
+/// A page on the way, below `parent`.
+#[inline(always)]
+pub(crate) fn page_of<'t, const N: usize>(
+    quick: &Quick<'t>,
+    pages: CheckedPagesOf<'_, 't, N>,
+    at: Ref,
+    level: u8,
+    parent: Option<&[u8; N]>,
+) -> Result<&'t [u8; N], Miss> {
+    pages.get(at).or_else(|| other_page(quick.source, at, level, parent)).ok_or(Miss::Unusual)
 }
 
 /// Whether a page is what is expected here.
 #[inline(always)]
-fn check<const N: usize>(bytes: &[u8; N], kind: Kind, level: u8) -> Result<(), Miss> {
+pub(crate) fn check<const N: usize>(bytes: &[u8; N], kind: Kind, level: u8) -> Result<(), Miss> {
     let found = [bytes[KIND], bytes[LEVEL]];
     if u16::from_le_bytes(found) == u16::from_le_bytes([kind.0, level]) { Ok(()) } else { Err(Miss::Unusual) }
 }
 
 /// A page that is dirty, or that nobody looked at so far; `None` where it is damaged.
 #[inline(never)]
-fn other_page<const N: usize>(source: Source<'_>, at: Ref, level: u8) -> Option<&[u8; N]> {
-    if level > 0 {
-        source.will_need_around(at, (BRANCHES_AROUND / N) as u64);
+fn other_page<'t, const N: usize>(
+    source: Source<'t>,
+    at: Ref,
+    level: u8,
+    parent: Option<&[u8; N]>,
+) -> Option<&'t [u8; N]> {
+    if let Some(parent) = parent.filter(|_| level > 0) {
+        let around = (BRANCHES_AROUND / N) as u64;
+        let is_beside = |sibling: &Ref| sibling.number().0 / around == at.number().0 / around;
+        let siblings = Page::new(parent).references().filter(is_beside).count() as u64;
+        if siblings * SIBLINGS_ONE_IN as u64 >= around {
+            source.will_need_around(at, around);
+        }
     }
     source.page(at).ok()?.bytes().first_chunk()
 }
@@ -177,6 +202,17 @@ mod tests {
             Err(Miss::Unusual) => assert!(!matches!(general, Some(crate::Stored::Inline(_)))),
         }
         general.is_some()
+    }
+
+    /// Many at once find what each alone does.
+    fn agree_together(tree: &Tree<'_>, keys: &[Vec<u8>]) {
+        let mut told = 0;
+        tree.get_many(keys, |at, value| {
+            assert_eq!((at, value), (told, tree.get(&keys[at]).unwrap()), "{}", keys[at].escape_ascii());
+            told += 1;
+        })
+        .unwrap();
+        assert_eq!(told, keys.len());
     }
 
     fn mix(n: u64) -> u64 {
@@ -221,6 +257,12 @@ mod tests {
                     agree(&tree, &key(n)[1..]);
                 }
                 agree(&tree, &[]);
+                // Runs without a large value go the quick way, others the general one.
+                let present: Vec<Vec<u8>> = (0..count).map(key).collect();
+                let absent = (0..count).map(|n| key(n)[1..].to_vec()).collect::<Vec<_>>();
+                agree_together(&tree, &present);
+                agree_together(&tree, &absent);
+                agree_together(&tree, &[Vec::new()]);
             }
         }
     }

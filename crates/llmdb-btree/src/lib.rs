@@ -43,6 +43,7 @@ mod edit;
 mod error;
 mod fetch;
 mod find;
+mod find_many;
 mod forest;
 mod get_many;
 mod limits;

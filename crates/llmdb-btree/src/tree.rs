@@ -3,6 +3,7 @@
 use crate::cursor::{Cursor, Range};
 use crate::error::Error;
 use crate::find::{Miss, Quick};
+use crate::find_many::find_many;
 use crate::get_many::{BATCH, get_batch};
 use crate::source::Source;
 use crate::value::Stored;
@@ -151,9 +152,14 @@ impl<'t> Tree<'t> {
     ) -> Result<(), Error> {
         for (batch, keys) in keys.chunks(BATCH).enumerate() {
             let mut values = [None; BATCH];
-            if !self.root.root.is_null() {
-                get_batch(self.source, self.root.root, keys, &mut values)?;
+            if self.root.root.is_null() || find_many(&self.quick, keys, &mut values).is_ok() {
+                for (index, value) in values.into_iter().take(keys.len()).enumerate() {
+                    visit(batch * BATCH + index, value);
+                }
+                continue;
             }
+            let mut values = [None; BATCH];
+            get_batch(self.source, self.root.root, keys, &mut values)?;
             for (index, stored) in values.into_iter().take(keys.len()).enumerate() {
                 let value = stored.map(|stored| self.source.value(stored)).transpose()?;
                 visit(batch * BATCH + index, value);

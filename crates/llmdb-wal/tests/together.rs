@@ -304,6 +304,69 @@ fn a_commit_past_the_log_is_a_gap_that_the_feed_names() {
     assert_eq!(store.changes(3, 9).unwrap().len(), 1);
 }
 
+/// Random records over a tree much larger than the limit, as fast as they go: whenever the power fails, recovery has
+/// no more pages to change than the limit and the last transactions brought.
+#[test]
+fn recovery_stays_within_its_pages_beside_a_writer_at_full_speed() {
+    const LIMIT: u64 = 200;
+    const RECORDS: u64 = 20;
+    let size = SimOptions { seed: 12, file_capacity: 64 << 20, ..SimOptions::default() };
+    let disk = SimDisk::with_options(size);
+    let limited = || options(&disk).recovery_pages(LIMIT).checkpoint_bytes(8 << 20).log_capacity(8 << 20);
+    let store = limited().open(DB).unwrap();
+    let mut most = 0;
+    for round in 0..400_u64 {
+        let written = store.write(|txn| {
+            let tree = txn.create_tree("t")?;
+            for record in 0..RECORDS {
+                let key = (round * RECORDS + record + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                txn.insert(tree, &key.to_be_bytes(), &[7; 400])?;
+            }
+            Ok(())
+        });
+        written.unwrap();
+        if round % 20 == 19 {
+            let image = disk.crash_image(round);
+            let after = options(&image).background(false).open(DB).unwrap();
+            assert_eq!(after.begin_read().unwrap().tree("t").unwrap().unwrap().len(), (round + 1) * RECORDS);
+            most = most.max(after.recovery().pages_changed);
+        }
+    }
+    // A record changes a leaf, and half as many pages again are branches and halves of full leaves.
+    let allowed = LIMIT + 2 * RECORDS * 3 / 2;
+    assert!(most > LIMIT / 4 && most <= allowed, "{most} pages, {allowed} allowed");
+}
+
+#[test]
+fn a_record_over_the_limit_goes_past_the_log_and_is_durable() {
+    let disk = disk(10);
+    let store = options(&disk).log_record_max(10_000).open(DB).unwrap();
+    put(&store, 1, Durability::Sync).unwrap();
+    let records = store.stat().unwrap().log_records;
+    for round in [0_u64, 1] {
+        let mut txn = store.begin_write().unwrap();
+        let tree = txn.create_tree("t").unwrap();
+        txn.insert(tree, &round.to_be_bytes(), b"kept").unwrap();
+        let savepoint = txn.savepoint().unwrap();
+        (0..900u64).try_for_each(|key| txn.insert(tree, &(key << 20 | 9).to_be_bytes(), &[7; 500])).unwrap();
+        // What was too large once stays past the log, whatever is left of it.
+        if round == 1 {
+            txn.go_back_to(&savepoint).unwrap();
+        }
+        txn.commit().unwrap();
+        let stat = store.stat().unwrap();
+        assert_eq!((stat.log_records, stat.log_bytes), (records, 0));
+        let after = options(&disk.crash_image(round)).open(DB).unwrap();
+        let reader = after.begin_read().unwrap();
+        let tree = reader.tree("t").unwrap().unwrap();
+        assert_eq!(tree.get(&round.to_be_bytes()).unwrap(), Some(&b"kept"[..]));
+        assert_eq!(tree.get(&(899_u64 << 20 | 9).to_be_bytes()).unwrap().map(<[u8]>::len), Some(500));
+    }
+    assert_eq!(store.changes(2, 9).unwrap_err().code(), "LLMDB-L05");
+    put(&store, 4, Durability::Sync).unwrap();
+    assert_eq!(store.stat().unwrap().log_records, records + 1);
+}
+
 #[test]
 fn expectations_and_savepoints_undo_what_they_should() {
     let disk = disk(8);

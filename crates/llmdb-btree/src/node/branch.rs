@@ -207,30 +207,68 @@ impl<'a> Branch<'a> {
 /// read, where neither is at hand.
 #[inline(always)]
 pub(crate) fn child_of<const N: usize, L: Lanes>(bytes: &[u8; N], key: &[u8], ask: bool) -> Ref {
-    let counts = read_u64(bytes, CHILD_COUNT);
-    let (lines, words) = (bytes.as_chunks::<LANES_SIZE>().0, bytes.as_chunks::<REF_SIZE>().0);
-    if counts >> 48 != 0 {
-        return with_tails(bytes, key);
-    }
-    let Some(head) = head_behind(key, (counts >> 32) as u32 as usize) else { return with_tails(bytes, key) };
-    let summary = N / LANES_SIZE - N / LANES_SIZE / LANES_SIZE;
-    let blocks: usize = lines[summary..].iter().map(|line| L::up_to(line, head)).sum();
-    let before = blocks.saturating_sub(1);
+    let Some(block) = block_in::<N, L>(bytes, key) else { return with_tails(bytes, key) };
     if ask {
-        for line in 0..3 {
-            prefetch_line(bytes, before * BLOCK * REF_SIZE + line * LANES_SIZE);
-        }
+        prefetch_children(bytes, block);
     }
+    child_in::<N, L>(bytes, block)
+}
+
+/// Where in a branch a key leads: behind the separators before a block of sixteen.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct BlockOf {
+    head: u32,
+    block: usize,
+}
+
+/// The block in which the search for `key` ends; `None` where separators have tails, or only a damaged tree routes the
+/// key here.
+#[inline(always)]
+pub(crate) fn block_in<const N: usize, L: Lanes>(bytes: &[u8; N], key: &[u8]) -> Option<BlockOf> {
+    let counts = read_u64(bytes, CHILD_COUNT);
+    if counts >> 48 != 0 {
+        return None;
+    }
+    let head = head_behind(key, (counts >> 32) as u32 as usize)?;
+    let summary = N / LANES_SIZE - N / LANES_SIZE / LANES_SIZE;
+    let lines = bytes.as_chunks::<LANES_SIZE>().0;
+    let blocks: usize = lines[summary..].iter().map(|line| L::up_to(line, head)).sum();
+    Some(BlockOf { head, block: blocks.saturating_sub(1) })
+}
+
+/// Asks for the lines with the children of a block.
+#[inline(always)]
+pub(crate) fn prefetch_children<const N: usize>(bytes: &[u8; N], BlockOf { block, .. }: BlockOf) {
+    for line in 0..3 {
+        prefetch_line(bytes, block * BLOCK * REF_SIZE + line * LANES_SIZE);
+    }
+}
+
+/// Asks for the line with the separators of a block.
+#[inline(always)]
+pub(crate) fn prefetch_separators<const N: usize>(bytes: &[u8; N], BlockOf { block, .. }: BlockOf) {
+    let summary = N / LANES_SIZE - N / LANES_SIZE / LANES_SIZE;
+    prefetch_line(bytes, summary.wrapping_sub(block + 1).wrapping_mul(LANES_SIZE));
+}
+
+/// The child behind the separators of a block.
+#[inline(always)]
+pub(crate) fn child_in<const N: usize, L: Lanes>(
+    bytes: &[u8; N],
+    BlockOf { head, block: before }: BlockOf,
+) -> Ref {
+    let (lines, words) = (bytes.as_chunks::<LANES_SIZE>().0, bytes.as_chunks::<REF_SIZE>().0);
+    let summary = N / LANES_SIZE - N / LANES_SIZE / LANES_SIZE;
     // The mask changes nothing in a page that was validated.
     let block = &lines[summary.wrapping_sub(before + 1) & (N / LANES_SIZE - 1)];
-    let count = usize::from((counts >> 16) as u16);
+    let count = usize::from(read_u16(bytes, CHILD_COUNT + 2));
     let index = (before * BLOCK + L::up_to(block, head)).min(count);
     Ref::from_word(u64::from_le_bytes(words[(HEADER_SIZE / REF_SIZE + index) & (N / REF_SIZE - 1)]))
 }
 
 /// As [`child_of`], where separators have tails, or only a damaged tree routes the key here.
 #[inline(never)]
-fn with_tails(bytes: &[u8], key: &[u8]) -> Ref {
+pub(crate) fn with_tails(bytes: &[u8], key: &[u8]) -> Ref {
     let branch = Branch::new(Page::new(bytes));
     branch.child(branch.search(key))
 }

@@ -318,6 +318,12 @@ impl<'a> Leaf<'a> {
 /// for before the key before it is compared.
 #[inline(always)]
 pub(crate) fn find_in<'a, const N: usize, L: Lanes>(bytes: &'a [u8; N], key: &[u8]) -> Option<Record<'a>> {
+    record_of(bytes, key, place_in::<N, L>(bytes, key)?)
+}
+
+/// As [`Leaf::place_of`], in a leaf of `N` bytes, quickly; the lines of the record are asked for.
+#[inline(always)]
+pub(crate) fn place_in<const N: usize, L: Lanes>(bytes: &[u8; N], key: &[u8]) -> Option<Place> {
     let counts = read_u64(bytes, COUNT - 2);
     let (count, prefix_len) = (usize::from((counts >> 16) as u16), usize::from((counts >> 32) as u16));
     let (head, heads) = (head_behind(key, prefix_len)?, heads_start(prefix_len));
@@ -339,11 +345,21 @@ pub(crate) fn find_in<'a, const N: usize, L: Lanes>(bytes: &'a [u8; N], key: &[u
     let cell =
         usize::from(u16::from_le_bytes(cells[(offsets / OFFSET_SIZE + index) & (N / OFFSET_SIZE - 1)]));
     prefetch_value(bytes, cell, count);
-    let (record, suffix) = (record_at(&bytes[cell..]), &key[prefix_len..]);
+    Some(Place { index, cell, prefix_len })
+}
+
+/// The record of `key`, whose head the one at `place` is the first to have.
+#[inline(always)]
+pub(crate) fn record_of<'a, const N: usize>(
+    bytes: &'a [u8; N],
+    key: &[u8],
+    place: Place,
+) -> Option<Record<'a>> {
+    let (record, suffix) = (record_at(&bytes[place.cell..]), &key[place.prefix_len..]);
     if is_same(record.suffix, suffix) {
         return Some(record);
     }
-    find_further(bytes, suffix, index)
+    find_further(bytes, suffix, place.index)
 }
 
 /// As [`find_in`], where the record at `index` is the first with the key's head, and another one.

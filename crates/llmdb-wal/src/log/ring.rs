@@ -18,8 +18,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Where the ring begins in the file.
 const RING_OFFSET: u64 = BLOCK_SIZE;
-/// New space is taken in multiples of this many bytes, ...
-pub(super) const STEP: u64 = 256 << 10;
+/// New space is taken in multiples of this many bytes, which are also the least that a ring has, ...
+pub(crate) const STEP: u64 = 256 << 10;
 /// ... and no more than so many beyond what is needed.
 const STEP_MAX: u64 = 4 << 20;
 /// Zeros for new space, a step at a time.

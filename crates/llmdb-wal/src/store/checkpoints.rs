@@ -20,6 +20,9 @@ use std::time::Duration;
 const DELAY_MAX: Duration = Duration::from_millis(4);
 /// ... in proportion to how much more than this share of the log is taken, in eighths.
 const FREE_EIGHTHS: f64 = 5.0;
+/// A checkpoint is begun behind so many operations, however small: recovery does each again, some 300,000 in a fifth to
+/// a third of a second.
+const OPERATIONS_MAX: u64 = 300_000;
 /// How long a transaction waits at a time for the checkpoint in flight to come on, ...
 const PAUSE: Duration = Duration::from_micros(200);
 /// ... and how often at most: no checkpoint that comes on at all takes that long for the pages of one transaction.
@@ -111,6 +114,7 @@ impl Inner {
         let at = self.flushed_log(&state)?;
         let checkpoint = txn.begin_checkpoint(owner_area(at, true))?;
         self.pages_dirty.store(0, Ordering::Relaxed);
+        self.operations.store(0, Ordering::Relaxed);
         *self.in_flight() = Some(checkpoint.progress());
         Ok(Some((checkpoint, at)))
     }
@@ -145,6 +149,7 @@ impl Inner {
         let pages = self.pages_dirty.load(Ordering::Relaxed);
         log.live_bytes() >= self.settings.checkpoint_bytes
             || pages >= self.pages_of_checkpoint()
+            || self.operations.load(Ordering::Relaxed) >= OPERATIONS_MAX
             || pages * self.pager.page_size() as u64 >= self.settings.dirty_bytes / 2
     }
 

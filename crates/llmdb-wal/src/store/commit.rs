@@ -16,22 +16,27 @@ use super::{Inner, LogState, Receipt};
 use crate::error::Error;
 use crate::log::{Around, Log};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// A transaction's changes, ready to be made durable.
 pub(super) struct Finished<'a> {
     pub(super) txn: llmdb_pager::WriteTxn,
-    pub(super) payload: &'a [u8],
+    /// `None` where it is too large for the log.
+    pub(super) payload: Option<&'a [u8]>,
     pub(super) receipt: Receipt,
+    /// How many operations it did.
+    pub(super) operations: u64,
 }
 
 impl Inner {
     pub(super) fn commit(&self, finished: Finished<'_>, durability: Durability) -> Result<Receipt, Error> {
-        let Finished { mut txn, payload, receipt } = finished;
+        let Finished { mut txn, payload, receipt, operations } = finished;
         txn.prepare()?;
         let mut state = self.log();
         let is_logged = durability != Durability::NoLog && self.settings.durability != Durability::NoLog;
-        let log = if is_logged { self.ready_log(&mut state, &mut txn, payload.len())? } else { None };
-        let Some(log) = log else {
+        let payload = payload.filter(|_| is_logged);
+        let log = payload.map(|payload| self.ready_log(&mut state, &mut txn, payload.len())).transpose()?;
+        let Some((log, payload)) = log.flatten().zip(payload) else {
             self.commit_by_checkpoint(&mut state, txn)?;
             return Ok(receipt);
         };
@@ -39,6 +44,7 @@ impl Inner {
         let leads_elsewhere = txn.has_unsynced_extents();
         let lsn = log.append(receipt.seq, checkpoint, payload, leads_elsewhere)?;
         let pages_before = self.note_pages(txn.dirty_pages());
+        self.operations.fetch_add(operations, Ordering::Relaxed);
         if durability == Durability::Sync {
             log.await_flush_of(lsn);
         }
@@ -71,6 +77,8 @@ impl Inner {
     fn commit_by_checkpoint(&self, state: &mut LogState, txn: llmdb_pager::WriteTxn) -> Result<(), Error> {
         let at = self.flushed_log(state)?;
         txn.commit_with_checkpoint(owner_area(at, state.marked))?;
+        self.note_pages(0);
+        self.operations.store(0, Ordering::Relaxed);
         if let Some(log) = &state.log {
             log.release(at.lsn);
             log.skip();

@@ -102,6 +102,8 @@ struct Inner {
     checkpointing: Mutex<()>,
     /// How many pages the newest state has that no checkpoint holds.
     pages_dirty: AtomicU64,
+    /// How many operations the log holds that no checkpoint does, as far as they came since the open.
+    operations: AtomicU64,
     /// The checkpoint that was planned last.
     in_flight: Mutex<Option<CheckpointProgress>>,
     /// Whether the last checkpoint in the background failed, as where the disk is full.

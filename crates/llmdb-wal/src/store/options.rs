@@ -50,6 +50,7 @@ pub(super) struct Settings {
     pub(super) checkpoint_bytes: u64,
     pub(super) dirty_bytes: u64,
     pub(super) log_capacity: u64,
+    pub(super) log_record_max: u64,
     pub(super) recovery_pages: u64,
     pub(super) durability: Durability,
     pub(super) background: bool,
@@ -83,6 +84,7 @@ impl StoreOptions {
                 checkpoint_bytes: CHECKPOINT_BYTES,
                 dirty_bytes: DIRTY_BYTES,
                 log_capacity: LOG_CAPACITY,
+                log_record_max: u64::MAX,
                 recovery_pages: RECOVERY_PAGES,
                 durability: Durability::Sync,
                 background: true,
@@ -207,6 +209,16 @@ impl StoreOptions {
     #[must_use]
     pub fn log_capacity(mut self, bytes: u64) -> Self {
         self.settings.log_capacity = bytes;
+        self
+    }
+
+    /// A transaction that would be a larger record of the log than this many bytes is not logged: its pages are made
+    /// durable by a checkpoint of its own before its commit returns (default: whatever fits into the log is logged).
+    /// So what is loaded in large transactions is written once and not twice. Whoever reads [`Store::changes`] is
+    /// told of a gap there, and has to look at a snapshot.
+    #[must_use]
+    pub fn log_record_max(mut self, bytes: u64) -> Self {
+        self.settings.log_record_max = bytes;
         self
     }
 

@@ -34,8 +34,11 @@ pub struct Recovery {
     pub commits: u64,
     /// Bytes of the log that they took.
     pub log_bytes: u64,
-    /// Pages that were asked for ahead.
+    /// Pages that were asked for ahead, each as often as a part of the log led to it.
     pub pages_fetched: u64,
+    /// Pages that the replay changed or made: at most
+    /// [`recovery_pages`](super::StoreOptions::recovery_pages), and those of the transactions that ran at the end.
+    pub pages_changed: u64,
     /// How long it took to read the log, ...
     pub reading: Duration,
     /// ... to ask for the pages that it changes, beside the replay, ...
@@ -69,6 +72,9 @@ pub(super) fn open(options: StoreOptions, path: &Path) -> Result<Store, Error> {
         (true, false) => discard_leftover(&options, &pager, &state)?,
         (true, true) => recovery = recover(&options, &pager, &mut state)?,
     }
+    if !pager.is_read_only() {
+        recovery.pages_changed = pager.begin_write()?.dirty_pages();
+    }
     let inner = Inner {
         pager,
         storage: options.storage,
@@ -79,12 +85,11 @@ pub(super) fn open(options: StoreOptions, path: &Path) -> Result<Store, Error> {
         keeper: Arc::new(Keeper::default()),
         checkpointing: Mutex::new(()),
         pages_dirty: AtomicU64::new(0),
+        operations: AtomicU64::new(0),
         in_flight: Mutex::new(None),
         is_stuck: AtomicBool::new(false),
     };
-    if !inner.is_read_only() {
-        inner.note_pages(inner.pager.begin_write()?.dirty_pages());
-    }
+    inner.note_pages(recovery.pages_changed);
     let inner = Arc::new(inner);
     if inner.settings.background && !inner.is_read_only() {
         let interval = match inner.settings.durability {
@@ -168,5 +173,15 @@ fn recover(options: &StoreOptions, pager: &Pager, state: &mut LogState) -> Resul
     let flushing = began.elapsed();
     state.next = tail.end;
     state.log = Some(Arc::new(log));
-    Ok(Recovery { commits, log_bytes: tail.bytes, pages_fetched, reading, fetching, replaying, flushing })
+    let log_bytes = tail.bytes;
+    Ok(Recovery {
+        commits,
+        log_bytes,
+        pages_fetched,
+        pages_changed: 0,
+        reading,
+        fetching,
+        replaying,
+        flushing,
+    })
 }

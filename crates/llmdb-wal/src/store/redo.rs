@@ -37,18 +37,28 @@ pub(crate) enum Redo<'a> {
     RemoveRange { tree: u32, low: &'a [u8], high: &'a [u8] },
 }
 
-/// A transaction's payload in the making.
+/// A transaction's payload in the making. One that has become too large for a record is forgotten, for good: a savepoint
+/// before that does not bring it back.
 #[derive(Debug)]
 pub(crate) struct RedoBuilder {
     bytes: Vec<u8>,
+    size_max: u64,
+    is_too_large: bool,
+    /// Operations that were pushed, also those that were forgotten since.
+    count: u64,
 }
 
 impl RedoBuilder {
-    pub(crate) fn new() -> Self {
-        Self { bytes: vec![0; TIME_SIZE] }
+    /// An empty one, of `size_max` bytes at most.
+    pub(crate) fn new(size_max: u64) -> Self {
+        Self { bytes: vec![0; TIME_SIZE], size_max, is_too_large: false, count: 0 }
     }
 
     pub(crate) fn push(&mut self, op: Redo<'_>) {
+        self.count += 1;
+        if self.is_too_large {
+            return;
+        }
         let (tag, tree, text) = match op {
             Redo::Insert { tree, key, .. } => (INSERT, tree, key),
             Redo::InsertLarge { tree, key, .. } => (INSERT_LARGE, tree, key),
@@ -66,6 +76,9 @@ impl RedoBuilder {
             Redo::InsertLarge { value, .. } => self.bytes.extend_from_slice(&value.encode()),
             _ => {}
         }
+        if self.bytes.len() as u64 > self.size_max {
+            (self.bytes, self.is_too_large) = (Vec::new(), true);
+        }
     }
 
     fn text(&mut self, text: &[u8]) {
@@ -81,6 +94,11 @@ impl RedoBuilder {
         self.bytes.push(number as u8);
     }
 
+    /// How many operations were pushed.
+    pub(crate) fn count(&self) -> u64 {
+        self.count
+    }
+
     /// How long it is.
     pub(crate) fn len(&self) -> usize {
         self.bytes.len()
@@ -91,10 +109,11 @@ impl RedoBuilder {
         self.bytes.truncate(len);
     }
 
-    /// The payload of a commit at `time`.
-    pub(crate) fn payload(&mut self, time: i64) -> &[u8] {
-        self.bytes[..TIME_SIZE].copy_from_slice(&time.to_le_bytes());
-        &self.bytes
+    /// The payload of a commit at `time`; `None` where it is too large.
+    pub(crate) fn payload(&mut self, time: i64) -> Option<&[u8]> {
+        let stamp = self.bytes.get_mut(..TIME_SIZE).filter(|_| !self.is_too_large)?;
+        stamp.copy_from_slice(&time.to_le_bytes());
+        Some(&self.bytes)
     }
 }
 
@@ -188,11 +207,11 @@ mod tests {
             Redo::DropTree { name: "x" },
             Redo::RemoveRange { tree: 2, low: b"", high: b"m" },
         ];
-        let mut builder = RedoBuilder::new();
+        let mut builder = RedoBuilder::new(u64::MAX);
         for op in ops {
             builder.push(op);
         }
-        let payload = builder.payload(-77).to_vec();
+        let payload = builder.payload(-77).unwrap().to_vec();
         assert_eq!(time_of(&payload), Some(-77));
         assert_eq!(operations(&payload).collect::<Result<Vec<_>, _>>().unwrap(), ops);
         for cut in TIME_SIZE..payload.len() {

@@ -5,6 +5,7 @@ use super::durability::Durability;
 use super::redo::{Redo, RedoBuilder};
 use super::{CommitSeq, Receipt, Shared};
 use crate::error::Error;
+use crate::log::RING_SIZE_MIN;
 use llmdb_btree::{Tree, TreeId};
 use std::sync::Arc;
 
@@ -31,7 +32,10 @@ impl WriteTxn {
         let pager = inner.pager.begin_write()?;
         let base_time = pager.base_time();
         let trees = llmdb_btree::WriteTxn::new(pager);
-        let mut txn = Self { trees, redo: RedoBuilder::new(), time: 0, base_time, inner };
+        let redo = RedoBuilder::new(
+            inner.settings.log_record_max.min(inner.settings.log_capacity.max(RING_SIZE_MIN)),
+        );
+        let mut txn = Self { trees, redo, time: 0, base_time, inner };
         let now = (txn.inner.settings.clock)();
         txn.set_time(now);
         Ok(txn)
@@ -198,10 +202,11 @@ impl WriteTxn {
     /// As [`WriteTxn::commit`].
     pub fn commit_with(self, durability: Durability) -> Result<Receipt, Error> {
         let Self { trees, mut redo, time, inner, .. } = self;
+        let operations = redo.count();
         let payload = redo.payload(time);
         let mut txn = trees.finish()?;
         let seq = txn.commit();
         txn.set_commit(seq, time);
-        inner.commit(Finished { txn, payload, receipt: Receipt { seq, time } }, durability)
+        inner.commit(Finished { txn, payload, receipt: Receipt { seq, time }, operations }, durability)
     }
 }
