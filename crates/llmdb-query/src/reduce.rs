@@ -66,6 +66,8 @@ pub fn reduce(
                 value: payload(&version.value)?,
                 valid_from: version.valid.from.micros(),
                 valid_to: version.valid.to.micros(),
+                known_from: version.known_from.at.micros(),
+                known_to: version.known_to.map_or(i64::MAX, |stamp| stamp.at.micros()),
             })?;
         }
     }

@@ -1,11 +1,11 @@
-//! Batch: records as a guest sees them. The layout is part of the ABI, version 1.
+//! Batch: records as a guest sees them. The layout is part of the ABI, since version 1.
 //!
 //! ```text
 //! OFFSET        SIZE  DESCRIPTION (little-endian; all offsets count from the start of the batch)
 //!      0           4  count of records
-//!      4           4  size of an entry: 32; later versions may append fields, so step by this
+//!      4           4  size of an entry: 32, or 48 with known times; step by this
 //!      8           8  zero, reserved
-//!     16  count * 32  entries
+//!     16           -  entries
 //!   then           -  the bytes of keys and values
 //!
 //! entry
@@ -15,14 +15,22 @@
 //!     12           4  value length
 //!     16           8  valid from, signed microseconds since 1970; the least i64 is "since ever"
 //!     24           8  valid to, the same; the greatest i64 is "for ever"
+//!     32           8  known from, the same (only in entries of 48)
+//!     40           8  known to, the same (only in entries of 48)
 //! ```
+
+use crate::input::Fields;
 
 /// Bytes before the first entry.
 pub const HEADER_SIZE: usize = 16;
 /// Bytes of one entry.
 pub const ENTRY_SIZE: usize = 32;
 
+/// Bytes of one entry for functions that declare the known times.
+pub const ENTRY_SIZE_KNOWN: usize = 48;
+
 const _: () = assert!(ENTRY_SIZE == 4 * size_of::<u32>() + 2 * size_of::<i64>());
+const _: () = assert!(ENTRY_SIZE_KNOWN == ENTRY_SIZE + 2 * size_of::<i64>());
 
 /// One record, borrowed: any bytes, with the period in which they are true.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,13 +43,36 @@ pub struct Record<'a> {
     pub valid_from: i64,
     /// End of the period, not in it; `i64::MAX` where it has none.
     pub valid_to: i64,
+    /// Since when this was known, microseconds since 1970; `i64::MIN` where nobody says.
+    pub known_from: i64,
+    /// When it stopped being what is known, not included; `i64::MAX` while it still is.
+    pub known_to: i64,
 }
 
 impl<'a> Record<'a> {
-    /// A record that is true at all times.
+    /// A record that is true at all times, and was always known.
     #[must_use]
     pub fn new(key: &'a [u8], value: &'a [u8]) -> Self {
-        Self { key, value, valid_from: i64::MIN, valid_to: i64::MAX }
+        let (from, to) = (i64::MIN, i64::MAX);
+        Self { key, value, valid_from: from, valid_to: to, known_from: from, known_to: to }
+    }
+
+    /// What a function that declares `fields` sees of it.
+    pub(crate) fn only(self, fields: Fields) -> Self {
+        let mut seen = Self::new(b"", b"");
+        if fields.key {
+            seen.key = self.key;
+        }
+        if fields.value {
+            seen.value = self.value;
+        }
+        if fields.valid {
+            (seen.valid_from, seen.valid_to) = (self.valid_from, self.valid_to);
+        }
+        if fields.known {
+            (seen.known_from, seen.known_to) = (self.known_from, self.known_to);
+        }
+        seen
     }
 
     pub(crate) fn byte_count(&self) -> usize {
@@ -54,14 +85,15 @@ impl<'a> Record<'a> {
 pub struct RecordBatch {
     entries: Vec<Entry>,
     data: Vec<u8>,
+    has_known: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     key_length: usize,
     value_length: usize,
-    valid_from: i64,
-    valid_to: i64,
+    /// Valid from and to, known from and to.
+    times: [i64; 4],
 }
 
 impl RecordBatch {
@@ -69,6 +101,16 @@ impl RecordBatch {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty batch whose entries have the known times.
+    #[must_use]
+    pub fn with_known() -> Self {
+        Self { has_known: true, ..Self::default() }
+    }
+
+    fn entry_size(&self) -> usize {
+        if self.has_known { ENTRY_SIZE_KNOWN } else { ENTRY_SIZE }
     }
 
     /// Records in the batch.
@@ -86,7 +128,7 @@ impl RecordBatch {
     /// Bytes that the batch takes in a guest.
     #[must_use]
     pub fn byte_count(&self) -> usize {
-        HEADER_SIZE + self.entries.len() * ENTRY_SIZE + self.data.len()
+        HEADER_SIZE + self.entries.len() * self.entry_size() + self.data.len()
     }
 
     /// Appends a copy of `record`.
@@ -96,8 +138,7 @@ impl RecordBatch {
         self.entries.push(Entry {
             key_length: record.key.len(),
             value_length: record.value.len(),
-            valid_from: record.valid_from,
-            valid_to: record.valid_to,
+            times: [record.valid_from, record.valid_to, record.known_from, record.known_to],
         });
     }
 
@@ -126,9 +167,9 @@ impl RecordBatch {
 
     /// Header and entries. A batch stays below 4 GiB by the memory limit, so the offsets fit.
     pub(crate) fn head(&self) -> Vec<u8> {
-        let mut head = Vec::with_capacity(HEADER_SIZE + self.entries.len() * ENTRY_SIZE);
+        let mut head = Vec::with_capacity(HEADER_SIZE + self.entries.len() * self.entry_size());
         head.extend_from_slice(&(self.entries.len() as u32).to_le_bytes());
-        head.extend_from_slice(&(ENTRY_SIZE as u32).to_le_bytes());
+        head.extend_from_slice(&(self.entry_size() as u32).to_le_bytes());
         head.extend_from_slice(&[0; 8]);
         let mut offset = self.byte_count() - self.data.len();
         for entry in &self.entries {
@@ -136,8 +177,8 @@ impl RecordBatch {
             for number in [offset, entry.key_length, value_offset, entry.value_length] {
                 head.extend_from_slice(&(number as u32).to_le_bytes());
             }
-            head.extend_from_slice(&entry.valid_from.to_le_bytes());
-            head.extend_from_slice(&entry.valid_to.to_le_bytes());
+            let times = if self.has_known { &entry.times[..] } else { &entry.times[..2] };
+            times.iter().for_each(|time| head.extend_from_slice(&time.to_le_bytes()));
             offset = value_offset + entry.value_length;
         }
         head

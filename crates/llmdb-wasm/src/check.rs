@@ -51,6 +51,8 @@ pub(crate) struct Shape {
     pub(crate) table_maxima: Vec<u64>,
     pub(crate) exports: Vec<(String, ExternalKind, u32)>,
     pub(crate) start: Option<u32>,
+    /// Whether bodies fill or copy memory; not told of modules that were checked before.
+    pub(crate) has_bulk: bool,
 }
 
 impl Shape {
@@ -64,7 +66,16 @@ impl Shape {
 pub(crate) fn check(module: &str, bytes: &[u8], limits: &Limits) -> Result<Shape> {
     within(module, "the module in bytes", bytes.len() as u64, limits.module_bytes as u64)?;
     validate(module, bytes)?;
-    let mut walk = Walk { module, limits, shape: Shape::default(), tables: Vec::new() };
+    walk(module, bytes, limits, false)
+}
+
+/// The shape of `bytes`, which passed [`check`] before under the same limits: function bodies are not looked into.
+pub(crate) fn shape_of_checked(module: &str, bytes: &[u8], limits: &Limits) -> Result<Shape> {
+    walk(module, bytes, limits, true)
+}
+
+fn walk(module: &str, bytes: &[u8], limits: &Limits, is_checked: bool) -> Result<Shape> {
+    let mut walk = Walk { module, limits, is_checked, shape: Shape::default(), tables: Vec::new() };
     for payload in Parser::new(0).parse_all(bytes) {
         walk.payload(payload.map_err(|error| invalid(module, &error))?)?;
     }
@@ -102,6 +113,7 @@ struct Complexity {
     branches: u64,
     block_depth: u64,
     loop_depth: u64,
+    has_bulk: bool,
 }
 
 impl Complexity {
@@ -116,6 +128,8 @@ impl Complexity {
         while !operators.eof() {
             let operator = operators.read()?;
             complexity.branches += branches(&operator);
+            complexity.has_bulk |=
+                matches!(operator, Operator::MemoryFill { .. } | Operator::MemoryCopy { .. });
             let loop_depth = open.last().copied().unwrap_or(0);
             match operator {
                 Operator::Block { .. } | Operator::If { .. } => open.push(loop_depth),
@@ -145,6 +159,8 @@ fn branches(operator: &Operator<'_>) -> u64 {
 struct Walk<'a> {
     module: &'a str,
     limits: &'a Limits,
+    /// The module passed before: bodies may be skipped.
+    is_checked: bool,
     shape: Shape,
     /// Minimum and declared maximum of each table.
     tables: Vec<(u64, Option<u64>)>,
@@ -195,7 +211,7 @@ impl Walk<'_> {
                 }
             }
             Payload::StartSection { func, .. } => self.shape.start = Some(func),
-            Payload::CodeSectionEntry(body) => self.body(&body)?,
+            Payload::CodeSectionEntry(body) if !self.is_checked => self.body(&body)?,
             _ => {}
         }
         Ok(())
@@ -225,11 +241,12 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn body(&self, body: &FunctionBody<'_>) -> Result<()> {
+    fn body(&mut self, body: &FunctionBody<'_>) -> Result<()> {
         let (module, limits) = (self.module, self.limits);
         let size = body.as_bytes().len() as u64;
         within(module, "a function in bytes", size, limits.function_bytes as u64)?;
         let complexity = Complexity::of(body).map_err(|error| invalid(module, &error))?;
+        self.shape.has_bulk |= complexity.has_bulk;
         within(module, "the locals of a function", complexity.locals, u64::from(limits.local_count))?;
         within(module, "the nesting of blocks", complexity.block_depth, BLOCK_DEPTH_MAX)?;
         within(module, "the nesting of loops", complexity.loop_depth, LOOP_DEPTH_MAX)?;

@@ -1,15 +1,14 @@
 //! Compiled: code in memory under the hash of its source, and how its holders share it.
 //!
 //! Invariants
-//! 1. A `Compiled` exists only for bytes that passed `check` and went through `rewrite`.
+//! 1. A `Compiled` exists only for bytes that passed `check` and went through `rewrite`, now or when the artifact
+//!    was made that it comes from.
 //! 2. The code is dropped before the engine that owns its pages.
 
 use std::fmt;
 use std::sync::Arc;
 
 use crate::check::Shape;
-use crate::engine;
-use crate::error::Result;
 use crate::limits::Limits;
 
 /// The BLAKE3 hash of a module's binary form: its identity.
@@ -17,8 +16,16 @@ use crate::limits::Limits;
 pub struct ModuleHash([u8; 32]);
 
 impl ModuleHash {
-    pub(crate) fn of(bytes: &[u8]) -> Self {
+    /// The hash of a module in its binary form.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
         Self(*blake3::hash(bytes).as_bytes())
+    }
+
+    /// The hash with these 32 bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
     }
 
     /// The 32 bytes.
@@ -59,20 +66,6 @@ pub(crate) struct Compiled {
 impl fmt::Debug for Compiled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Compiled").field("hash", &self.hash).finish_non_exhaustive()
-    }
-}
-
-impl Compiled {
-    pub(crate) fn new(
-        module: &str,
-        rewritten: &[u8],
-        hash: ModuleHash,
-        shape: Shape,
-        byte_count: usize,
-        limits: &Limits,
-    ) -> Result<Self> {
-        let (code, engine) = engine::compile(module, rewritten, limits.compile_time)?;
-        Ok(Self { code, engine, hash, shape, byte_count })
     }
 }
 

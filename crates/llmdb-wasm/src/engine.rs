@@ -10,11 +10,13 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use wasmer::sys::{Cranelift, EngineBuilder, Features, NativeEngineExt};
+use wasmer::sys::{CpuFeature, Cranelift, EngineBuilder, Features, NativeEngineExt};
 use wasmer::{CompileError, Engine};
 use wasmer_types::{CompilationProgressCallback, UserAbort};
 
 use crate::error::{Error, Result};
+use crate::raw::artifact::Authentic;
+use crate::raw::vm::HostTunables;
 
 /// Compiles the rewritten module `bytes`, in an engine of its own.
 pub(crate) fn compile(module: &str, bytes: &[u8], limit: Duration) -> Result<(wasmer::Module, Engine)> {
@@ -22,7 +24,7 @@ pub(crate) fn compile(module: &str, bytes: &[u8], limit: Duration) -> Result<(wa
     let deadline = CompilationProgressCallback::new(move |_| {
         if started.elapsed() > limit { Err(UserAbort::new("out of time")) } else { Ok(()) }
     });
-    let engine = Engine::from(EngineBuilder::new(compiler()).set_features(Some(features())));
+    let engine = engine();
     let attempt = || engine.new_module_with_progress(bytes, deadline);
     let compiled = catch_unwind(AssertUnwindSafe(attempt))
         .map_err(|_| failed(module, "the compiler panicked on this module"))?
@@ -38,8 +40,27 @@ pub(crate) fn compile(module: &str, bytes: &[u8], limit: Duration) -> Result<(wa
     Ok((compiled, engine))
 }
 
+/// The module that `artifact` holds, in an engine of its own; none where the engine refuses it.
+pub(crate) fn load(artifact: Authentic) -> Option<(wasmer::Module, Engine)> {
+    let engine = engine();
+    Some((artifact.load(&engine)?, engine))
+}
+
+/// What compiled code depends on besides the module: the engine's version, its settings, this machine.
+pub(crate) fn identity() -> String {
+    let version = wasmer::sys::vm::VERSION;
+    let (arch, os) = (std::env::consts::ARCH, std::env::consts::OS);
+    format!("wasmer {version} {arch} {os} {:?} {:?} {:?}", CpuFeature::for_host(), features(), compiler())
+}
+
 pub(crate) fn failed(module: &str, reason: &(impl std::fmt::Display + ?Sized)) -> Error {
     Error::Engine { module: module.to_owned(), reason: reason.to_string() }
+}
+
+fn engine() -> Engine {
+    let mut engine = Engine::from(EngineBuilder::new(compiler()).set_features(Some(features())));
+    engine.set_tunables(HostTunables::new());
+    engine
 }
 
 fn compiler() -> Cranelift {

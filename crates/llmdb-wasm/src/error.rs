@@ -4,6 +4,7 @@
 //! 1. Each variant has one stable code, `LLMDB-W01` and up; a code is never reused.
 //! 2. Nothing a guest does is a panic of the host: it ends in one of these.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// What this crate returns on success, or its [`Error`].
@@ -70,7 +71,7 @@ pub enum Error {
         limit: u64,
     },
     /// A call used up its fuel.
-    #[error("module {module}, function {function}: out of fuel after {limit} instructions in one call")]
+    #[error("module {module}, function {function}: out of fuel: one call has {limit}")]
     OutOfFuel {
         /// Name or hash prefix of the module.
         module: String,
@@ -143,14 +144,14 @@ pub enum Error {
         /// What ended it.
         cause: String,
     },
-    /// The wall-clock limit of a compilation or a reduction passed.
-    #[error("module {module}, {function}: took {elapsed:?}, the limit is {limit:?}")]
+    /// The wall-clock limit of a compilation, a call or a reduction passed.
+    #[error("module {module}, function {function}: ended after {elapsed:?}, the limit is {limit:?}")]
     Deadline {
         /// Name or hash prefix of the module.
         module: String,
         /// The export that was called, or `compilation`.
         function: String,
-        /// The time used.
+        /// The time used, at least.
         elapsed: Duration,
         /// The time allowed.
         limit: Duration,
@@ -170,6 +171,52 @@ pub enum Error {
         size: u64,
         /// Bytes allowed.
         limit: u64,
+    },
+    /// What a caller gave does not fit what the guest declared.
+    #[error("module {module}, function {function}: cannot take this input: {reason}")]
+    Input {
+        /// Name or hash prefix of the module.
+        module: String,
+        /// The function.
+        function: String,
+        /// What does not fit.
+        reason: String,
+    },
+    /// The directory of compiled modules cannot be used.
+    #[error("compiled modules cannot be kept in {}: {reason}", path.display())]
+    ArtifactCache {
+        /// The directory, or the file in it.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The caller asked for the end.
+    #[error("module {module}, function {function}: cancelled")]
+    Cancelled {
+        /// Name or hash prefix of the module.
+        module: String,
+        /// The function.
+        function: String,
+    },
+    /// The map that modules are kept in failed, or what it keeps is damaged or cannot be kept.
+    #[error("module {module}, kept in the database: {reason}")]
+    Store {
+        /// Name or hash that was asked for.
+        module: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The module's calls are refused.
+    #[error("module {module} is disabled: enable it first")]
+    Disabled {
+        /// The name.
+        module: String,
+    },
+    /// There is no such module.
+    #[error("there is no module {module}: list those that there are")]
+    NoModule {
+        /// Name or hash that was asked for.
+        module: String,
     },
 }
 
@@ -193,6 +240,12 @@ impl Error {
             Self::Deadline { .. } => "LLMDB-W13",
             Self::Engine { .. } => "LLMDB-W14",
             Self::RecordTooLarge { .. } => "LLMDB-W15",
+            Self::Input { .. } => "LLMDB-W16",
+            Self::ArtifactCache { .. } => "LLMDB-W17",
+            Self::Cancelled { .. } => "LLMDB-W18",
+            Self::Store { .. } => "LLMDB-W19",
+            Self::Disabled { .. } => "LLMDB-W20",
+            Self::NoModule { .. } => "LLMDB-W21",
         }
     }
 }

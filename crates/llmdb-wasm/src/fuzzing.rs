@@ -10,6 +10,8 @@ use crate::rewrite::{BodyWriter, Frame, RewriteError};
 use crate::runtime::Runtime;
 use crate::{Error, Value};
 
+use std::time::{Duration, Instant};
+
 use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
 use wasmparser::{ExternalKind, FunctionBody};
 
@@ -41,6 +43,29 @@ pub fn module_bytes(data: &[u8]) -> usize {
         assert_eq!(metered.result, plain.result, "the meter changed a result");
     }
     compared.count()
+}
+
+/// Compiles without a meter, for the benchmark: such a module is bounded by nothing.
+///
+/// # Errors
+/// As [`Runtime::compile`].
+pub fn unmetered(runtime: &Runtime, module: &[u8]) -> crate::Result<Module> {
+    runtime.compile_inner(None, module, plain)
+}
+
+/// The time of `count` batch calls of a map with no items, which the ABI does not know, by the way that batches take.
+///
+/// # Errors
+/// As [`Module::map`], and what a call may give.
+pub fn time_batch_calls(module: &Module, name: &str, count: u32) -> crate::Result<Duration> {
+    let mut instance = module.instantiate()?;
+    let function = format!("{name}_map");
+    let callee = instance.find_map(&function)?;
+    let started = Instant::now();
+    for _ in 0..count {
+        instance.map(&callee, &function, [0; 3])?;
+    }
+    Ok(started.elapsed())
 }
 
 /// Leaves bodies as they are. Only for comparison: such a module is not bounded by fuel.

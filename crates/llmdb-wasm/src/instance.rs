@@ -1,22 +1,24 @@
 //! Instance: one guest with its memory, and metered calls into it.
 //!
 //! Invariants
-//! 1. Every call, the start function's included, begins with a full tank and leaves its use in `fuel_used`.
+//! 1. Every call, the start function's included, begins with a full tank, ends by fuel or by the clock, and leaves
+//!    its use in `fuel_used`.
 //! 2. After an error of a call the instance refuses all others: its memory may be half-written.
 //! 3. Ranges are checked against the memory as it is at that moment; a guest's pointer is never trusted.
 //!
-//! Not here: what a guest's exports mean (`reducer`).
+//! Not here: what a guest's exports mean (`guest`); how a call is ended by the clock (`watch`).
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use wasmer::sys::vm::TrapCode;
-use wasmer::{Extern, Function, Global, Imports, InstantiationError, Memory, RuntimeError, Store};
+use wasmer::{Extern, Function, InstantiationError, Memory, RuntimeError};
 
 use crate::compiled::Loaded;
 use crate::engine::failed;
 use crate::error::{Error, Result, Trap};
-use crate::rewrite::{FUEL_EXPORT, START_EXPORT};
+use crate::raw::vm::{Ended, Map, Step, Vm};
+use crate::rewrite::START_EXPORT;
 
 /// A number that goes into a guest or comes out.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -34,12 +36,11 @@ pub enum Value {
 
 /// A guest with memory of its own. Bound to its thread; make one for each.
 pub struct Instance {
-    // Field order is drop order: the instance goes before its store, the store before the code.
-    exports: wasmer::Instance,
-    store: Store,
-    fuel: Global,
+    // Field order is drop order: the instance goes before the code.
+    vm: Vm,
     memory: Option<Memory>,
     module: Loaded,
+    fuel_limit: u64,
     fuel_last: u64,
     fuel_total: u64,
     elapsed: Duration,
@@ -54,20 +55,17 @@ impl fmt::Debug for Instance {
 
 impl Instance {
     pub(crate) fn new(module: Loaded) -> Result<Self> {
-        let mut store = Store::new(module.compiled.engine.clone());
-        let exports =
-            wasmer::Instance::new(&mut store, &module.compiled.code, &Imports::new()).map_err(|error| {
-                match error {
-                    InstantiationError::Start(error) => trapped(&module, "instantiation", &error),
-                    other => failed(&module.name, &other),
-                }
+        let (compiled, limits) = (&module.compiled, &module.limits);
+        let vm =
+            Vm::new(&compiled.engine, &compiled.code, limits.call_time).map_err(|error| match *error {
+                InstantiationError::Start(error) => trapped(&module, "instantiation", &error),
+                other => failed(&module.name, &other),
             })?;
-        let missing = |_| failed(&module.name, "the rewritten module lost its fuel");
-        let fuel = exports.exports.get_global(FUEL_EXPORT).map_err(missing)?.clone();
-        let memory = exports.exports.iter().memories().next().map(|(_, memory)| memory.clone());
-        let (fuel_last, fuel_total, elapsed, dead) = (0, 0, Duration::ZERO, None);
-        let mut instance =
-            Self { exports, store, fuel, memory, module, fuel_last, fuel_total, elapsed, dead };
+        let vm = vm.ok_or_else(|| failed(&module.name, "no fuel in the code, or no thread to watch it"))?;
+        let memory = vm.exports().iter().memories().next().map(|(_, memory)| memory.clone());
+        let (fuel_limit, fuel_last, fuel_total) = (limits.fuel, 0, 0);
+        let (elapsed, dead) = (Duration::ZERO, None);
+        let mut instance = Self { vm, memory, module, fuel_limit, fuel_last, fuel_total, elapsed, dead };
         if instance.module.compiled.shape.start.is_some() {
             instance.call_export(START_EXPORT, "start", &[])?;
         }
@@ -85,6 +83,26 @@ impl Instance {
         results.iter().map(|value| self.result(function, value)).collect()
     }
 
+    /// Fuel for each call from now on, instead of what the limits say.
+    ///
+    /// ```
+    /// use llmdb_wasm::{Error, Runtime};
+    /// let module = Runtime::default().compile(b"(module (func (export \"f\") (nop) (nop)))")?;
+    /// let mut instance = module.instantiate()?;
+    /// instance.set_max_fuel(2);
+    /// assert!(matches!(instance.call("f", &[]), Err(Error::OutOfFuel { limit: 2, .. })));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn set_max_fuel(&mut self, fuel: u64) {
+        self.fuel_limit = fuel;
+    }
+
+    /// Fuel of one call.
+    #[must_use]
+    pub fn max_fuel(&self) -> u64 {
+        self.fuel_limit
+    }
+
     /// Fuel used by the last call.
     #[must_use]
     pub fn fuel_used(&self) -> u64 {
@@ -97,7 +115,7 @@ impl Instance {
         self.fuel_total
     }
 
-    /// Wall time spent inside the guest.
+    /// Wall time spent inside the guest, the start function's included.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         self.elapsed
@@ -106,7 +124,7 @@ impl Instance {
     /// Bytes of the guest's memory now; 0 where it exports none.
     #[must_use]
     pub fn memory_size(&self) -> u64 {
-        self.memory.as_ref().map_or(0, |memory| memory.view(&self.store).data_size())
+        self.memory.as_ref().map_or(0, |memory| self.vm.view(memory).data_size())
     }
 
     /// A copy of a range of the guest's memory. `function` is whom to blame for a bad range.
@@ -116,7 +134,7 @@ impl Instance {
     pub fn read(&self, function: &str, pointer: u64, length: u64) -> Result<Vec<u8>> {
         self.check_range(function, pointer, length)?;
         let Some(memory) = &self.memory else { return Ok(Vec::new()) };
-        let view = memory.view(&self.store);
+        let view = self.vm.view(memory);
         let end = pointer + length;
         view.copy_range_to_vec(pointer..end).map_err(|_| self.out_of_bounds(function, pointer, length))
     }
@@ -129,8 +147,46 @@ impl Instance {
         let length = bytes.len() as u64;
         self.check_range(function, pointer, length)?;
         let Some(memory) = &self.memory else { return Ok(()) };
-        let written = memory.view(&self.store).write(pointer, bytes);
+        let written = self.vm.view(memory).write(pointer, bytes);
         written.map_err(|_| self.out_of_bounds(function, pointer, length))
+    }
+
+    /// Fills `bytes` from the guest's memory.
+    pub(crate) fn read_into(&self, function: &str, pointer: u64, bytes: &mut [u8]) -> Result<()> {
+        let length = bytes.len() as u64;
+        self.check_range(function, pointer, length)?;
+        let Some(memory) = &self.memory else { return Ok(()) };
+        let read = self.vm.view(memory).read(pointer, bytes);
+        read.map_err(|_| self.out_of_bounds(function, pointer, length))
+    }
+
+    /// Adds to [`elapsed`](Self::elapsed). Batch calls leave it to their callers, who look at the clock less often.
+    pub(crate) fn add_elapsed(&mut self, time: Duration) {
+        self.elapsed += time;
+    }
+
+    /// A batch call that answers `i32`, to be looked up once and called often.
+    pub(crate) fn find_step(&self, function: &str) -> Result<Step> {
+        let found = self.vm.exports().get_typed_function(self.vm.store(), function);
+        found.map_err(|error| self.abi_error(function, error.to_string()))
+    }
+
+    /// As [`find_step`](Self::find_step), for one that answers `i64`.
+    pub(crate) fn find_map(&self, function: &str) -> Result<Map> {
+        let found = self.vm.exports().get_typed_function(self.vm.store(), function);
+        found.map_err(|error| self.abi_error(function, error.to_string()))
+    }
+
+    pub(crate) fn step(&mut self, callee: &Step, function: &str, arguments: [i32; 3]) -> Result<i32> {
+        self.check_alive(function)?;
+        let ended = self.vm.step(self.budget(), callee, arguments);
+        self.settle(function, ended)
+    }
+
+    pub(crate) fn map(&mut self, callee: &Map, function: &str, arguments: [i32; 3]) -> Result<i64> {
+        self.check_alive(function)?;
+        let ended = self.vm.map(self.budget(), callee, arguments);
+        self.settle(function, ended)
     }
 
     pub(crate) fn module(&self) -> &Loaded {
@@ -169,66 +225,49 @@ impl Instance {
     ) -> Result<Box<[wasmer::Value]>> {
         self.check_alive(function)?;
         let callee = self.callee(export, function, arguments)?;
-        let outcome = self.run(&callee, function, arguments);
-        if let Err(error) = &outcome {
-            self.kill(error);
-        }
-        outcome
+        let started = Instant::now();
+        let ended = self.vm.call(self.budget(), &callee, arguments);
+        self.add_elapsed(started.elapsed());
+        self.settle(function, ended)
+    }
+
+    fn budget(&self) -> i64 {
+        self.module.limits.instructions(self.fuel_limit)
+    }
+
+    fn settle<T>(&mut self, function: &str, ended: Ended<T>) -> Result<T> {
+        let used = self.budget() - ended.fuel_left.max(0);
+        self.fuel_last = used as u64 * self.module.limits.fuel_per_instruction;
+        self.fuel_total += self.fuel_last;
+        let (module, function) = (&self.module, function.to_owned());
+        let out_of_fuel = ended.fuel_left < 0;
+        let error = match ended.outcome {
+            _ if ended.is_late => {
+                let limit = module.limits.call_time;
+                Error::Deadline { module: module.name.to_string(), function, elapsed: limit, limit }
+            }
+            // The fuel can pass below zero after the last test of the call; any other test traps.
+            Ok(results) if !out_of_fuel => return Ok(results),
+            Err(error) if !out_of_fuel => trapped(module, &function, &error),
+            _ => Error::OutOfFuel { module: module.name.to_string(), function, limit: self.fuel_limit },
+        };
+        self.kill(&error);
+        Err(error)
     }
 
     fn callee(&self, export: &str, function: &str, arguments: &[wasmer::Value]) -> Result<Function> {
-        let callee = match self.exports.exports.get_extern(export) {
+        let callee = match self.vm.exports().get_extern(export) {
             Some(Extern::Function(callee)) => callee,
             Some(_) => return Err(self.abi_error(function, "this export is not a function")),
             None => return Err(self.abi_error(function, "there is no such export")),
         };
-        let ty = callee.ty(&self.store);
+        let ty = callee.ty(self.vm.store());
         let given = arguments.iter().map(wasmer::Value::ty).collect::<Vec<_>>();
         if ty.params() != given {
             let reason = format!("it takes {:?}, the call gave {given:?}", ty.params());
             return Err(self.abi_error(function, reason));
         }
         Ok(callee.clone())
-    }
-
-    fn run(
-        &mut self,
-        callee: &Function,
-        function: &str,
-        arguments: &[wasmer::Value],
-    ) -> Result<Box<[wasmer::Value]>> {
-        let budget = self.module.limits.fuel as i64;
-        self.set_fuel(budget)?;
-        let started = Instant::now();
-        let outcome = callee.call(&mut self.store, arguments);
-        self.elapsed += started.elapsed();
-        let left = self.fuel_left();
-        self.fuel_last = (budget - left.max(0)) as u64;
-        self.fuel_total += self.fuel_last;
-        match outcome {
-            // The fuel can pass below zero after the last test of the call.
-            Ok(results) if left >= 0 => Ok(results),
-            Ok(_) => Err(self.out_of_fuel(function)),
-            Err(error) if left < 0 && is_unreachable(&error) => Err(self.out_of_fuel(function)),
-            Err(error) => Err(trapped(&self.module, function, &error)),
-        }
-    }
-
-    fn set_fuel(&mut self, fuel: i64) -> Result<()> {
-        let set = self.fuel.set(&mut self.store, wasmer::Value::I64(fuel));
-        set.map_err(|error| failed(&self.module.name, &error))
-    }
-
-    fn fuel_left(&mut self) -> i64 {
-        self.fuel.get(&mut self.store).i64().unwrap_or(-1)
-    }
-
-    fn out_of_fuel(&self, function: &str) -> Error {
-        Error::OutOfFuel {
-            module: self.module.name.to_string(),
-            function: function.to_owned(),
-            limit: self.module.limits.fuel,
-        }
     }
 
     fn result(&self, function: &str, value: &wasmer::Value) -> Result<Value> {
@@ -270,10 +309,6 @@ impl Value {
             Self::F64(value) => wasmer::Value::F64(value),
         }
     }
-}
-
-fn is_unreachable(error: &RuntimeError) -> bool {
-    matches!(error.clone().to_trap(), Some(TrapCode::UnreachableCodeReached))
 }
 
 fn trapped(module: &Loaded, function: &str, error: &RuntimeError) -> Error {

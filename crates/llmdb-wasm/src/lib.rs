@@ -22,19 +22,20 @@
 //!
 //! Invariants
 //! 1. Bytes are checked (`check`), then rewritten (`rewrite`, `meter`), then compiled (`engine`); no other way
-//!    leads to running code.
+//!    leads to running code, but for artifacts that carry the user's own seal (`artifacts`, `seal`).
 //! 2. No guest sees memory of the host or of another guest; what is exchanged is copied, with checked ranges.
 //! 3. Equal input gives equal output and equal fuel: NaNs are canonical, relaxed instructions are refused.
 //!
-//! Not here: trees, time, query; artifacts on disk; pages mapped into guests. A wall-clock interrupt of a single
-//! call: fuel bounds it, and the time limits are looked at between calls.
+//! Not here: trees, time, query; pages mapped into guests.
 
 // Compiles the example in the ABI's document.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/wasm-abi.md")]
 struct AbiDocument;
 
+mod artifacts;
 mod batch;
+mod bulk;
 mod cache;
 mod check;
 mod compiled;
@@ -43,23 +44,43 @@ mod error;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod guest;
 pub mod guests;
+mod input;
 mod instance;
 mod limits;
 mod meter;
 mod module;
+mod modules;
+mod ordered;
+mod output;
+mod parallel;
+#[expect(unsafe_code, reason = "the one module with unsafe code; it says what proves each piece")]
+mod raw;
 mod reducer;
 mod rewrite;
+mod rows;
 mod runtime;
+mod seal;
+mod stage;
+mod watch;
 // The tests write their modules as text.
 #[cfg(all(test, feature = "wat"))]
 mod tests;
 
-pub use batch::{ENTRY_SIZE, HEADER_SIZE, Record, RecordBatch};
+pub use artifacts::ArtifactCache;
+pub use batch::{ENTRY_SIZE, ENTRY_SIZE_KNOWN, HEADER_SIZE, Record, RecordBatch};
 pub use compiled::ModuleHash;
 pub use error::{Error, Result, Trap};
+pub use guest::{ABI_VERSION, Stats};
+pub use input::{Column, Fields, Input};
 pub use instance::{Instance, Value};
 pub use limits::Limits;
 pub use module::{Description, Export, Module};
-pub use reducer::{ABI_VERSION, Reducer, Reduction, Stats};
+pub use modules::{ByteMap, MapResult, Modules, StoredModule};
+pub use output::Output;
+pub use parallel::{Cancel, Parallel, Part};
+pub use reducer::{Reducer, Reduction};
+pub use rows::Rows;
 pub use runtime::Runtime;
+pub use stage::Stage;

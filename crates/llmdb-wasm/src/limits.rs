@@ -24,6 +24,8 @@ const FUEL_MAX: u64 = i64::MAX as u64 / 2;
 #[non_exhaustive]
 pub struct Limits {
     pub(crate) fuel: u64,
+    pub(crate) fuel_per_instruction: u64,
+    pub(crate) call_time: Duration,
     pub(crate) memory_bytes: u64,
     pub(crate) module_bytes: usize,
     pub(crate) function_bytes: usize,
@@ -43,6 +45,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             fuel: 25_000_000,
+            fuel_per_instruction: 1,
+            call_time: Duration::from_secs(2),
             memory_bytes: 64 << 20,
             module_bytes: 8 << 20,
             function_bytes: 512 << 10,
@@ -65,6 +69,21 @@ impl Limits {
     #[must_use]
     pub fn max_fuel(mut self, fuel: u64) -> Self {
         self.fuel = fuel.min(FUEL_MAX);
+        self
+    }
+
+    /// Fuel that one instruction costs, and one step of each surcharge. Default 1, at least 1.
+    #[must_use]
+    pub fn fuel_per_instruction(mut self, fuel: u64) -> Self {
+        self.fuel_per_instruction = fuel.clamp(1, FUEL_MAX);
+        self
+    }
+
+    /// Wall time of each call into a guest, whatever its fuel. Default 2 s. A call that takes longer is ended within
+    /// 50 ms, unless the machine keeps the threads of this process waiting.
+    #[must_use]
+    pub fn call_time(mut self, time: Duration) -> Self {
+        self.call_time = time;
         self
     }
 
@@ -133,8 +152,7 @@ impl Limits {
         self
     }
 
-    /// Wall time spent inside the guest by one reduction, checked after each call. Default 300 s. Fuel is what
-    /// bounds a single call.
+    /// Wall time spent inside the guest by one reduction, checked after each call. Default 300 s.
     #[must_use]
     pub fn reduce_time(mut self, time: Duration) -> Self {
         self.reduce_time = time;
@@ -166,5 +184,25 @@ impl Limits {
     #[must_use]
     pub fn fuel(&self) -> u64 {
         self.fuel
+    }
+
+    /// What a module must fit, and what its code is made with; not what its calls may take.
+    pub(crate) fn of_compilation(&self) -> String {
+        format!(
+            "memory {} module {} function {} functions {} locals {} branches {} complexity {} elements {}",
+            self.memory_bytes,
+            self.module_bytes,
+            self.function_bytes,
+            self.function_count,
+            self.local_count,
+            self.branch_count,
+            self.function_complexity,
+            self.table_elements,
+        )
+    }
+
+    /// Fuel as the meter counts it: instructions.
+    pub(crate) fn instructions(&self, fuel: u64) -> i64 {
+        (fuel / self.fuel_per_instruction).min(FUEL_MAX) as i64
     }
 }

@@ -3,16 +3,23 @@
 //! A body becomes
 //!
 //! ```text
-//!   block $exhausted
-//!     block $return (results)
-//!       ... the body, `return` now a branch to $return ...
-//!     end
-//!     fuel global = fuel local
-//!     return
+//!   block $return (results)
+//!     ... the body, `return` now a branch to $return ...
 //!   end
-//!   fuel global = fuel local          ;; below zero: this is how the host knows
-//!   unreachable
+//!   fuel global = fuel local
 //! ```
+//!
+//! The fuel of a call is the sum of two globals. The local holds a slice of it; the rest stays in the reserve, where
+//! another thread can take it away. A test that finds the local below zero takes the next slice:
+//!
+//! ```text
+//!   local = fuel global = local + reserve,  reserve = 0        all that is left
+//!   1 / (local > -1)                                           traps where nothing is: the host sees a sum below zero
+//!   reserve = local without its low bits,  local = fuel global = its low bits
+//! ```
+//!
+//! The division is there for what it is to the compiler: a trap without a branch. Branches are what compilation takes
+//! its time for.
 //!
 //! A run ends with the first instruction that may go elsewhere (a branch, a call, `loop`, `if`, `else`, `end`,
 //! `return`, `unreachable`), and its cost is taken from the local where it begins. At the entry of a function,
@@ -21,22 +28,28 @@
 //! Invariants
 //! 1. When a call ends without a trap, the fuel gone is exactly the number of instructions executed, plus the
 //!    surcharges below. `loop` counts when entered, `end` and `else` when control falls through them.
-//! 2. The global holds the true fuel before every call, at every end and before every `unreachable`.
+//! 2. The sum of the globals is the true fuel before every call, at every end, before every `unreachable` and where
+//!    a test traps.
 //! 3. An instruction whose work grows with an operand is tested before it works; `memory.grow` and
 //!    `table.grow` are charged afterwards, for what they did: the caps bound them.
 //! 4. Once the fuel is below zero nothing runs but forward branches of one function, whose size is capped: no
-//!    loop turns, no callee passes its entry, no caller goes on. (Without the test after calls, a deep recursion
-//!    could run the rest of every one of its frames.)
+//!    loop turns, no callee passes its entry, no caller goes on.
+//! 5. A reserve far below zero ends the call after at most a slice and one straight run.
 //!
 //! Surcharges: 16 for an instruction that is a call into the engine (bulk memory and table instructions, both
 //! `grow`s, both `drop`s); then 1 for each 16 bytes of `memory.fill`, `copy` and `init`, 1 for each element of
 //! `table.fill`, `copy`, `init` and `grow`, 4,096 for each page that memory grew by (as if zeroed by a fill).
 
 use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
-use wasm_encoder::{Function, Instruction, ValType};
+use wasm_encoder::{BlockType, Function, Instruction, ValType};
 use wasmparser::{FunctionBody, Operator};
 
 use crate::rewrite::{Frame, RewriteError};
+
+/// Fuel that a guest takes from the reserve at once, a power of two. It bounds how late an interrupt comes: 20 us in
+/// a tight loop, some ms where each instruction waits for memory.
+pub(crate) const SLICE: i64 = 1 << 16;
+const _: () = assert!(SLICE.count_ones() == 1);
 
 /// Added to the cost of an instruction that calls into the engine.
 pub(crate) const ENGINE_CALL_FUEL: i64 = 16;
@@ -66,7 +79,6 @@ pub(crate) fn metered(frame: &Frame, body: &FunctionBody<'_>) -> Result<Function
         entry: Entry::Function,
         run: Vec::new(),
     };
-    meter.out.instruction(&Instruction::Block(wasm_encoder::BlockType::Empty));
     meter.out.instruction(&Instruction::Block(frame.results));
     let mut operators = body.get_operators_reader()?;
     while !operators.eof() {
@@ -134,14 +146,39 @@ impl Meter<'_> {
         }
     }
 
-    /// With fuel and a price on the stack: pays, and leaves the function when that was too much.
+    /// With fuel and a price on the stack: pays, takes a new slice if that was too much, and traps when there is
+    /// none.
     fn take_and_test(&mut self) {
+        let (fuel, reserve) = (self.fuel, self.frame.reserve_global());
         self.emit(&[
             Instruction::I64Sub,
-            Instruction::LocalTee(self.fuel),
+            Instruction::LocalTee(fuel),
             Instruction::I64Const(0),
             Instruction::I64LtS,
-            Instruction::BrIf(self.depth + 1),
+            Instruction::If(BlockType::Empty),
+            Instruction::LocalGet(fuel),
+            Instruction::GlobalGet(reserve),
+            Instruction::I64Add,
+            Instruction::LocalTee(fuel),
+            Instruction::GlobalSet(self.frame.fuel_global),
+            Instruction::I64Const(0),
+            Instruction::GlobalSet(reserve),
+            Instruction::I32Const(1),
+            Instruction::LocalGet(fuel),
+            Instruction::I64Const(-1),
+            Instruction::I64GtS,
+            Instruction::I32DivU,
+            Instruction::Drop,
+            Instruction::LocalGet(fuel),
+            Instruction::I64Const(!(SLICE - 1)),
+            Instruction::I64And,
+            Instruction::GlobalSet(reserve),
+            Instruction::LocalGet(fuel),
+            Instruction::I64Const(SLICE - 1),
+            Instruction::I64And,
+            Instruction::LocalTee(fuel),
+            Instruction::GlobalSet(self.frame.fuel_global),
+            Instruction::End,
         ]);
     }
 
@@ -159,9 +196,9 @@ impl Meter<'_> {
                 return Ok(());
             }
             Op::Call { .. } | Op::CallIndirect { .. } | Op::Unreachable => self.save(),
-            Op::MemoryFill { .. } | Op::MemoryCopy { .. } | Op::MemoryInit { .. } => {
-                self.charge_length(Some(BYTES_PER_FUEL_SHIFT));
-            }
+            Op::MemoryFill { .. } => return self.write_bulk(operator, 0),
+            Op::MemoryCopy { .. } => return self.write_bulk(operator, 1),
+            Op::MemoryInit { .. } => self.charge_length(Some(BYTES_PER_FUEL_SHIFT)),
             Op::TableFill { .. } | Op::TableCopy { .. } | Op::TableInit { .. } => self.charge_length(None),
             Op::MemoryGrow { .. } => return self.write_grow(operator, FUEL_PER_PAGE_SHIFT),
             Op::TableGrow { .. } => return self.write_grow(operator, 0),
@@ -178,9 +215,7 @@ impl Meter<'_> {
     fn write_ending(&mut self) {
         self.emit(&[Instruction::End]);
         self.save();
-        self.emit(&[Instruction::Return, Instruction::End]);
-        self.save();
-        self.emit(&[Instruction::Unreachable, Instruction::End]);
+        self.emit(&[Instruction::End]);
     }
 
     /// The length is on top of the stack, and stays there.
@@ -195,6 +230,21 @@ impl Meter<'_> {
             self.emit(&[Instruction::I64Const(shift), Instruction::I64ShrU]);
         }
         self.take_and_test();
+    }
+
+    /// Calls the helper in the instruction's place. It leaves the fuel alone, so the local stays true.
+    fn write_bulk(&mut self, operator: Operator<'_>, helper: u32) -> Result<(), RewriteError> {
+        self.charge_length(Some(BYTES_PER_FUEL_SHIFT));
+        match self.frame.bulk {
+            Some(first) => {
+                self.save();
+                self.emit(&[Instruction::Call(first + helper)]);
+            }
+            None => {
+                self.out.instruction(&RoundtripReencoder.instruction(operator)?);
+            }
+        }
+        Ok(())
     }
 
     fn write_grow(&mut self, operator: Operator<'_>, shift: i64) -> Result<(), RewriteError> {

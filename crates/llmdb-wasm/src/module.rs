@@ -9,8 +9,10 @@ use crate::batch::Record;
 use crate::check::Shape;
 use crate::compiled::{Loaded, ModuleHash};
 use crate::error::Result;
+use crate::guest::Role;
 use crate::instance::Instance;
 use crate::reducer::{Reducer, Reduction};
+use crate::stage::Stage;
 
 /// A module that is ready to run. Cheap to clone, shared by threads.
 #[derive(Debug, Clone)]
@@ -47,6 +49,8 @@ impl Module {
             memory_pages: shape.memory,
             table_elements: shape.table_maxima.iter().sum(),
             reducers: reducers(shape),
+            maps: suffixed(shape, "_map"),
+            filters: suffixed(shape, "_filter"),
         }
     }
 
@@ -65,6 +69,31 @@ impl Module {
     /// [`instantiate`](Self::instantiate) may give.
     pub fn reducer(&self, function: &str) -> Result<Reducer> {
         Reducer::new(&self.loaded, function)
+    }
+
+    /// A map by the export `NAME_map`, where `name` is `NAME`.
+    ///
+    /// # Errors
+    /// As [`reducer`](Self::reducer), and what the guest declares of its input if that makes no sense.
+    pub fn map(&self, name: &str) -> Result<Stage> {
+        Stage::new(&self.loaded, name, Role::Map)
+    }
+
+    /// A filter by the export `NAME_filter`, where `name` is `NAME`.
+    ///
+    /// ```
+    /// use llmdb_wasm::{Rows, Runtime, guests};
+    /// let module = Runtime::default().compile_named("pages", guests::PAGES.as_bytes())?;
+    /// let numbers = [7u64, 8, 10].map(u64::to_le_bytes).concat();
+    /// let output = module.filter("key_is_even")?.rows(Rows::new(&numbers, 8).expect("three rows"))?;
+    /// assert_eq!(output.kept().collect::<Vec<_>>(), [1, 2]);
+    /// # Ok::<(), llmdb_wasm::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`map`](Self::map).
+    pub fn filter(&self, name: &str) -> Result<Stage> {
+        Stage::new(&self.loaded, name, Role::Filter)
     }
 
     /// Reduces `records` to the bytes that the guest answers.
@@ -113,6 +142,10 @@ pub struct Description {
     pub table_elements: u64,
     /// Names that [`Module::reducer`] takes, as far as export names tell.
     pub reducers: Vec<String>,
+    /// Names that [`Module::map`] takes, as far as export names tell.
+    pub maps: Vec<String>,
+    /// Names that [`Module::filter`] takes, as far as export names tell.
+    pub filters: Vec<String>,
 }
 
 /// One export of a module.
@@ -147,4 +180,8 @@ fn reducers(shape: &Shape) -> Vec<String> {
     let has = |name: String| shape.exports.iter().any(|(export, ..)| *export == name);
     let names = shape.exports.iter().map(|(name, ..)| name);
     names.filter(|name| has(format!("{name}_finish")) && has(format!("{name}_state_size"))).cloned().collect()
+}
+
+fn suffixed(shape: &Shape, suffix: &str) -> Vec<String> {
+    shape.exports.iter().filter_map(|(name, ..)| Some(name.strip_suffix(suffix)?.to_owned())).collect()
 }

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!   original                         rewritten
-//!   types, functions                 the same, types for functions of many results appended
+//!   types, functions                 the same, types for functions of many results appended, and the helpers of `bulk`
 //!   tables, memory                   maxima clamped to the limits
-//!   globals                          + one mutable i64, the fuel, exported as `llmdb:fuel`
+//!   globals                          + two mutable i64, the fuel and its reserve, which `raw::vm` finds by being last
 //!   start                            gone: exported as `llmdb:start`, called by the host with fuel
 //!   code                             each body through `meter`
 //!   elements, data                   the same
@@ -28,10 +28,29 @@ use wasm_encoder::{
 };
 use wasmparser::{FunctionBody, Parser, Payload};
 
+use crate::bulk;
 use crate::check::Shape;
 
-/// The fuel global's export.
-pub(crate) const FUEL_EXPORT: &str = "llmdb:fuel";
+/// Changes with the text of everything that decides what a module becomes, so that code which an older build wrote
+/// is told by it. Against mistakes, not against malice.
+pub(crate) const REWRITE_VERSION: u64 = {
+    let hash = fnv(0xcbf2_9ce4_8422_2325, include_bytes!("rewrite.rs"));
+    let hash = fnv(hash, include_bytes!("meter.rs"));
+    let hash = fnv(hash, include_bytes!("bulk.rs"));
+    let hash = fnv(hash, include_bytes!("check.rs"));
+    fnv(hash, include_bytes!("engine.rs"))
+};
+
+/// FNV-1a.
+const fn fnv(mut hash: u64, bytes: &[u8]) -> u64 {
+    let mut at = 0;
+    while at < bytes.len() {
+        hash = (hash ^ bytes[at] as u64).wrapping_mul(0x0100_0000_01b3);
+        at += 1;
+    }
+    hash
+}
+
 /// The start function's export.
 pub(crate) const START_EXPORT: &str = "llmdb:start";
 
@@ -42,11 +61,20 @@ pub(crate) type BodyWriter = fn(&Frame, &FunctionBody<'_>) -> Result<Function, R
 
 /// What a body writer needs to know of its function.
 pub(crate) struct Frame {
-    /// Index of the fuel global.
+    /// Index of the fuel global; the reserve follows it.
     pub(crate) fuel_global: u32,
     pub(crate) parameter_count: u32,
     /// The function's results, as the type of a block.
     pub(crate) results: BlockType,
+    /// Index of the helper that fills; the one that copies follows. None where the module does neither.
+    pub(crate) bulk: Option<u32>,
+}
+
+impl Frame {
+    /// Index of the global with the fuel that no slice has been cut from yet.
+    pub(crate) fn reserve_global(&self) -> u32 {
+        self.fuel_global + 1
+    }
 }
 
 /// Writes the checked module `bytes` anew, with `writer` for the bodies.
@@ -75,6 +103,8 @@ struct Sections {
     body_count: usize,
     /// For each type of the original: the appended type `[] -> results`, where its results need one.
     result_types: Vec<Option<u32>>,
+    /// The type of the helpers, where there are any.
+    bulk_type: Option<u32>,
 }
 
 impl Sections {
@@ -89,9 +119,18 @@ impl Sections {
             Payload::TypeSection(section) => {
                 plain.parse_type_section(&mut self.types, section)?;
                 self.append_result_types(shape)?;
+                if shape.has_bulk {
+                    self.bulk_type = Some(self.types.len());
+                    self.types.ty().function(bulk::PARAMETERS, []);
+                }
             }
             Payload::FunctionSection(section) => {
                 plain.parse_function_section(&mut self.functions, section)?;
+                if let Some(index) = self.bulk_type {
+                    for _fill_then_copy in 0..bulk::COUNT {
+                        self.functions.function(index);
+                    }
+                }
             }
             Payload::TableSection(section) => {
                 for (table, maximum) in section.into_iter().zip(&shape.table_maxima) {
@@ -136,8 +175,9 @@ impl Sections {
     }
 
     fn frame(&self, shape: &Shape) -> Result<Frame, RewriteError> {
-        let mut frame =
-            Frame { fuel_global: shape.global_count, parameter_count: 0, results: BlockType::Empty };
+        let bulk = self.bulk_type.map(|_| shape.functions.len() as u32);
+        let results = BlockType::Empty;
+        let mut frame = Frame { fuel_global: shape.global_count, parameter_count: 0, results, bulk };
         let type_index = shape.functions.get(self.body_count).map_or(0, |index| *index as usize);
         let Some(ty) = shape.types.get(type_index) else { return Ok(frame) };
         frame.parameter_count = ty.params().len() as u32;
@@ -151,8 +191,13 @@ impl Sections {
 
     fn add_host_parts(&mut self, shape: &Shape) {
         let fuel = GlobalType { val_type: ValType::I64, mutable: true, shared: false };
-        self.globals.global(fuel, &ConstExpr::i64_const(0));
-        self.exports.export(FUEL_EXPORT, ExportKind::Global, shape.global_count);
+        if self.bulk_type.is_some() {
+            let (fuel, reserve) = (shape.global_count, shape.global_count + 1);
+            self.code.function(&bulk::fill(fuel, reserve)).function(&bulk::copy(fuel, reserve));
+        }
+        for _fuel_then_reserve in 0..2 {
+            self.globals.global(fuel, &ConstExpr::i64_const(0));
+        }
         if let Some(start) = shape.start {
             self.exports.export(START_EXPORT, ExportKind::Func, start);
         }

@@ -1,18 +1,22 @@
 //! Runtime: from bytes to a module, through every check, at most once for the same bytes.
 //!
-//! Order, which matters: size, text to binary, hash, cache, validation and limits (`check`), `rewrite`, compiler.
+//! Order, which matters: size, text to binary, hash, cache, artifact on disk; else validation and limits (`check`),
+//! `rewrite`, compiler.
 //!
 //! Invariants
 //! 1. No engine, thread or map exists before the first module is compiled.
 //! 2. The limits of a runtime never change, so the hash alone names an entry of the cache.
+//! 3. An artifact's seal says that the module passed all checks under the same limits.
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::artifacts::ArtifactCache;
 use crate::cache::Cache;
-use crate::check::{check, invalid};
+use crate::check::{check, invalid, shape_of_checked};
 use crate::compiled::{Compiled, Loaded, ModuleHash};
-use crate::engine::failed;
+use crate::engine::{self, failed};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 use crate::meter::metered;
@@ -38,6 +42,8 @@ const MAGIC: &[u8; 4] = b"\0asm";
 pub struct Runtime {
     limits: Arc<Limits>,
     cache: Arc<Cache>,
+    artifacts: Option<Arc<ArtifactCache>>,
+    compilations: Arc<AtomicU64>,
 }
 
 impl Default for Runtime {
@@ -51,7 +57,14 @@ impl Runtime {
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         let cache = Arc::new(Cache::new(limits.cached_modules));
-        Self { limits: Arc::new(limits), cache }
+        Self { limits: Arc::new(limits), cache, artifacts: None, compilations: Arc::default() }
+    }
+
+    /// Keeps compiled code in `artifacts` too, and looks for it there.
+    #[must_use]
+    pub fn with_artifacts(mut self, artifacts: ArtifactCache) -> Self {
+        self.artifacts = Some(Arc::new(artifacts));
+        self
     }
 
     /// The limits of every module and call.
@@ -64,6 +77,12 @@ impl Runtime {
     #[must_use]
     pub fn cached_modules(&self) -> usize {
         self.cache.len()
+    }
+
+    /// How often this runtime and its clones have compiled a module, instead of finding it compiled.
+    #[must_use]
+    pub fn compilations(&self) -> u64 {
+        self.compilations.load(Ordering::Relaxed)
     }
 
     /// Checks and compiles a module, binary or (with the feature `wat`) text. Errors call it by its hash.
@@ -82,6 +101,12 @@ impl Runtime {
         self.compile_inner(Some(name), module, metered)
     }
 
+    /// As [`compile_named`](Self::compile_named), with the binary form.
+    pub(crate) fn compile_for_store(&self, name: &str, source: &[u8]) -> Result<(Module, Vec<u8>)> {
+        let bytes = self.binary(Some(name), source)?.into_owned();
+        Ok((self.compile_named(name, &bytes)?, bytes))
+    }
+
     pub(crate) fn compile_inner(
         &self,
         name: Option<&str>,
@@ -93,20 +118,50 @@ impl Runtime {
         let name = name.map_or_else(|| hash.prefix(), str::to_owned);
         let compiled = match self.cache.get(&hash) {
             Some(compiled) => compiled,
-            None => {
-                let compiled = Arc::new(self.build(&name, &bytes, hash, body)?);
-                self.cache.insert(Arc::clone(&compiled));
-                compiled
-            }
+            None => self.load_or_build(&name, &bytes, hash, body)?,
         };
         let limits = Arc::clone(&self.limits);
         Ok(Module { loaded: Loaded { compiled, name: name.into(), limits } })
     }
 
+    fn load_or_build(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        hash: ModuleHash,
+        body: BodyWriter,
+    ) -> Result<Arc<Compiled>> {
+        let _turn = self.cache.turn(hash);
+        if let Some(compiled) = self.cache.get(&hash) {
+            return Ok(compiled);
+        }
+        let compiled = match self.load(name, bytes, hash) {
+            Some(compiled) => compiled,
+            None => self.build(name, bytes, hash, body)?,
+        };
+        let compiled = Arc::new(compiled);
+        self.cache.insert(Arc::clone(&compiled));
+        Ok(compiled)
+    }
+
+    fn load(&self, name: &str, bytes: &[u8], hash: ModuleHash) -> Option<Compiled> {
+        let artifact = self.artifacts.as_ref()?.load(&hash, &self.limits)?;
+        let shape = shape_of_checked(name, bytes, &self.limits).ok()?;
+        let (code, engine) = engine::load(artifact)?;
+        Some(Compiled { code, engine, hash, shape, byte_count: bytes.len() })
+    }
+
     fn build(&self, name: &str, bytes: &[u8], hash: ModuleHash, body: BodyWriter) -> Result<Compiled> {
         let shape = check(name, bytes, &self.limits)?;
         let rewritten = rewrite(bytes, &shape, body).map_err(|error| failed(name, &error))?;
-        Compiled::new(name, &rewritten, hash, shape, bytes.len(), &self.limits)
+        let (code, engine) = engine::compile(name, &rewritten, self.limits.compile_time)?;
+        self.compilations.fetch_add(1, Ordering::Relaxed);
+        if let Some(artifacts) = &self.artifacts {
+            let artifact = code.serialize().map_err(|error| failed(name, &error))?;
+            // A full disk must not keep the module from running.
+            drop(artifacts.store(&hash, &self.limits, artifact.to_vec()));
+        }
+        Ok(Compiled { code, engine, hash, shape, byte_count: bytes.len() })
     }
 
     /// The binary form of `source`.

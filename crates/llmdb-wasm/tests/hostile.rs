@@ -379,8 +379,10 @@ fn the_largest_functions_allowed_compile_in_good_time() {
     let nested = format!("{}{}", "(block ".repeat(900), ")".repeat(900));
     let loops = "(loop (br_if 0 (i32.const 0)))".repeat(2_000);
     let locals = format!("(local {}) {}", "i32 ".repeat(500), "(if (local.get 0) (then))".repeat(3_000));
+    // A debug build on a busy machine may pass the limit on compilation by the clock.
+    let patient = Runtime::new(Limits::default().compile_time(PATIENCE));
     for body in [nested, loops, locals] {
-        assert_eq!(attack(&Runtime::default(), run(&body).as_bytes()), Ok(vec![]));
+        assert_eq!(attack(&patient, run(&body).as_bytes()), Ok(vec![]));
     }
     assert!(started.elapsed() < PATIENCE, "{:?}", started.elapsed());
 }
@@ -510,7 +512,7 @@ fn missing_or_mistyped_exports_are_abi_errors() {
     Guest { version: "", ..guest() }.check(abi);
     Guest { version: "(func (export \"llmdb_abi_version\") (result i64) (i64.const 1))", ..guest() }
         .check(abi);
-    Guest { version: "(func (export \"llmdb_abi_version\") (result i32) (i32.const 2))", ..guest() }
+    Guest { version: "(func (export \"llmdb_abi_version\") (result i32) (i32.const 3))", ..guest() }
         .check(abi);
     Guest { alloc: "(global (export \"llmdb_alloc\") i32 (i32.const 1))", ..guest() }.check(abi);
     Guest { state_size: "", ..guest() }.check(abi);

@@ -145,7 +145,7 @@ fn a_module_describes_itself() {
 #[test]
 fn the_batch_layout_is_as_documented() {
     let mut batch = RecordBatch::new();
-    batch.push(Record { key: b"ab", value: b"cde", valid_from: -5, valid_to: i64::MAX });
+    batch.push(Record { valid_from: -5, ..Record::new(b"ab", b"cde") });
     batch.push(Record::new(b"", b"f"));
     let mut expected = Vec::new();
     let words = |expected: &mut Vec<u8>, words: &[u32]| {

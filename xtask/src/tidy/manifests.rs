@@ -3,7 +3,8 @@
 //! Invariants
 //! 1. A dependency is a line (or a `[dependencies.NAME]` header) of a table of dependencies, also of one
 //!    target's; the comment stands on the line directly above it.
-//! 2. A fuzz package is a workspace of its own and so cannot inherit; its dependencies need reasons too.
+//! 2. A fuzz package, or one that is built for guests, is a workspace of its own and so cannot inherit; its
+//!    dependencies need reasons too.
 //!
 //! Not here: who may depend on whom (`layers`).
 
@@ -24,7 +25,7 @@ pub(super) fn check(tree: &Tree) -> Result<Vec<Finding>> {
     for path in tree.manifests() {
         let text = tree.text(path)?;
         findings.extend(missing_reasons(path, &text));
-        if !path.contains("/fuzz/") {
+        if !path.contains("/fuzz/") && !path.contains("/guest/") {
             findings.extend(missing_inheritance(path, &text));
         }
     }
@@ -191,9 +192,12 @@ version = \"1\"
     #[test]
     fn a_fuzz_package_needs_reasons_but_inherits_nothing() {
         let text = "[package]\nedition = \"2024\"\n[dependencies]\none = \"1\"\n";
-        let fixture = checkout(&[("crates/a/fuzz/Cargo.toml", text)]);
-        let found: Vec<_> = check(&fixture.tree).unwrap().into_iter().map(|finding| finding.rule).collect();
-        assert_eq!(found, ["reasons"]);
+        for path in ["crates/a/fuzz/Cargo.toml", "crates/a/guest/Cargo.toml"] {
+            let fixture = checkout(&[(path, text)]);
+            let found: Vec<_> =
+                check(&fixture.tree).unwrap().into_iter().map(|finding| finding.rule).collect();
+            assert_eq!(found, ["reasons"]);
+        }
     }
 
     #[test]

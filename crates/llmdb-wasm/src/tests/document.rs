@@ -1,8 +1,9 @@
 //! `docs/wasm-abi.md` against the code that it describes.
 
+use crate::input::{COLUMN_COUNT_MAX, DECLARATION_SIZE};
 use crate::limits::Limits;
-use crate::meter::ENGINE_CALL_FUEL;
-use crate::{ABI_VERSION, ENTRY_SIZE, HEADER_SIZE};
+use crate::meter::{ENGINE_CALL_FUEL, SLICE};
+use crate::{ABI_VERSION, ENTRY_SIZE, ENTRY_SIZE_KNOWN, HEADER_SIZE};
 
 const DOCUMENT: &str = include_str!("../../../../docs/wasm-abi.md");
 
@@ -32,9 +33,14 @@ fn the_document_states_the_numbers_of_the_code() {
     says("| module, binary or text | 8 MiB |");
     says("| 512 KiB, 10,000, 10,000; 2,000,000 |");
     says("| elements of all tables | 262,144 |");
-    says("1 to 1,024; and at most 256 KiB");
+    says("1 to 1,024; and\nat most 256 KiB");
     says(format!("The WebAssembly ABI, version {ABI_VERSION}"));
     says(format!("| {HEADER_SIZE} | count x entry size |"));
-    says(format!("size of an entry: {ENTRY_SIZE} in this version"));
+    says(format!("size of an entry: {ENTRY_SIZE}, or {ENTRY_SIZE_KNOWN} where known times"));
+    says(format!("how many, 1 to {COLUMN_COUNT_MAX};"));
+    says(format!("| {DECLARATION_SIZE} | 8 each |"));
+    assert_eq!((limits.call_time.as_secs(), SLICE), (2, 65_536));
+    says("| one call, by the clock | 2 s |");
+    says("in slices of 65,536");
     says(format!("| `data.drop`, `elem.drop` | {ENGINE_CALL_FUEL} |"));
 }

@@ -258,6 +258,39 @@ fn bulk_memory_costs_a_sixteenth_of_its_bytes() {
     assert_eq!(surcharge(init, 32), 2 * call + 2);
 }
 
+/// Fills and copies in pieces against the plain instructions: same memory, same traps, for lengths and overlaps around
+/// the size of a piece.
+#[test]
+fn bulk_memory_in_pieces_does_what_one_instruction_does() {
+    const MIB: i32 = 1 << 20;
+    let source = r#"(module (memory (export "memory") 80)
+        (func (export "seed") (local $at i32)
+          (loop (i32.store (local.get $at) (i32.mul (local.get $at) (i32.const 0x9e3779b1)))
+            (br_if 0 (i32.lt_u (local.tee $at (i32.add (local.get $at) (i32.const 4))) (i32.const 5242880)))))
+        (func (export "fill") (param i32 i32 i32) (memory.fill (local.get 0) (local.get 1) (local.get 2)))
+        (func (export "copy") (param i32 i32 i32) (memory.copy (local.get 0) (local.get 1) (local.get 2))))"#;
+    let end = 80 * 65_536;
+    let modules = [metered as BodyWriter, crate::fuzzing::plain]
+        .map(|writer| Runtime::default().compile_inner(None, source.as_bytes(), writer).expect("compiles"));
+    let lengths = [0, 1, MIB - 1, MIB, MIB + 1, 3 * MIB + 7, end, end + 1];
+    let starts = [0, 5, MIB + 3, end - 2 * MIB, -8];
+    for length in lengths {
+        for to in starts {
+            let runs = [("fill", 0xab)].into_iter().chain(starts.map(|from| ("copy", from)));
+            for (function, with) in runs {
+                let arguments = [to, with, length].map(Value::I32);
+                let outcome = modules.each_ref().map(|module| {
+                    let mut instance = module.instantiate().expect("instantiates");
+                    instance.call("seed", &[]).unwrap();
+                    let result = instance.call(function, &arguments);
+                    (result, blake3::hash(&instance.read("test", 0, end as u64).unwrap()))
+                });
+                assert_eq!(outcome[0], outcome[1], "{function} {arguments:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn tables_cost_their_elements() {
     let call = ENGINE_CALL_FUEL as u64;

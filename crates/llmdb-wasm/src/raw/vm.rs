@@ -1,0 +1,240 @@
+//! Vm: one instance with its store, and the two words of fuel that host, guest and watchdog share.
+//!
+//! ```text
+//!   left = fuel + reserve          both are globals of the rewritten module, in the instance's own context
+//!   guest     works on a copy of `fuel` in a local; when that is below zero it takes a slice from `reserve`
+//!   host      writes both before a call, reads both after it
+//!   watchdog  overwrites `reserve` with ruin: the guest stops when its slice is used up
+//! ```
+//!
+//! Invariants
+//! 1. The pointers of a tank point into the context that the store beside it owns, and that never moves. The store
+//!    is never handed out, so nobody can drop it early.
+//! 2. The watchdog writes under the lock of the slot, and dropping a `Vm` empties the slot under the same lock,
+//!    before the store goes.
+//!
+//! Not here: when a call is too long (`watch`).
+
+use std::cell::Cell;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use wasmer::sys::vm::{
+    MemoryError, MemoryStyle, TableStyle, VMConfig, VMGlobal, VMGlobalDefinition, VMMemory,
+    VMMemoryDefinition, VMTable, VMTableDefinition,
+};
+use wasmer::sys::{BaseTunables, Tunables};
+use wasmer::{
+    Engine, Exports, Function, GlobalType, Imports, InstantiationError, Memory, MemoryType, MemoryView,
+    Module, RuntimeError, Store, TableType, TypedFunction, Value,
+};
+
+use crate::meter::SLICE;
+use crate::watch::Slot;
+
+/// What the watchdog writes into the reserve: no sum of it with a slice is above zero, none overflows.
+const RUIN: i64 = i64::MIN / 2;
+
+thread_local! {
+    /// Where the last two globals of the instance being made on this thread lie.
+    static LAST_GLOBALS: Cell<[Option<NonNull<VMGlobalDefinition>>; 2]> = const { Cell::new([None, None]) };
+}
+
+/// The usual tunables, but they tell where the last two globals are.
+pub(crate) struct HostTunables(BaseTunables);
+
+impl HostTunables {
+    pub(crate) fn new() -> Self {
+        Self(BaseTunables::new())
+    }
+}
+
+impl Tunables for HostTunables {
+    fn memory_style(&self, memory: &MemoryType) -> MemoryStyle {
+        self.0.memory_style(memory)
+    }
+
+    fn table_style(&self, table: &TableType) -> TableStyle {
+        self.0.table_style(table)
+    }
+
+    fn create_host_memory(&self, ty: &MemoryType, style: &MemoryStyle) -> Result<VMMemory, MemoryError> {
+        self.0.create_host_memory(ty, style)
+    }
+
+    /// # Safety
+    /// As the trait demands.
+    unsafe fn create_vm_memory(
+        &self,
+        ty: &MemoryType,
+        style: &MemoryStyle,
+        location: NonNull<VMMemoryDefinition>,
+    ) -> Result<VMMemory, MemoryError> {
+        // SAFETY: the caller's promise, passed on.
+        unsafe { self.0.create_vm_memory(ty, style, location) }
+    }
+
+    fn create_host_table(&self, ty: &TableType, style: &TableStyle) -> Result<VMTable, String> {
+        self.0.create_host_table(ty, style)
+    }
+
+    /// # Safety
+    /// As the trait demands.
+    unsafe fn create_vm_table(
+        &self,
+        ty: &TableType,
+        style: &TableStyle,
+        location: NonNull<VMTableDefinition>,
+    ) -> Result<VMTable, String> {
+        // SAFETY: the caller's promise, passed on.
+        unsafe { self.0.create_vm_table(ty, style, location) }
+    }
+
+    /// # Safety
+    /// As the trait demands.
+    unsafe fn create_vm_global(
+        &self,
+        ty: GlobalType,
+        location: NonNull<VMGlobalDefinition>,
+    ) -> Result<VMGlobal, String> {
+        let [_, last] = LAST_GLOBALS.get();
+        LAST_GLOBALS.set([last, Some(location)]);
+        // SAFETY: the caller's promise, passed on.
+        unsafe { self.0.create_vm_global(ty, location) }
+    }
+
+    fn vmconfig(&self) -> &VMConfig {
+        self.0.vmconfig()
+    }
+}
+
+/// The fuel of one instance.
+#[derive(Clone, Copy)]
+struct Tank {
+    fuel: NonNull<i64>,
+    reserve: NonNull<i64>,
+}
+
+impl Tank {
+    /// The tank of the instance made last on this thread.
+    fn of_last_instance() -> Option<Self> {
+        let [fuel, reserve] = LAST_GLOBALS.replace([None, None]);
+        Some(Self { fuel: fuel?.cast(), reserve: reserve?.cast() })
+    }
+
+    fn fill(self, fuel: i64) {
+        let slice = fuel & (SLICE - 1);
+        word(&self.fuel).store(slice, Ordering::Relaxed);
+        word(&self.reserve).store(fuel - slice, Ordering::Relaxed);
+    }
+
+    fn left(self) -> i64 {
+        word(&self.fuel).load(Ordering::Relaxed).saturating_add(word(&self.reserve).load(Ordering::Relaxed))
+    }
+}
+
+fn word(pointer: &NonNull<i64>) -> &AtomicI64 {
+    // SAFETY: the pointer is that of a global's definition, which is aligned to 16 bytes and begins with its value.
+    // It lives as long as the store; tanks are used only by a `Vm`, which owns the store, and by its slot, which is
+    // emptied before the store goes (invariants 1 and 2). Rust code touches the word only through this function; the
+    // compiled guest reads and writes it by plain aligned instructions, which on every target of the engine are
+    // single accesses.
+    unsafe { AtomicI64::from_ptr(pointer.as_ptr()) }
+}
+
+/// The reserve, as the watchdog's thread holds it.
+struct Reserve(NonNull<i64>);
+
+// SAFETY: it is only written through, atomically, under the lock of its slot and while its `Vm` lives.
+unsafe impl Send for Reserve {}
+
+impl Reserve {
+    fn ruin(&self) {
+        word(&self.0).store(RUIN, Ordering::Relaxed);
+    }
+}
+
+/// How a call ended.
+pub(crate) struct Ended<T> {
+    pub(crate) outcome: Result<T, RuntimeError>,
+    /// Below zero: it ran out.
+    pub(crate) fuel_left: i64,
+    /// The watchdog ended it.
+    pub(crate) is_late: bool,
+}
+
+/// A batch call of the ABI that answers `i32`, and one that answers `i64`.
+pub(crate) type Step = TypedFunction<(i32, i32, i32), i32>;
+/// As [`Step`], with a wider answer.
+pub(crate) type Map = TypedFunction<(i32, i32, i32), i64>;
+
+/// One instance and its store. Bound to its thread.
+pub(crate) struct Vm {
+    // Field order is drop order: the instance goes before its store.
+    instance: wasmer::Instance,
+    store: Store,
+    tank: Tank,
+    slot: Arc<Slot>,
+}
+
+impl Vm {
+    /// An instance of `code`, which went through `rewrite`. None where that does not show, or where no
+    /// thread can be had to watch it.
+    pub(crate) fn new(
+        engine: &Engine,
+        code: &Module,
+        call_time: Duration,
+    ) -> Result<Option<Self>, Box<InstantiationError>> {
+        let mut store = Store::new(engine.clone());
+        LAST_GLOBALS.set([None, None]);
+        let instance = wasmer::Instance::new(&mut store, code, &Imports::new()).map_err(Box::new)?;
+        let Some(tank) = Tank::of_last_instance() else { return Ok(None) };
+        let reserve = Reserve(tank.reserve);
+        let Some(slot) = Slot::new(call_time, Box::new(move || reserve.ruin())) else { return Ok(None) };
+        Ok(Some(Self { instance, store, tank, slot }))
+    }
+
+    pub(crate) fn exports(&self) -> &Exports {
+        &self.instance.exports
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(crate) fn view(&self, memory: &Memory) -> MemoryView<'_> {
+        memory.view(&self.store)
+    }
+
+    pub(crate) fn call(&mut self, fuel: i64, callee: &Function, arguments: &[Value]) -> Ended<Box<[Value]>> {
+        self.metered(fuel, |store| callee.call(store, arguments))
+    }
+
+    pub(crate) fn step(&mut self, fuel: i64, callee: &Step, [a, b, c]: [i32; 3]) -> Ended<i32> {
+        self.metered(fuel, |store| callee.call(store, a, b, c))
+    }
+
+    pub(crate) fn map(&mut self, fuel: i64, callee: &Map, [a, b, c]: [i32; 3]) -> Ended<i64> {
+        self.metered(fuel, |store| callee.call(store, a, b, c))
+    }
+
+    fn metered<T>(
+        &mut self,
+        fuel: i64,
+        call: impl FnOnce(&mut Store) -> Result<T, RuntimeError>,
+    ) -> Ended<T> {
+        self.tank.fill(fuel);
+        self.slot.begin();
+        let outcome = call(&mut self.store);
+        let is_late = self.slot.end();
+        Ended { outcome, fuel_left: self.tank.left(), is_late }
+    }
+}
+
+impl Drop for Vm {
+    fn drop(&mut self) {
+        self.slot.retire();
+    }
+}
