@@ -81,6 +81,13 @@ pub enum Error {
         asserted: Asserted,
     },
 
+    /// More operations than a transaction may have.
+    #[error("a transaction has at most {limit} operations; commit it and go on in another")]
+    TooManyOperations {
+        /// The most that are possible.
+        limit: u64,
+    },
+
     /// An operation of this transaction failed half-way in the store, so it can only be rolled back.
     #[error("an earlier operation of this transaction failed in the store; drop it and begin a new one")]
     TransactionFailed,
@@ -142,6 +149,7 @@ impl Error {
             Self::NotYet { .. } => "LLMDB-T09",
             Self::Damaged { .. } => "LLMDB-T10",
             Self::Format { .. } => "LLMDB-T11",
+            Self::TooManyOperations { .. } => "LLMDB-T12",
             Self::Store(error) => error.code(),
         }
     }
@@ -157,6 +165,7 @@ impl Error {
                 | Self::ValueTooLong { .. }
                 | Self::CollectionName { .. }
                 | Self::Overlap { .. }
+                | Self::TooManyOperations { .. }
                 | Self::NotYet { .. }
         )
     }

@@ -73,26 +73,31 @@
 //!
 //! **Answers for a commit never change** once it is recorded.
 //!
-//! # Costs of this structure
+//! # Costs
 //!
-//! Each collection is two trees: the break points that stand now, and those that no longer do. Supersession is
-//! resolved when written. The latest value is one descent. A value as of an older commit walks over what changed
-//! near that instant since then. A [`Version`] besides looks at all changes inside its period, and `history` and
-//! `versions` at all changes of the key. A scan costs a few descents per key. A cut value is stored again, and the
-//! operations log holds each value once more. `erase` and `retain` are not available yet.
+//! Supersession is resolved when written, never when read. Each key's last break point stands in a tree of its own with
+//! the value: the latest value is one exact look-up. All break points of a key stand in blocks, each whole in itself for
+//! a range of valid time and a span of commits: a value as of an older commit is one to three descents however deep the
+//! history is, a look into one block, and the look-up of the value, which stands once, with the operation that asserted
+//! it. A [`Version`] besides looks outward for its bounds, block by block; `history` and `versions` read all blocks of
+//! the key. A scan takes one step for each key whose last break point answers, and for others what a get takes. `erase`
+//! and `retain` are not available yet.
 //!
 //! Not here: JSON, text forms of times, queries over values (the layers above); durability (`llmdb-wal`).
 
+mod block;
 mod catalog;
 mod check;
 mod checked;
 mod commits;
 mod database;
+mod edit;
 pub mod encoding;
 mod entry;
 mod error;
 mod ops;
 mod points;
+mod ranges;
 mod read;
 mod types;
 mod write;

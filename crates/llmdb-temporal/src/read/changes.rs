@@ -50,7 +50,7 @@ impl<'t> Changes<'t> {
     fn read(&mut self) -> Result<Option<Change>, Error> {
         let Some(log) = &mut self.log else { return Ok(None) };
         for row in log {
-            let (commit, recorded) = row?;
+            let (commit, _, recorded) = row?;
             if self.only.is_none_or(|only| only == recorded.collection) {
                 let commit = stamp(&self.commits, &mut self.stamp, commit)?;
                 return change(&self.names, commit, recorded).map(Some);

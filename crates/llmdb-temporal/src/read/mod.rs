@@ -1,7 +1,7 @@
 //! Reading a snapshot on both axes.
 //!
 //! Contents: `get` one key at one point, `scan` all keys at one point, `timeline` the whole of one key,
-//! `sweep` how rectangles are made out of break points, `diff` two states, `changes` the operations.
+//! `sweep` and `life` how rectangles are made out of break points, `diff` two states, `changes` the operations.
 //!
 //! Invariants
 //! 1. All answers of one [`TemporalRead`] come from one snapshot.
@@ -13,6 +13,7 @@ mod changes;
 mod diff;
 mod get;
 mod keys;
+mod life;
 mod scan;
 mod sweep;
 mod timeline;
@@ -30,10 +31,11 @@ pub use scan::Scan;
 pub(crate) use keys::Keys;
 
 use crate::catalog;
-use crate::commits::{Commits, Moment};
+use crate::commits::Commits;
 use crate::encoding;
 use crate::error::Error;
-use crate::points::{Dead, Live};
+use crate::points::{NOW, Points};
+use crate::ranges::Ranges;
 use crate::types::{CommitStamp, Difference, Known, Period, ValidTime, Version};
 
 /// A snapshot of all collections. It can be held for long and shared among threads.
@@ -46,10 +48,13 @@ pub struct TemporalRead {
 #[derive(Clone, Copy)]
 pub struct Collection<'t> {
     number: u32,
-    live: Live<'t>,
-    dead: Dead<'t>,
+    points: Points<'t>,
     commits: Commits<'t>,
     ops: Option<Tree<'t>>,
+    /// The newest commit.
+    newest: Option<u64>,
+    /// The commit from which on answers are kept.
+    kept_from: u64,
 }
 
 impl TemporalRead {
@@ -92,7 +97,8 @@ impl TemporalRead {
 
     /// What was believed, once `known` was recorded, about `key` at `valid_at`: the whole rectangle.
     ///
-    /// The cost grows with the number of changes ever made inside the piece's period.
+    /// Cost: a few descents however deep the history is, and of the blocks of the piece's part of the timeline those
+    /// of the commits during which it stood, for the bounds of the rectangle; [`Self::get_value`] does without.
     ///
     /// # Errors
     /// [`Error::KeyEmpty`]; the store's errors.
@@ -227,25 +233,36 @@ impl TemporalRead {
         };
         Ok(Collection {
             number,
-            live: Live { tree: tree(catalog::now_tree(number))?, number },
-            dead: Dead { tree: tree(catalog::past_tree(number))?, number },
+            points: Points {
+                now: tree(catalog::now_tree(number))?,
+                past: tree(catalog::past_tree(number))?,
+                ranges: Ranges { tree: tree(catalog::ranges_tree(number))?, number },
+                number,
+            },
             commits: Commits::of(&self.txn)?,
             ops: self.txn.tree(catalog::OPS)?,
+            newest: self.newest.map(|newest| newest.commit.get()),
+            kept_from: 0,
         })
     }
 }
 
 impl<'t> Collection<'t> {
-    pub(crate) fn live(&self) -> Live<'t> {
-        self.live
+    pub(crate) fn points(&self) -> Points<'t> {
+        self.points
     }
 
-    pub(crate) fn dead(&self) -> Dead<'t> {
-        self.dead
-    }
-
-    fn moment(&self, known: Known) -> Result<Option<Moment>, Error> {
-        self.commits.moment(known)
+    /// The commit whose knowledge answers: [`NOW`] for the newest, `None` before the first.
+    #[inline]
+    fn commit_of(&self, known: Known) -> Result<Option<u64>, Error> {
+        let Some(newest) = self.newest else { return Ok(None) };
+        let commit = match known {
+            Known::Latest => return Ok(Some(NOW)),
+            // Nothing of ours changed at commits that are not ours: no need to look for the one before.
+            Known::Commit(number) => u64::try_from(number).ok(),
+            Known::At(_) => self.commits.resolve(known)?.map(|stamp| stamp.commit.get()),
+        };
+        Ok(commit.map(|commit| if commit >= newest { NOW } else { commit }))
     }
 }
 

@@ -9,12 +9,14 @@ use std::ops::Bound;
 
 use super::Collection;
 use super::keys::Keys;
+use super::sweep::Rectangle;
 use crate::catalog;
-use crate::commits::Moment;
 use crate::encoding;
+use crate::entry::Tail;
 use crate::error::Error;
-use crate::points::damaged;
-use crate::types::{Known, ValidTime, Version};
+use crate::points::NOW;
+use crate::ranges::damaged;
+use crate::types::{Known, Period, ValidTime, Version};
 
 /// The rows of [`TemporalRead::scan`](super::TemporalRead::scan).
 pub struct Scan<'t> {
@@ -25,7 +27,7 @@ struct Open<'t> {
     collection: Collection<'t>,
     keys: Keys<'t>,
     valid_at: ValidTime,
-    moment: Moment,
+    commit: u64,
 }
 
 impl<'t> Collection<'t> {
@@ -40,9 +42,37 @@ impl<'t> Collection<'t> {
         valid_at: ValidTime,
         known: Known,
     ) -> Result<Scan<'t>, Error> {
-        let Some(moment) = self.moment(known)? else { return Ok(Scan::empty()) };
-        let keys = Keys::between(self, from, to, moment != Moment::Newest);
-        Ok(Scan { open: Some(Open { collection: *self, keys, valid_at, moment }) })
+        let Some(commit) = self.commit_of(known)? else { return Ok(Scan::empty()) };
+        let keys = Keys::between(self, from, to);
+        Ok(Scan { open: Some(Open { collection: *self, keys, valid_at, commit }) })
+    }
+
+    /// The row of a key whose last break point is at hand.
+    fn row(
+        &self,
+        prefix: &[u8],
+        tail: &Tail<'t>,
+        at: ValidTime,
+        commit: u64,
+    ) -> Result<Option<Version>, Error> {
+        let user_key = || {
+            encoding::user_key(prefix)
+                .map_err(|what| damaged(catalog::now_tree(self.number), prefix, &what.into()))
+        };
+        if tail.point.at <= at && (commit == NOW || tail.settled <= commit) {
+            let (Some(belief), Some(value)) = (tail.point.belief, self.value_of_tail(prefix, tail)?) else {
+                return Ok(None);
+            };
+            let known_from = tail.settled.max(self.kept_from);
+            let valid = Period::since(tail.point.at);
+            let found = Rectangle { valid, belief, known_from, known_to: None };
+            return self.version_with(&user_key()?, &found, value.to_vec()).map(Some);
+        }
+        if !tail.has_blocks && (tail.point.at > at || !tail.point.stood_at(commit)) {
+            return Ok(None);
+        }
+        let Some(start) = self.points.in_force(prefix, at, commit)? else { return Ok(None) };
+        self.version_from(prefix, &user_key()?, start, commit)
     }
 }
 
@@ -54,19 +84,13 @@ impl Scan<'_> {
 
 impl Open<'_> {
     fn next(&mut self) -> Result<Option<Version>, Error> {
-        while let Some(prefix) = self.keys.next()? {
-            let key = self.user_key(&prefix)?;
-            let row = self.collection.version_at(&prefix, &key, self.valid_at, self.moment)?;
+        while let Some((prefix, tail)) = self.keys.next()? {
+            let row = self.collection.row(prefix, &tail, self.valid_at, self.commit)?;
             if row.is_some() {
                 return Ok(row);
             }
         }
         Ok(None)
-    }
-
-    fn user_key(&self, prefix: &[u8]) -> Result<Vec<u8>, Error> {
-        encoding::user_key(prefix)
-            .map_err(|what| damaged(catalog::now_tree(self.collection.number), prefix, &what.into()))
     }
 }
 

@@ -1,10 +1,11 @@
 //! The tests of the layer through its public face.
 //!
 //! Contents: `oracle` the naive model, `script` random histories, `compare` all reads against the oracle, `model`
-//! random histories through it, `invariants` what holds between answers, `claims` single rules, `crash` power
+//! random histories through it, `cells` long ones cell by cell, `invariants` what holds between answers, `claims` single rules, `crash` power
 //! cuts, `faults` a failing disk, `damage` what `check` finds, `reference` real data with outside answers, `fuzz_smoke` the bodies of the
 //! fuzz targets, `support` databases for all of them.
 
+mod cells;
 mod claims;
 mod compare;
 mod crash;
