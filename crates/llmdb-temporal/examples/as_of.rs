@@ -247,5 +247,21 @@ fn main() -> Result<()> {
             Ok(total)
         });
     }
+    for (name, percent) in [("latest", 100), ("at 90 %", 90), ("at 50 %", 50), ("at 10 %", 10)] {
+        let (collection, from) = (&collection, &from);
+        kinds.add(format!("scan of values {name}, a row"), 20 * count, move || {
+            let mut total = 0;
+            for n in 0..20 {
+                let commit = newest * percent / 100;
+                let known = if percent == 100 { Known::Latest } else { Known::Commit(commit as i64) };
+                let instant = at(commit * PER_COMMIT + PER_COMMIT)?;
+                let rows = collection.scan_values(Included(&from(n)), Unbounded, instant, known)?;
+                for row in rows.take(count as usize) {
+                    total += sum(row?.1);
+                }
+            }
+            Ok(total)
+        });
+    }
     kinds.run()
 }

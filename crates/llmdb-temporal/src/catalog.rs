@@ -7,6 +7,9 @@
 //! temporal/2/times       commit time, i64 with flipped sign    commit, u64 little-endian
 //!                        bit, big-endian
 //! temporal/2/ops         commit and place (see `ops`)          an operation (see `ops`)
+//! temporal/2/marks       "kept from"                           the oldest commit that can be asked about, u64
+//!                                                              little-endian; there once history was let go
+//! temporal/2/erased      commit and place (see `erase`)         why something was erased; there once it was
 //! temporal/2/now/N       key (see `encoding`)                  its last break point, with the value (see `entry`)
 //! temporal/2/past/N      key, range, closing commit            a block of all its break points there (see `block`)
 //! temporal/2/ranges/N    key, range                            which ranges there are, if several (see `ranges`)
@@ -30,6 +33,8 @@ pub(crate) const CATALOG: &str = "temporal/2/catalog";
 pub(crate) const COMMITS: &str = "temporal/2/commits";
 pub(crate) const TIMES: &str = "temporal/2/times";
 pub(crate) const OPS: &str = "temporal/2/ops";
+pub(crate) const ERASED: &str = "temporal/2/erased";
+pub(crate) const MARKS: &str = "temporal/2/marks";
 
 const NAME_SIZE_MAX: usize = 255;
 

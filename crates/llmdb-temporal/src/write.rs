@@ -39,30 +39,30 @@ const RECORD_ROOM: usize = 64;
 ///
 /// Operations apply in order; each sees what those before it did. The store has one writer at a time.
 pub struct TemporalWrite {
-    txn: WriteTxn,
-    system: SystemTrees,
+    pub(crate) txn: WriteTxn,
+    pub(crate) system: SystemTrees,
     collections: HashMap<String, CollectionTrees>,
-    operation_count: u64,
-    failed: bool,
+    pub(crate) operation_count: u64,
+    pub(crate) failed: bool,
     block_size_max: usize,
 }
 
 /// The trees that all collections share.
 #[derive(Clone, Copy)]
-struct SystemTrees {
-    catalog: TreeId,
-    commits: TreeId,
-    times: TreeId,
-    ops: TreeId,
+pub(crate) struct SystemTrees {
+    pub(crate) catalog: TreeId,
+    pub(crate) commits: TreeId,
+    pub(crate) times: TreeId,
+    pub(crate) ops: TreeId,
 }
 
 /// The trees of one collection.
 #[derive(Clone, Copy)]
-struct CollectionTrees {
-    number: u32,
-    now: TreeId,
-    past: TreeId,
-    ranges: TreeId,
+pub(crate) struct CollectionTrees {
+    pub(crate) number: u32,
+    pub(crate) now: TreeId,
+    pub(crate) past: TreeId,
+    pub(crate) ranges: TreeId,
 }
 
 /// One operation as it was asked for.
@@ -164,24 +164,6 @@ impl TemporalWrite {
     /// As [`Self::put`].
     pub fn delete(&mut self, collection: &str, key: &[u8], period: Period) -> Result<(), Error> {
         self.apply(Request { op: Operation::Delete, collection, key, period, value: &[] })
-    }
-
-    /// Removes every trace of a key at all times. Not available yet.
-    ///
-    /// # Errors
-    /// [`Error::NotYet`].
-    pub fn erase(&mut self, collection: &str, key: &[u8]) -> Result<(), Error> {
-        catalog::check_name(collection)?;
-        self.check_key(key)?;
-        Err(Error::NotYet { what: "erase" })
-    }
-
-    /// Lets history older than a commit go. Not available yet.
-    ///
-    /// # Errors
-    /// [`Error::NotYet`].
-    pub fn retain(&mut self, _before: CommitTime) -> Result<(), Error> {
-        Err(Error::NotYet { what: "retain" })
     }
 
     /// Makes the transaction durable, also when it has no operation.
@@ -367,7 +349,7 @@ impl TemporalWrite {
         (page_size / 4 - RECORD_ROOM).min((page_size / 2 - 2 * RECORD_ROOM).saturating_sub(key_size))
     }
 
-    fn next_index(&self) -> Result<u32, Error> {
+    pub(crate) fn next_index(&self) -> Result<u32, Error> {
         u32::try_from(self.operation_count)
             .map_err(|_| Error::TooManyOperations { limit: u64::from(u32::MAX) + 1 })
     }
@@ -420,7 +402,7 @@ impl TemporalWrite {
         Ok(())
     }
 
-    fn check_key(&self, key: &[u8]) -> Result<(), Error> {
+    pub(crate) fn check_key(&self, key: &[u8]) -> Result<(), Error> {
         if key.is_empty() {
             return Err(Error::KeyEmpty);
         }
@@ -432,7 +414,7 @@ impl TemporalWrite {
         Ok(())
     }
 
-    fn open(&mut self, name: &str) -> Result<Option<CollectionTrees>, Error> {
+    pub(crate) fn open(&mut self, name: &str) -> Result<Option<CollectionTrees>, Error> {
         if let Some(trees) = self.collections.get(name) {
             return Ok(Some(*trees));
         }
@@ -450,7 +432,7 @@ impl TemporalWrite {
         self.open_trees(name, number)
     }
 
-    fn open_trees(&mut self, name: &str, number: u32) -> Result<CollectionTrees, Error> {
+    pub(crate) fn open_trees(&mut self, name: &str, number: u32) -> Result<CollectionTrees, Error> {
         let now = self.txn.create_tree(&catalog::now_tree(number))?;
         let past = self.txn.create_tree(&catalog::past_tree(number))?;
         let ranges = self.txn.create_tree(&catalog::ranges_tree(number))?;
@@ -459,7 +441,7 @@ impl TemporalWrite {
         Ok(trees)
     }
 
-    fn points(&self, trees: CollectionTrees) -> Result<Points<'_>, Error> {
+    pub(crate) fn points(&self, trees: CollectionTrees) -> Result<Points<'_>, Error> {
         let CollectionTrees { number, now, past, ranges } = trees;
         let ranges = Ranges { tree: self.txn.tree(ranges)?, number };
         Ok(Points { now: self.txn.tree(now)?, past: self.txn.tree(past)?, ranges, number })

@@ -15,6 +15,7 @@ const TABLES: &[(&str, &str)] = &[
     ("temporal/block", include_str!("../src/block.rs")),
     ("temporal/ranges", include_str!("../src/ranges.rs")),
     ("temporal/operation", include_str!("../src/ops.rs")),
+    ("temporal/erasure", include_str!("../src/erase.rs")),
 ];
 
 type Records = Vec<(Vec<u8>, Vec<u8>)>;

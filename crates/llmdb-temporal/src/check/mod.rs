@@ -13,6 +13,8 @@
 //! 4. At each commit, the standing break points of a key are exactly the ends of its pieces: strictly increasing,
 //!    "nothing" neither first nor after "nothing", with value and asserting commit as asserted.
 //!
+//! Where history was let go, what stood at the mark is taken as it is, and the replay goes on from there.
+//!
 //! Cost: operations are grouped by key in memory, [`PASS_SIZE`] at a time, without their values; each group is
 //! another pass over the log and the trees.
 //!
@@ -170,6 +172,7 @@ impl<'r> Checker<'r> {
         let place = format!("collection {name:?}");
         let collection = self.read.numbered(number)?;
         let mut keys = Keys::between(&collection, Unbounded, Unbounded);
+        let mark = Some(collection.mark()).filter(|mark| *mark > 0);
         let mut found = structure::Counts::default();
         while let Some((prefix, tail)) = keys.next()? {
             let key = encoding::user_key(prefix)
@@ -178,17 +181,19 @@ impl<'r> Checker<'r> {
             if self.pass_of(&key) != pass {
                 continue;
             }
-            let Some(operations) = operations.remove(&key[..]) else {
+            let operations = operations.remove(&key[..]).unwrap_or_default();
+            if operations.is_empty() && mark.is_none() {
                 let what = "it has break points and no operation was recorded".to_owned();
                 return Err(difference(&place, &key, None, what));
-            };
+            }
             let points = collection.points().all(prefix)?;
             self.report.keys += 1;
             self.report.break_points += points.len() as u64;
             let blocks = structure::check_key(&collection, prefix, &tail, &points)
                 .map_err(|what| what.into_error(&place, &key))?;
             self.report.blocks += blocks;
-            check_key(&operations, &points, self.newest)
+            check_key(&operations, &points, self.newest, mark)
+                .and_then(|()| check_beliefs(&operations, &points, mark))
                 .and_then(|()| check_value(&operations, &tail))
                 .map_err(|(commit, what)| difference(&place, &key, Some(commit), what))?;
         }
@@ -200,7 +205,7 @@ impl<'r> Checker<'r> {
         // Keys without entries: their operations must have had no effect.
         for (key, operations) in operations {
             self.report.keys += 1;
-            check_key(&operations, &[], self.newest)
+            check_key(&operations, &[], self.newest, mark)
                 .map_err(|(commit, what)| difference(&place, key, Some(commit), what))?;
         }
         Ok(())
@@ -219,9 +224,11 @@ fn check_key(
     operations: &[(u64, u32, Recorded<'_>)],
     points: &[Point],
     newest: Option<u64>,
+    mark: Option<u64>,
 ) -> Result<(), Finding> {
-    let mut stored = Stored::new(points, newest)?;
-    let mut replayed = Replayed::default();
+    let mut stored = Stored::new(points, newest, mark)?;
+    let mut replayed = Replayed::beginning_with(&stored.standing);
+    let operations = &operations[operations.partition_point(|(commit, ..)| Some(*commit) <= mark)..];
     for group in operations.chunk_by(|(one, ..), (next, ..)| one == next) {
         let commit = group[0].0;
         let mut touched = group[0].2.valid;
@@ -235,6 +242,24 @@ fn check_key(
         compare(&stored.standing, &replayed, touched).map_err(|what| (commit, what))?;
     }
     stored.finish()
+}
+
+/// Each value that is believed at a commit that is kept must have its operation.
+fn check_beliefs(
+    operations: &[(u64, u32, Recorded<'_>)],
+    points: &[Point],
+    mark: Option<u64>,
+) -> Result<(), Finding> {
+    for point in points.iter().filter(|point| mark.is_none_or(|mark| point.until > mark)) {
+        let Some(belief) = point.belief else { continue };
+        let place = (belief.asserted, belief.index);
+        let found = operations.binary_search_by_key(&place, |(commit, index, _)| (*commit, *index));
+        if found.ok().and_then(|found| operations[found].2.outcome()).is_none() {
+            let what = format!("operation {} of the commit asserted a value, and is missing", belief.index);
+            return Err((belief.asserted, what));
+        }
+    }
+    Ok(())
 }
 
 /// The value beside the last break point must be the one that its operation asserted.
@@ -265,11 +290,16 @@ struct Stored<'a> {
 }
 
 impl<'a> Stored<'a> {
-    fn new(points: &'a [Point], newest: Option<u64>) -> Result<Self, Finding> {
-        let mut events = Vec::new();
+    fn new(points: &'a [Point], newest: Option<u64>, mark: Option<u64>) -> Result<Self, Finding> {
+        let (mut events, mut standing) = (Vec::new(), BTreeMap::new());
         for point in points {
-            events.push((point.since, true, point));
-            if point.until != ALIVE {
+            if Some(point.since) > mark {
+                events.push((point.since, true, point));
+            } else if Some(point.until) > mark {
+                // What stood at the mark is taken as it is.
+                standing.insert(point.at, point);
+            }
+            if point.until != ALIVE && Some(point.until) > mark {
                 events.push((point.until, false, point));
             }
         }
@@ -279,7 +309,7 @@ impl<'a> Stored<'a> {
             return Err((*commit, what));
         }
         events.reverse();
-        Ok(Self { standing: BTreeMap::new(), events })
+        Ok(Self { standing, events })
     }
 
     /// Applies what came and went at `commit`, which may only be in the touched part or at its end.
@@ -315,6 +345,19 @@ struct Replayed {
 }
 
 impl Replayed {
+    /// The pieces between break points.
+    fn beginning_with(standing: &BTreeMap<ValidTime, &Point>) -> Self {
+        let mut pieces = BTreeMap::new();
+        let mut points = standing.values().peekable();
+        while let Some(point) = points.next() {
+            let to = points.peek().map_or(ValidTime::POS_INF, |next| next.at);
+            if let Some(belief) = point.belief {
+                pieces.insert(point.at, (to, belief));
+            }
+        }
+        Self { pieces }
+    }
+
     fn apply(&mut self, belief: Belief, recorded: &Recorded<'_>) -> Result<(), String> {
         let (from, to) = (recorded.valid.from, recorded.valid.to);
         self.cut(from);

@@ -1,7 +1,8 @@
 //! Whether blocks, ranges and the record of a key hold exactly what they should, given its break points.
 //!
 //! Invariants verified
-//! 1. The blocks of a range follow each other without a gap from the commit since which it is there up to now.
+//! 1. The blocks of a range follow each other without a gap up to now, from the commit since which it is there, or from
+//!    one before the mark from which on history is kept.
 //! 2. A block holds exactly the break points of its range that stood at a commit for which it is whole.
 //! 3. The ranges of a key are those that have blocks; one alone is not recorded.
 //! 4. The record of a key is its last break point, says truly since when nothing behind it changed, and whether there
@@ -62,8 +63,9 @@ pub(super) fn check_key(
         blocks.entry(placed.lo).or_default().insert(placed.until, block);
         Ok(())
     })?;
-    check_tail(tail, all, !blocks.is_empty())?;
-    let ranges = check_spans(&blocks)?;
+    let mark = collection.mark();
+    check_tail(tail, all, !blocks.is_empty(), mark)?;
+    let ranges = check_spans(&blocks, mark)?;
     let recorded = collection.points().ranges.all(prefix)?;
     if recorded != if ranges.len() > 1 { ranges.clone() } else { Vec::new() } {
         return Err(Finding::Wrong(None, "its recorded ranges are not those that have blocks"));
@@ -76,7 +78,7 @@ pub(super) fn check_key(
     Ok(blocks.values().map(|of_range| of_range.len() as u64).sum())
 }
 
-fn check_tail(tail: &Tail<'_>, all: &[Point], has_blocks: bool) -> Result<(), Finding> {
+fn check_tail(tail: &Tail<'_>, all: &[Point], has_blocks: bool, mark: u64) -> Result<(), Finding> {
     let last = all.iter().rev().find(|point| point.until == ALIVE).copied();
     let point = (!tail.is_none_left()).then_some(tail.point);
     let commit = Some(tail.settled);
@@ -86,18 +88,23 @@ fn check_tail(tail: &Tail<'_>, all: &[Point], has_blocks: bool) -> Result<(), Fi
     if point != last {
         return Err(Finding::Wrong(commit, "its record is not its last break point"));
     }
-    if tail.settled != settled(all, last) || (point.is_none() && tail.point.since != tail.settled) {
+    // What changed before the mark may be gone.
+    if tail.settled.max(mark) != settled(all, last).max(mark)
+        || (point.is_none() && tail.point.since != tail.settled)
+    {
         return Err(Finding::Wrong(commit, "its record is wrong about since when nothing more changed"));
     }
     Ok(())
 }
 
 /// The ranges that have blocks.
-fn check_spans(blocks: &Blocks) -> Result<Vec<RangeRow>, Finding> {
+fn check_spans(blocks: &Blocks, mark: u64) -> Result<Vec<RangeRow>, Finding> {
     let mut ranges = Vec::new();
     for (lo, of_range) in blocks {
         let begin = of_range.values().next().map_or(0, |first| first.begin);
-        let mut from = begin;
+        // Blocks that were closed up to the mark may be gone, and no others.
+        let mut from =
+            of_range.values().next().map(|first| first.from).filter(|from| *from <= mark).unwrap_or(begin);
         for (until, block) in of_range {
             if (block.begin, block.from) != (begin, from) || block.from >= *until {
                 let what = "the blocks of a range do not follow each other from its beginning on";

@@ -50,7 +50,9 @@ impl<'t> Collection<'t> {
     }
 
     fn resolve(&self, known: Known) -> Result<Option<u64>, Error> {
-        Ok(self.commits.resolve(known)?.map(|stamp| stamp.commit.get()))
+        let commit = self.commits.resolve(known)?.map(|stamp| stamp.commit.get());
+        super::check_kept(&self.commits, self.kept_from, known, commit)?;
+        Ok(commit)
     }
 
     /// The keys in a range with an operation in the commits after `after` and up to `up_to`.
