@@ -96,9 +96,12 @@ fn load(db: &Temporal, keys: u64, versions: u64, corrections: u64, value_size: u
     Ok(given)
 }
 
+/// Asks questions of a kind; the sum of the bytes that were found.
+type Ask<'k> = Box<dyn FnMut() -> Result<u64> + 'k>;
+
 /// Nanoseconds for each question of a kind, medians of rounds that take turns.
 struct Kinds<'k> {
-    kinds: Vec<(String, u64, Box<dyn FnMut() -> Result<u64> + 'k>)>,
+    kinds: Vec<(String, u64, Ask<'k>)>,
 }
 
 impl<'k> Kinds<'k> {

@@ -163,8 +163,11 @@ impl Iterator for Scan<'_> {
     }
 }
 
+/// A key, and its value borrowed from the snapshot.
+type KeyValue<'t> = (Vec<u8>, &'t [u8]);
+
 impl<'t> ScanValues<'t> {
-    fn step(&mut self) -> Result<Option<(Vec<u8>, &'t [u8])>, Error> {
+    fn step(&mut self) -> Result<Option<KeyValue<'t>>, Error> {
         let Some(open) = &mut self.open else { return Ok(None) };
         while let Some((prefix, tail)) = open.keys.next()? {
             if let Some(value) = open.collection.row_value(prefix, &tail, open.valid_at, open.commit)? {
@@ -176,7 +179,7 @@ impl<'t> ScanValues<'t> {
 }
 
 impl<'t> Iterator for ScanValues<'t> {
-    type Item = Result<(Vec<u8>, &'t [u8]), Error>;
+    type Item = Result<KeyValue<'t>, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let row = self.step().transpose();
