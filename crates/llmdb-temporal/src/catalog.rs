@@ -2,18 +2,22 @@
 //!
 //! ```text
 //! TREE                   KEY                                   RECORD
-//! temporal/1/catalog     name of a collection, UTF-8           its number, u32 little-endian, from 0
-//! temporal/1/commits     commit, u64 big-endian                commit time, i64 little-endian
-//! temporal/1/times       commit time, i64 with flipped sign    commit, u64 little-endian
+//! temporal/2/catalog     name of a collection, UTF-8           its number, u32 little-endian, from 0
+//! temporal/2/commits     commit, u64 big-endian                commit time, i64 little-endian
+//! temporal/2/times       commit time, i64 with flipped sign    commit, u64 little-endian
 //!                        bit, big-endian
-//! temporal/1/ops         commit and place (see `ops`)          an operation (see `ops`)
-//! temporal/1/now/N       key, valid time (see `encoding`)      live break points of collection N (see `entry`)
-//! temporal/1/past/N      key, valid time, ending commit        dead break points of collection N
+//! temporal/2/ops         commit and place (see `ops`)          an operation (see `ops`)
+//! temporal/2/marks       "kept from"                           the oldest commit that can be asked about, u64
+//!                                                              little-endian; there once history was let go
+//! temporal/2/erased      commit and place (see `erase`)         why something was erased; there once it was
+//! temporal/2/now/N       key (see `encoding`)                  its last break point, with the value (see `entry`)
+//! temporal/2/past/N      key, range, closing commit            a block of all its break points there (see `block`)
+//! temporal/2/ranges/N    key, range                            which ranges there are, if several (see `ranges`)
 //! ```
 //!
 //! Invariants
 //! 1. Collections are numbered densely in the order in which they appeared and are never removed.
-//! 2. A collection has both of its trees from its first operation on.
+//! 2. A collection has its three trees from its first operation on.
 //!
 //! Not here: the content of the trees.
 
@@ -24,22 +28,29 @@ use crate::error::Error;
 /// What the names of all our trees start with, in all versions.
 pub(crate) const FAMILY: &str = "temporal/";
 /// What the names of all trees of this version start with.
-pub(crate) const VERSION: &str = "temporal/1/";
-pub(crate) const CATALOG: &str = "temporal/1/catalog";
-pub(crate) const COMMITS: &str = "temporal/1/commits";
-pub(crate) const TIMES: &str = "temporal/1/times";
-pub(crate) const OPS: &str = "temporal/1/ops";
+pub(crate) const VERSION: &str = "temporal/2/";
+pub(crate) const CATALOG: &str = "temporal/2/catalog";
+pub(crate) const COMMITS: &str = "temporal/2/commits";
+pub(crate) const TIMES: &str = "temporal/2/times";
+pub(crate) const OPS: &str = "temporal/2/ops";
+pub(crate) const ERASED: &str = "temporal/2/erased";
+pub(crate) const MARKS: &str = "temporal/2/marks";
 
 const NAME_SIZE_MAX: usize = 255;
 
-/// The tree of the live break points of a collection.
+/// The tree of the keys of a collection, each with its last break point.
 pub(crate) fn now_tree(number: u32) -> String {
     format!("{VERSION}now/{number}")
 }
 
-/// The tree of the dead break points of a collection.
+/// The tree of the blocks of a collection.
 pub(crate) fn past_tree(number: u32) -> String {
     format!("{VERSION}past/{number}")
+}
+
+/// The tree of the ranges of a collection.
+pub(crate) fn ranges_tree(number: u32) -> String {
+    format!("{VERSION}ranges/{number}")
 }
 
 /// Refuses a name that no collection can have.

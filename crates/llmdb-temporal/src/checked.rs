@@ -1,7 +1,7 @@
 //! Times and periods from numbers that may be out of range or out of order.
 
 use crate::error::Error;
-use crate::types::{CommitTime, Period, ValidTime};
+use crate::types::{CommitTime, Period, ValidTime, Window};
 
 impl ValidTime {
     /// A finite instant.
@@ -39,5 +39,25 @@ impl Period {
             return Err(Error::PeriodReversed { from, to });
         }
         Ok(Self { from, to })
+    }
+}
+
+impl Window {
+    /// The half-open period whose instants count. The end of [`Window::Between`] is in it: one microsecond more.
+    ///
+    /// # Errors
+    /// [`Error::PeriodReversed`].
+    pub fn period(self) -> Result<Period, Error> {
+        match self {
+            Self::All => Ok(Period::ALL),
+            Self::FromTo(Period { from, to }) | Self::ContainedIn(Period { from, to }) => {
+                Period::new(from, to)
+            }
+            Self::Between(Period { from, to }) => {
+                Period::new(from, to)?;
+                // Behind the last finite instant, and behind the open end, only the open end is left.
+                Period::new(from, ValidTime::from_raw(to.micros().saturating_add(1)))
+            }
+        }
     }
 }

@@ -23,26 +23,6 @@ pub(crate) struct Commits<'t> {
     times: Option<Tree<'t>>,
 }
 
-/// Whose knowledge answers, made out against a snapshot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Moment {
-    /// The newest: only live break points count.
-    Newest,
-    /// Once this commit was recorded, which is not the newest.
-    Commit(u64),
-}
-
-impl Moment {
-    /// A commit number at which everything that stands at the moment stands.
-    pub(crate) fn commit(self) -> u64 {
-        match self {
-            // One below `entry::ALIVE`: no commit has this number, and all live break points stand at it.
-            Self::Newest => u64::MAX - 1,
-            Self::Commit(commit) => commit,
-        }
-    }
-}
-
 impl<'t> Commits<'t> {
     pub(crate) fn of(txn: &'t ReadTxn) -> Result<Self, Error> {
         Ok(Self { commits: txn.tree(catalog::COMMITS)?, times: txn.tree(catalog::TIMES)? })
@@ -68,11 +48,10 @@ impl<'t> Commits<'t> {
 
     /// The commit with this number. An entry that names a commit without a pair is damage.
     pub(crate) fn stamp(&self, commit: u64) -> Result<CommitStamp, Error> {
-        match self.at_or_before(commit)? {
-            Some(stamp) if stamp.commit.get() == commit => Ok(stamp),
-            _ => {
-                Err(damaged(catalog::COMMITS, &commit.to_be_bytes(), Some(commit), "the commit has no time"))
-            }
+        let key = commit_key(commit);
+        match self.commits.map_or(Ok(None), |tree| tree.get(&key))? {
+            Some(record) => parse_commit(&key, record),
+            None => Err(damaged(catalog::COMMITS, &key, Some(commit), "the commit has no time")),
         }
     }
 
@@ -85,16 +64,6 @@ impl<'t> Commits<'t> {
             }
             Known::At(time) => self.at_time(time),
         }
-    }
-
-    /// As [`Self::resolve`], for reads: says when the answer is that of the newest commit.
-    pub(crate) fn moment(&self, known: Known) -> Result<Option<Moment>, Error> {
-        if known == Known::Latest {
-            return Ok(Some(Moment::Newest));
-        }
-        let Some(stamp) = self.resolve(known)? else { return Ok(None) };
-        let newest = self.newest()?.is_some_and(|newest| newest.commit == stamp.commit);
-        Ok(Some(if newest { Moment::Newest } else { Moment::Commit(stamp.commit.get()) }))
     }
 
     /// All pairs in order, each checked against the other tree.

@@ -15,6 +15,8 @@ use crate::write::TemporalWrite;
 #[derive(Clone)]
 pub struct Temporal {
     store: Store,
+    /// Bytes of the largest block that is written.
+    block_size_max: usize,
 }
 
 impl Temporal {
@@ -28,13 +30,20 @@ impl Temporal {
                 return Err(Error::Format { found: name });
             }
         }
-        Ok(Self { store })
+        Ok(Self { store, block_size_max: usize::MAX })
     }
 
     /// The store below.
     #[must_use]
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Writes smaller blocks than pages would hold, so that tests reach by few operations what else takes thousands.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_block_size_max(self, block_size_max: usize) -> Self {
+        Self { block_size_max, ..self }
     }
 
     /// A snapshot of what is known now.
@@ -50,7 +59,7 @@ impl Temporal {
     /// # Errors
     /// The store's errors.
     pub fn begin_write(&self) -> Result<TemporalWrite, Error> {
-        TemporalWrite::begin(&self.store)
+        TemporalWrite::begin(&self.store, self.block_size_max)
     }
 }
 

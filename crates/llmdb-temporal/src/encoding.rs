@@ -1,16 +1,16 @@
-//! The stored key: one user key, one instant, and for a dead break point the commit that ended it.
+//! The stored key: one user key; for its blocks of break points also where they start, and until when they hold.
 //!
 //! ```text
 //! SIZE   DESCRIPTION (big-endian, so that byte order is the order of the parts)
 //! n+z    the user key, n bytes; each of its z zero bytes 00 is written 00 FF
 //! 2      terminator 00 01
-//! 8      valid time of the break point: i64 with its sign bit flipped
-//!        (all bits 0 = minus infinity, all bits 1 = plus infinity, which is never a break point)
-//! 8      only in the tree of the dead: the commit that ended it, u64
+//! 8      only in the trees of blocks and of ranges: where the range of valid time starts, i64 with its sign bit
+//!        flipped (all bits 0 = minus infinity; all bits 1 = plus infinity, where no range starts)
+//! 8      only in the tree of blocks: the commit at which the block was closed, u64; all bits 1 = it is open
 //! ```
 //!
 //! Invariants
-//! 1. The order of stored keys is the order of (user key as bytes, valid time, ending commit).
+//! 1. The order of stored keys is the order of (user key as bytes, valid time, closing commit).
 //! 2. No encoded user key is a prefix of another, so the entries of one key lie together and nothing else
 //!    lies between them.
 //! 3. Every pair of key and time has exactly one encoding; any other bytes are refused when decoded.
@@ -32,6 +32,9 @@ const COMMIT_SIZE: usize = size_of::<u64>();
 pub const OVERHEAD: usize = TERMINATOR_SIZE + TIME_SIZE + COMMIT_SIZE;
 const _: () = assert!(OVERHEAD == 18);
 
+/// Bytes of a block's key behind the encoded user key.
+pub(crate) const BLOCK_KEY_SIZE: usize = TIME_SIZE + COMMIT_SIZE;
+
 /// Why bytes are not a stored key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -48,28 +51,28 @@ pub enum KeyError {
     /// A user key of no bytes.
     #[error("the stored key holds an empty user key")]
     Empty,
-    /// Plus infinity as a break point.
-    #[error("the stored key holds a break point at plus infinity")]
+    /// Plus infinity as the start of a range.
+    #[error("the stored key holds a range that starts at plus infinity")]
     Infinite,
 }
 
-/// A stored key of a live break point, taken apart.
+/// A stored key of a range of valid time, taken apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LiveKey<'a> {
+pub struct RangeKey<'a> {
     /// The encoded user key, terminator included: what all entries of the key start with.
     pub prefix: &'a [u8],
-    /// Where the break point lies.
+    /// Where the range starts.
     pub at: ValidTime,
 }
 
-/// A stored key of a dead break point, taken apart.
+/// A stored key of a block, taken apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DeadKey<'a> {
+pub struct BlockKey<'a> {
     /// The encoded user key, terminator included.
     pub prefix: &'a [u8],
-    /// Where the break point lay.
+    /// Where its range starts.
     pub at: ValidTime,
-    /// The commit that ended it.
+    /// The commit at which it was closed; the largest number while it is open.
     pub until: u64,
 }
 
@@ -103,18 +106,18 @@ pub fn after(prefix: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The stored key of a live break point.
+/// The stored key of a range of valid time.
 #[must_use]
-pub fn live_key(prefix: &[u8], at: ValidTime) -> Vec<u8> {
+pub fn range_key(prefix: &[u8], at: ValidTime) -> Vec<u8> {
     let mut out = Vec::with_capacity(prefix.len() + TIME_SIZE);
     out.extend_from_slice(prefix);
     out.extend_from_slice(&ordered(at.micros()));
     out
 }
 
-/// The stored key of a dead break point.
+/// The stored key of a block.
 #[must_use]
-pub fn dead_key(prefix: &[u8], at: ValidTime, until: u64) -> Vec<u8> {
+pub fn block_key(prefix: &[u8], at: ValidTime, until: u64) -> Vec<u8> {
     let mut out = Vec::with_capacity(prefix.len() + TIME_SIZE + COMMIT_SIZE);
     out.extend_from_slice(prefix);
     out.extend_from_slice(&ordered(at.micros()));
@@ -122,24 +125,24 @@ pub fn dead_key(prefix: &[u8], at: ValidTime, until: u64) -> Vec<u8> {
     out
 }
 
-/// Takes the stored key of a live break point apart.
+/// Takes the stored key of a range apart.
 ///
 /// # Errors
 /// [`KeyError`] where the bytes are no such key. The zero bytes of the user key are checked by [`user_key`].
-pub fn split_live(bytes: &[u8]) -> Result<LiveKey<'_>, KeyError> {
+pub fn split_range(bytes: &[u8]) -> Result<RangeKey<'_>, KeyError> {
     let (prefix, time) = bytes.split_last_chunk::<TIME_SIZE>().ok_or(KeyError::Short)?;
     check_ending(prefix)?;
-    Ok(LiveKey { prefix, at: break_point(*time)? })
+    Ok(RangeKey { prefix, at: break_point(*time)? })
 }
 
-/// Takes the stored key of a dead break point apart.
+/// Takes the stored key of a block apart.
 ///
 /// # Errors
-/// As [`split_live`].
-pub fn split_dead(bytes: &[u8]) -> Result<DeadKey<'_>, KeyError> {
+/// As [`split_range`].
+pub fn split_block(bytes: &[u8]) -> Result<BlockKey<'_>, KeyError> {
     let (rest, until) = bytes.split_last_chunk::<COMMIT_SIZE>().ok_or(KeyError::Short)?;
-    let LiveKey { prefix, at } = split_live(rest)?;
-    Ok(DeadKey { prefix, at, until: u64::from_be_bytes(*until) })
+    let RangeKey { prefix, at } = split_range(rest)?;
+    Ok(BlockKey { prefix, at, until: u64::from_be_bytes(*until) })
 }
 
 /// The user key of a prefix.
@@ -210,17 +213,17 @@ mod tests {
     fn the_byte_table_is_what_is_written() {
         let at = ValidTime::from_micros(1).unwrap();
         assert_eq!(prefix(b"a\0b"), b"a\0\xffb\0\x01");
-        assert_eq!(live_key(&prefix(b"a"), at), b"a\0\x01\x80\0\0\0\0\0\0\x01");
-        assert_eq!(live_key(&prefix(b"a"), ValidTime::NEG_INF), b"a\0\x01\0\0\0\0\0\0\0\0");
+        assert_eq!(range_key(&prefix(b"a"), at), b"a\0\x01\x80\0\0\0\0\0\0\x01");
+        assert_eq!(range_key(&prefix(b"a"), ValidTime::NEG_INF), b"a\0\x01\0\0\0\0\0\0\0\0");
         assert_eq!(
-            dead_key(&prefix(b"a"), ValidTime::from_micros(-1).unwrap(), 258),
+            block_key(&prefix(b"a"), ValidTime::from_micros(-1).unwrap(), 258),
             b"a\0\x01\x7f\xff\xff\xff\xff\xff\xff\xff\0\0\0\0\0\0\x01\x02"
         );
     }
 
     #[test]
     fn plus_infinity_and_an_empty_key_are_not_stored_keys() {
-        assert_eq!(split_live(&live_key(&prefix(b"a"), ValidTime::POS_INF)), Err(KeyError::Infinite));
+        assert_eq!(split_range(&range_key(&prefix(b"a"), ValidTime::POS_INF)), Err(KeyError::Infinite));
         assert_eq!(user_key(&prefix(b"")), Err(KeyError::Empty));
     }
 
@@ -229,9 +232,9 @@ mod tests {
 
         #[test]
         fn order_is_preserved(a in key(), b in key(), s in time(), t in time(), c: u64, d: u64) {
-            prop_assert_eq!(live_key(&prefix(&a), s).cmp(&live_key(&prefix(&b), t)), (&a, s).cmp(&(&b, t)));
+            prop_assert_eq!(range_key(&prefix(&a), s).cmp(&range_key(&prefix(&b), t)), (&a, s).cmp(&(&b, t)));
             prop_assert_eq!(
-                dead_key(&prefix(&a), s, c).cmp(&dead_key(&prefix(&b), t, d)),
+                block_key(&prefix(&a), s, c).cmp(&block_key(&prefix(&b), t, d)),
                 (&a, s, c).cmp(&(&b, t, d))
             );
             prop_assert_eq!(ordered(s.micros()).cmp(&ordered(t.micros())), s.cmp(&t));
@@ -241,7 +244,7 @@ mod tests {
         fn no_key_is_a_prefix_trap(a in key(), b in key(), t in time()) {
             // Extensions of a key are the likeliest traps.
             for other in [b.clone(), [a.clone(), b].concat()] {
-                let stored = live_key(&prefix(&other), t);
+                let stored = range_key(&prefix(&other), t);
                 prop_assert_eq!(stored.starts_with(&prefix(&a)), a == other);
                 if a != other {
                     prop_assert_eq!(stored > after(&prefix(&a)), other > a);
@@ -255,10 +258,10 @@ mod tests {
         #[test]
         fn decoding_gives_back_what_was_encoded(a in key(), t in time(), c: u64) {
             let start = prefix(&a);
-            let live = live_key(&start, t);
-            prop_assert_eq!(split_live(&live).unwrap(), LiveKey { prefix: &start, at: t });
-            let dead = dead_key(&start, t, c);
-            prop_assert_eq!(split_dead(&dead).unwrap(), DeadKey { prefix: &start, at: t, until: c });
+            let live = range_key(&start, t);
+            prop_assert_eq!(split_range(&live).unwrap(), RangeKey { prefix: &start, at: t });
+            let dead = block_key(&start, t, c);
+            prop_assert_eq!(split_block(&dead).unwrap(), BlockKey { prefix: &start, at: t, until: c });
             prop_assert_eq!(dead.len(), escaped_size(&a) + OVERHEAD);
             prop_assert_eq!(user_key(&start).unwrap(), a);
         }
@@ -267,14 +270,14 @@ mod tests {
         fn hostile_bytes_are_an_error_or_a_key_that_encodes_to_them(
             bytes in vec(prop_oneof![Just(0u8), Just(1), Just(0xff), any::<u8>()], 0..40)
         ) {
-            if let Ok(LiveKey { prefix: start, at }) = split_live(&bytes) {
-                prop_assert_eq!(&live_key(start, at), &bytes);
+            if let Ok(RangeKey { prefix: start, at }) = split_range(&bytes) {
+                prop_assert_eq!(&range_key(start, at), &bytes);
                 if let Ok(key) = user_key(start) {
                     prop_assert_eq!(prefix(&key), start);
                 }
             }
-            if let Ok(DeadKey { prefix: start, at, until }) = split_dead(&bytes) {
-                prop_assert_eq!(&dead_key(start, at, until), &bytes);
+            if let Ok(BlockKey { prefix: start, at, until }) = split_block(&bytes) {
+                prop_assert_eq!(&block_key(start, at, until), &bytes);
             }
         }
     }

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use crate::types::{Asserted, CommitNumber, Period, ValidTime};
+use crate::types::{Asserted, CommitNumber, CommitStamp, Period, ValidTime};
 
 /// An error of this crate. [`Error::code`] is stable; the text may be reworded.
 #[derive(Debug, thiserror::Error)]
@@ -81,15 +81,26 @@ pub enum Error {
         asserted: Asserted,
     },
 
+    /// More operations than a transaction may have.
+    #[error("a transaction has at most {limit} operations; commit it and go on in another")]
+    TooManyOperations {
+        /// The most that are possible.
+        limit: u64,
+    },
+
     /// An operation of this transaction failed half-way in the store, so it can only be rolled back.
     #[error("an earlier operation of this transaction failed in the store; drop it and begin a new one")]
     TransactionFailed,
 
-    /// A part of the model that is not built yet.
-    #[error("{what} is not available yet; nothing was changed")]
-    NotYet {
-        /// The name of the operation.
-        what: &'static str,
+    /// A question about what was known before the history that is kept.
+    #[error(
+        "what was known {asked} is not kept any more; ask as of {kept_from}, which is the oldest, or a later commit"
+    )]
+    NotKept {
+        /// What was asked for, in words.
+        asked: String,
+        /// The mark: the oldest commit that can be asked about.
+        kept_from: CommitStamp,
     },
 
     /// Stored bytes that this crate would not have written, or that contradict the recorded operations.
@@ -139,9 +150,10 @@ impl Error {
             Self::CollectionName { .. } => "LLMDB-T06",
             Self::Overlap { .. } => "LLMDB-T07",
             Self::TransactionFailed => "LLMDB-T08",
-            Self::NotYet { .. } => "LLMDB-T09",
             Self::Damaged { .. } => "LLMDB-T10",
             Self::Format { .. } => "LLMDB-T11",
+            Self::TooManyOperations { .. } => "LLMDB-T12",
+            Self::NotKept { .. } => "LLMDB-T13",
             Self::Store(error) => error.code(),
         }
     }
@@ -157,7 +169,7 @@ impl Error {
                 | Self::ValueTooLong { .. }
                 | Self::CollectionName { .. }
                 | Self::Overlap { .. }
-                | Self::NotYet { .. }
+                | Self::TooManyOperations { .. }
         )
     }
 }

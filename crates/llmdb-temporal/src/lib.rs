@@ -71,38 +71,47 @@
 //! that piece (bounds, value, asserting commit) stood in it. A change that cuts a piece ends its rectangle and
 //! starts one for each part that is left. At every commit the rectangles of a key do not overlap in valid time.
 //!
-//! **Answers for a commit never change** once it is recorded.
+//! **Answers for a commit never change** once it is recorded. [`TemporalWrite::retain`] lets old ones go: what is asked as
+//! of a commit before its mark is refused.
+//! [`TemporalWrite::erase`] takes a key out of all of time.
 //!
-//! # Costs of this structure
+//! # Costs
 //!
-//! Each collection is two trees: the break points that stand now, and those that no longer do. Supersession is
-//! resolved when written. The latest value is one descent. A value as of an older commit walks over what changed
-//! near that instant since then. A [`Version`] besides looks at all changes inside its period, and `history` and
-//! `versions` at all changes of the key. A scan costs a few descents per key. A cut value is stored again, and the
-//! operations log holds each value once more. `erase` and `retain` are not available yet.
+//! Supersession is resolved when written, never when read. Each key's last break point stands in a tree of its own with
+//! the value: the latest value is one exact look-up. All break points of a key stand in blocks, each whole in itself for
+//! a range of valid time and a span of commits: a value as of an older commit is one to three descents however deep the
+//! history is, a look into one block, and the look-up of the value, which stands once, with the operation that asserted
+//! it. A [`Version`] besides looks outward for its bounds, block by block; `history` and `versions` read all blocks of
+//! the key. A scan takes one step for each key whose last break point answers, and for others what a get takes.
 //!
 //! Not here: JSON, text forms of times, queries over values (the layers above); durability (`llmdb-wal`).
 
+mod block;
 mod catalog;
 mod check;
 mod checked;
 mod commits;
 mod database;
+mod edit;
 pub mod encoding;
 mod entry;
+mod erase;
 mod error;
+mod marks;
 mod ops;
 mod points;
+mod ranges;
 mod read;
+mod retain;
 mod types;
 mod write;
 
 pub use check::TemporalCheck;
 pub use database::Temporal;
 pub use error::Error;
-pub use read::{Changes, Collection, Differences, Scan, TemporalRead};
+pub use read::{Changes, Collection, Differences, Scan, ScanValues, TemporalRead};
 pub use types::{
-    Asserted, Change, CommitNumber, CommitStamp, CommitTime, Difference, Known, Operation, Period, Receipt,
-    ValidTime, Version,
+    Asserted, Bounds, Change, CommitNumber, CommitStamp, CommitTime, Difference, Erasure, Known, Meeting,
+    Operation, Period, Receipt, ValidTime, Version, Window,
 };
 pub use write::TemporalWrite;

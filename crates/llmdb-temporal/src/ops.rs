@@ -25,7 +25,8 @@
 use llmdb_wal::Tree;
 
 use crate::catalog;
-use crate::entry::take_number;
+use crate::encoding;
+use crate::entry::{Belief, take_number};
 use crate::error::Error;
 use crate::types::{CommitNumber, Operation, Period, ValidTime};
 
@@ -53,6 +54,8 @@ pub(crate) struct Recorded<'a> {
 pub(crate) enum RecordError {
     #[error("the log key has {0} bytes instead of 16")]
     KeySize(usize),
+    #[error("the operation is number {0} of its commit, which has fewer")]
+    Place(u64),
     #[error("the recorded operation ends too early")]
     Short,
     #[error("the recorded operation is of the unknown kind {0}")]
@@ -123,7 +126,29 @@ impl<'a> Recorded<'a> {
     }
 }
 
-/// A part of the log in order, as (commit, operation).
+/// The value that an operation asserted. `prefix` is the encoded key that believes it.
+#[inline]
+pub(crate) fn value_of<'t>(log: Option<Tree<'t>>, belief: Belief, prefix: &[u8]) -> Result<&'t [u8], Error> {
+    let key = log_key(belief.asserted, u64::from(belief.index));
+    let record = log.map_or(Ok(None), |log| log.get(&key))?;
+    let recorded = record.map(Recorded::decode);
+    match recorded {
+        Some(Ok(Recorded { op: Operation::Put | Operation::Update | Operation::Insert, value, .. })) => {
+            Ok(value)
+        }
+        found => Err(Error::Damaged {
+            place: format!("tree {}", catalog::OPS),
+            key: encoding::user_key(prefix).unwrap_or_else(|_| prefix.to_vec()),
+            commit: Some(CommitNumber::new(belief.asserted)),
+            what: match found {
+                Some(Err(what)) => what.to_string(),
+                _ => format!("operation {} of the commit, which asserted a value, is missing", belief.index),
+            },
+        }),
+    }
+}
+
+/// A part of the log in order, as (commit, place in it, operation).
 pub(crate) struct Log<'t> {
     range: Option<llmdb_wal::Range<'t>>,
 }
@@ -140,7 +165,7 @@ impl<'t> Log<'t> {
 }
 
 impl<'t> Iterator for Log<'t> {
-    type Item = Result<(u64, Recorded<'t>), Error>;
+    type Item = Result<(u64, u32, Recorded<'t>), Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let (key, record) = match self.range.as_mut()?.next()? {
@@ -156,9 +181,11 @@ impl<'t> Iterator for Log<'t> {
     }
 }
 
-fn parse<'t>(key: &[u8], record: &'t [u8]) -> Result<(u64, Recorded<'t>), RecordError> {
+fn parse<'t>(key: &[u8], record: &'t [u8]) -> Result<(u64, u32, Recorded<'t>), RecordError> {
     let key: [u8; 16] = key.try_into().map_err(|_| RecordError::KeySize(key.len()))?;
-    Ok(((u128::from_be_bytes(key) >> 64) as u64, Recorded::decode(record)?))
+    let place = u128::from_be_bytes(key);
+    let index = u32::try_from(place as u64).map_err(|_| RecordError::Place(place as u64))?;
+    Ok(((place >> 64) as u64, index, Recorded::decode(record)?))
 }
 
 #[cfg(test)]

@@ -1,251 +1,330 @@
-//! Moving over the break points of one key: the living in one tree, the dead in another.
+//! Finding the break points of one key: the last one is at hand, all are in blocks.
 //!
 //! ```text
-//!   valid time ->   -inf        3          7            +inf
-//!   living                      |- "a" ----|- nothing ------
-//!   pieces                      [  "a"     )
+//!   past      one block for each range of valid time and span of commits, whole in itself:
+//!
+//!   commits ^ |  block 3 (open)   |  block 4 (open)           an answer about (instant, commit) comes out of the
+//!           | |-------------------|-------------              one block whose rectangle holds that point
+//!           | |  block 1 (closed at the split)
+//!           | |---------------------------------
+//!               valid time ->
 //! ```
-//! A piece runs from a break point with a value to the next break point that stands at the same commit.
 //!
 //! Invariants
 //! 1. The periods `[since, until)` of break points at one valid time of one key never overlap, so at any commit
 //!    at most one of them stands.
+//! 2. Where a key has no blocks, its last break point is the only one it ever had.
 //!
-//! Costs, for a key whose entries in question number `n`: the living answer about now in one descent. About an
-//! older commit, [`Live`] walks over living break points that are younger than it, and [`Dead`] takes two
-//! descents for each distinct valid time that has no entry standing then. That is the price of this structure.
+//! Costs: what is in force is one descent about now where nothing else comes later, and else one (the open block of
+//! the range), two (a closed one of it) or three (of a range that it was cut off from since), however deep the
+//! history is; and a look at the break points of one block, 38 at most at 4 KiB.
 //!
-//! Not here: rectangles (`read::sweep`), changes (`write`).
+//! Not here: rectangles (`read::sweep`, `read::life`), changes (`edit`).
 
-use llmdb_wal::{Cursor, Tree};
+use std::collections::BTreeMap;
 
+use llmdb_wal::Tree;
+
+use crate::block::{Block, View};
 use crate::catalog;
-use crate::encoding::{self, DeadKey, LiveKey, dead_key, live_key};
-use crate::entry::{ALIVE, Belief, BreakPoint, EntryError};
+use crate::encoding::{BlockKey, block_key, split_block};
+use crate::entry::{ALIVE, EntryError, Point, Tail};
 use crate::error::Error;
+use crate::ranges::{Ranges, damaged};
 use crate::types::{Period, ValidTime};
 
-/// The live break points of a collection.
+/// The commit of questions about now: one below [`ALIVE`], so that all break points that stand do so at it.
+pub(crate) const NOW: u64 = u64::MAX - 1;
+
+/// The break points of a collection.
 #[derive(Clone, Copy)]
-pub(crate) struct Live<'t> {
-    pub(crate) tree: Tree<'t>,
+pub(crate) struct Points<'t> {
+    pub(crate) now: Tree<'t>,
+    pub(crate) past: Tree<'t>,
+    pub(crate) ranges: Ranges<'t>,
     /// The number of the collection.
     pub(crate) number: u32,
 }
 
-/// The dead break points of a collection.
-#[derive(Clone, Copy)]
-pub(crate) struct Dead<'t> {
-    pub(crate) tree: Tree<'t>,
-    /// The number of the collection.
-    pub(crate) number: u32,
+/// A block and where it belongs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Placed<'t> {
+    /// Where its range starts.
+    pub(crate) lo: ValidTime,
+    /// The commit at which it was closed.
+    pub(crate) until: u64,
+    pub(crate) view: View<'t>,
+}
+
+/// All break points in a part of a timeline that stood in a span of commits, and perhaps others.
+#[derive(Clone, Debug)]
+pub(crate) struct Window {
+    /// The first commit of the span.
+    pub(crate) from: u64,
+    /// The commit after the span.
+    pub(crate) until: u64,
+    /// By valid time, then by commit. What still stood at the end of the span may have ended there or later.
+    pub(crate) points: Vec<Point>,
 }
 
 /// A value in force over a period, with the bounds of its break points.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Piece<'t> {
+pub(crate) struct Piece {
     pub(crate) valid: Period,
-    pub(crate) belief: Belief<'t>,
+    pub(crate) start: Point,
 }
 
-impl<'t> Live<'t> {
-    /// The break point that is in force at `at`: the last one there or before. One descent.
-    pub(crate) fn in_force(&self, prefix: &[u8], at: ValidTime) -> Result<Option<BreakPoint<'t>>, Error> {
-        let mut cursor = self.tree.cursor();
-        let found = cursor.seek_le(&live_key(prefix, at))?;
-        self.read(&cursor, prefix, found)
+impl<'t> Points<'t> {
+    /// The last break point of a key.
+    #[inline]
+    pub(crate) fn tail(&self, prefix: &[u8]) -> Result<Option<Tail<'t>>, Error> {
+        let Some(record) = self.now.get(prefix)? else { return Ok(None) };
+        let tail = Tail::decode(record).map_err(|what| self.damaged_tail(prefix, &what))?;
+        Ok(Some(tail))
     }
 
-    /// The break point that is in force just before `at`.
-    pub(crate) fn before(&self, prefix: &[u8], at: ValidTime) -> Result<Option<BreakPoint<'t>>, Error> {
-        let mut cursor = self.tree.cursor();
-        let bound = live_key(prefix, at);
-        let mut found = cursor.seek_le(&bound)?;
-        if found && cursor.key() == bound {
-            found = cursor.prev()?;
+    /// The break point in force at `at` once `commit` was recorded.
+    pub(crate) fn in_force(
+        &self,
+        prefix: &[u8],
+        mut at: ValidTime,
+        commit: u64,
+    ) -> Result<Option<Point>, Error> {
+        let Some(mut open) = self.open_block(prefix, at)? else {
+            return Ok(self.only_point(prefix)?.filter(|point| point.at <= at && point.stood_at(commit)));
+        };
+        loop {
+            let Some(placed) = self.as_of(prefix, open, commit)? else { return Ok(None) };
+            if let Some(point) = placed.view.in_force(at, commit) {
+                return Ok(Some(point));
+            }
+            let Some(before) = before(placed.lo) else { return Ok(None) };
+            at = before;
+            open = self.open_block(prefix, at)?.ok_or_else(|| self.lost(prefix, at))?;
         }
-        self.read(&cursor, prefix, found)
     }
 
-    /// The break point in force at `at` once `commit` was recorded, among those that still live.
-    pub(crate) fn in_force_at(
+    /// The first break point after `at` that stood once `commit` was recorded.
+    pub(crate) fn next_after(
         &self,
         prefix: &[u8],
         at: ValidTime,
         commit: u64,
-    ) -> Result<Option<BreakPoint<'t>>, Error> {
-        let mut cursor = self.tree.cursor();
-        let mut found = cursor.seek_le(&live_key(prefix, at))?;
-        while let Some(point) = self.read(&cursor, prefix, found)? {
-            if point.since <= commit {
+    ) -> Result<Option<Point>, Error> {
+        let Some(open) = self.open_block(prefix, at)? else {
+            return Ok(self.only_point(prefix)?.filter(|point| point.at > at && point.stood_at(commit)));
+        };
+        let Some(mut placed) = self.as_of(prefix, open, commit)? else { return Ok(None) };
+        loop {
+            if let Some(point) = placed.view.next_after(at, commit) {
                 return Ok(Some(point));
             }
-            found = cursor.prev()?;
+            let Some(lo) = self.ranges.following(prefix, placed.lo, commit)? else { return Ok(None) };
+            placed = self.block_of(prefix, lo, commit)?;
         }
-        Ok(None)
     }
 
-    /// The first break point after `at` that stood once `commit` was recorded, among those that still live.
-    pub(crate) fn next_at(
-        &self,
-        prefix: &[u8],
-        at: ValidTime,
-        commit: u64,
-    ) -> Result<Option<BreakPoint<'t>>, Error> {
-        let mut cursor = self.tree.cursor();
-        let mut found = cursor.seek(&live_key(prefix, at))?;
-        while let Some(point) = self.read(&cursor, prefix, found)? {
-            if point.at > at && point.since <= commit {
-                return Ok(Some(point));
-            }
-            found = cursor.next()?;
-        }
-        Ok(None)
-    }
-
-    /// All break points from `from` to `to`, both included.
-    pub(crate) fn between(
+    /// The break points from `from` to `to`, both included, that stood once `commit` was recorded.
+    pub(crate) fn standing(
         &self,
         prefix: &[u8],
         from: ValidTime,
         to: ValidTime,
-    ) -> Result<Vec<BreakPoint<'t>>, Error> {
-        let mut cursor = self.tree.cursor();
-        let mut found = cursor.seek(&live_key(prefix, from))?;
-        let mut points = Vec::new();
-        while let Some(point) = self.read(&cursor, prefix, found)?.filter(|point| point.at <= to) {
-            points.push(point);
-            found = cursor.next()?;
-        }
-        Ok(points)
+        commit: u64,
+    ) -> Result<Vec<Point>, Error> {
+        let Some(window) = self.window(prefix, from, to, commit)? else { return Ok(Vec::new()) };
+        Ok(window.points.into_iter().filter(|point| point.stood_at(commit)).collect())
     }
 
-    /// The pieces with a value that overlap a period, with their stored bounds, in order.
-    pub(crate) fn pieces(&self, prefix: &[u8], period: Period) -> Result<Vec<Piece<'t>>, Error> {
-        let mut points: Vec<_> = self.in_force(prefix, period.from)?.into_iter().collect();
-        let inside = self.between(prefix, period.from, period.to)?;
-        points.extend(inside.into_iter().filter(|point| point.at > period.from));
-        if points.last().is_some_and(|last| last.at < period.to)
-            && let Some(end) = self.next_at(prefix, period.to, ALIVE)?
-        {
-            points.push(end);
+    /// The blocks that cover a part of the timeline at a commit; `None` where the key was not there yet.
+    pub(crate) fn window(
+        &self,
+        prefix: &[u8],
+        from: ValidTime,
+        to: ValidTime,
+        commit: u64,
+    ) -> Result<Option<Window>, Error> {
+        let Some(open) = self.open_block(prefix, from)? else {
+            let Some(point) = self.only_point(prefix)? else { return Ok(None) };
+            let points = if from <= point.at && point.at <= to { vec![point] } else { Vec::new() };
+            return Ok(Some(Window { from: 0, until: ALIVE, points }));
+        };
+        let Some(mut placed) = self.as_of(prefix, open, commit)? else { return Ok(None) };
+        let behind = self.ranges.behind(prefix, placed.lo, to)?;
+        // A range that is cut off later leaves blocks that hold less from then on.
+        let cut_off = behind.iter().map(|range| range.begin).filter(|begin| *begin > commit).min();
+        let mut window = Window { from: 0, until: cut_off.unwrap_or(ALIVE), points: Vec::new() };
+        let mut others = behind.iter().filter(|range| range.begin <= commit).map(|range| range.lo);
+        loop {
+            window.from = window.from.max(placed.view.from);
+            window.until = window.until.min(placed.until);
+            let next = others.next();
+            let block = self.block(prefix, &placed)?;
+            // Dead ones may lie behind the next range's start; they are in blocks that hold at their time.
+            let inside =
+                |point: &Point| from <= point.at && point.at <= to && next.is_none_or(|next| point.at < next);
+            window.points.extend(block.points.into_iter().filter(inside));
+            let Some(lo) = next else { return Ok(Some(window)) };
+            placed = self.block_of(prefix, lo, commit)?;
         }
+    }
+
+    /// All break points that a key ever had, by valid time, then by commit.
+    pub(crate) fn all(&self, prefix: &[u8]) -> Result<Vec<Point>, Error> {
+        let mut all: BTreeMap<(ValidTime, u64), Point> = BTreeMap::new();
+        let mut is_empty = true;
+        self.each_block(prefix, |placed, block| {
+            is_empty = false;
+            for mut point in block.points {
+                // What a closed block has standing stood until then, and a later block says how long.
+                point.until = if point.until == ALIVE { placed.until } else { point.until };
+                let known = all.entry((point.at, point.since)).or_insert(point);
+                if known.belief != point.belief {
+                    return Err(EntryError::Order("two blocks differ in a break point"));
+                }
+                known.until = known.until.max(point.until);
+            }
+            Ok(())
+        })?;
+        if is_empty {
+            return Ok(self.only_point(prefix)?.into_iter().collect());
+        }
+        Ok(all.into_values().collect())
+    }
+
+    /// Tells of every block of a key: range by range, the closed ones in order and then the open one.
+    pub(crate) fn each_block(
+        &self,
+        prefix: &[u8],
+        mut visit: impl FnMut(&Placed<'t>, Block) -> Result<(), EntryError>,
+    ) -> Result<(), Error> {
+        let mut cursor = self.past.cursor();
+        let mut found = cursor.seek(prefix)?;
+        while found && cursor.key().starts_with(prefix) {
+            let placed = placed(cursor.key(), cursor.value()?);
+            let visited = placed.and_then(|placed| visit(&placed, placed.view.exact_block(placed.lo)?));
+            visited.map_err(|what| damaged(catalog::past_tree(self.number), cursor.key(), &what))?;
+            found = cursor.next()?;
+        }
+        Ok(())
+    }
+
+    /// The pieces with a value that overlap a period now, with their stored bounds, in order.
+    pub(crate) fn pieces(&self, prefix: &[u8], period: Period, commit: u64) -> Result<Vec<Piece>, Error> {
+        let first = self.in_force(prefix, period.from, commit)?;
+        let from = first.map_or(period.from, |first| first.at);
+        let last = self.next_after(prefix, period.to, commit)?;
+        let to = last.map_or(period.to, |last| last.at);
+        let points = self.standing(prefix, from, to, commit)?;
         Ok(pieces_of(&points).filter(|piece| piece.valid.overlaps(period)).collect())
     }
 
-    fn read(&self, cursor: &Cursor<'t>, prefix: &[u8], found: bool) -> Result<Option<BreakPoint<'t>>, Error> {
-        if !found || !cursor.key().starts_with(prefix) {
-            return Ok(None);
+    /// The whole content of a block.
+    pub(crate) fn block(&self, prefix: &[u8], placed: &Placed<'t>) -> Result<Block, Error> {
+        placed.view.block(placed.lo).map_err(|what| {
+            let key = block_key(prefix, placed.lo, placed.until);
+            damaged(catalog::past_tree(self.number), &key, &what)
+        })
+    }
+
+    /// The open block of today's range that covers `at`; `None` where the key has no blocks.
+    pub(crate) fn open_block(&self, prefix: &[u8], at: ValidTime) -> Result<Option<Placed<'t>>, Error> {
+        let Some(near) = self.past.floor(&block_key(prefix, at, ALIVE))? else { return Ok(None) };
+        let Some(behind) = near.key_behind::<16>(prefix) else { return Ok(None) };
+        let placed = self.place(prefix, behind, near.value()?)?;
+        if placed.until == ALIVE { Ok(Some(placed)) } else { Err(self.lost(prefix, placed.lo)) }
+    }
+
+    /// The open block of the next range behind the one that starts at `lo`.
+    pub(crate) fn open_behind(&self, prefix: &[u8], lo: ValidTime) -> Result<Option<Placed<'t>>, Error> {
+        let mut behind = block_key(prefix, lo, ALIVE);
+        behind.push(0);
+        let Some(near) = self.past.ceiling(&behind)? else { return Ok(None) };
+        let Some(behind) = near.key_behind::<16>(prefix) else { return Ok(None) };
+        let (lo, _) = split_block_behind(behind)
+            .map_err(|what| damaged(catalog::past_tree(self.number), &near.key(), &what))?;
+        self.open_block(prefix, lo)
+    }
+
+    /// Where a range of today is open, the block that covered the same instants once `commit` was recorded: its own
+    /// or that of the range from which it was cut off since.
+    #[inline]
+    fn as_of(&self, prefix: &[u8], open: Placed<'t>, commit: u64) -> Result<Option<Placed<'t>>, Error> {
+        if commit >= open.view.from {
+            return Ok(Some(open));
         }
-        match BreakPoint::live(cursor.key(), cursor.value()?) {
-            Ok((_, point)) => Ok(Some(point)),
-            Err(what) => Err(damaged(catalog::now_tree(self.number), cursor.key(), &what)),
+        if commit >= open.view.begin {
+            return self.block_of(prefix, open.lo, commit).map(Some);
         }
+        let lo = self.ranges.covering(prefix, open.lo, commit)?;
+        lo.map(|lo| self.block_of(prefix, lo, commit)).transpose()
+    }
+
+    /// The block of a range that holds at a commit.
+    fn block_of(&self, prefix: &[u8], lo: ValidTime, commit: u64) -> Result<Placed<'t>, Error> {
+        let near = self.past.ceiling(&block_key(prefix, lo, commit.saturating_add(1)))?;
+        let found = near.as_ref().and_then(|near| Some((near.key_behind::<16>(prefix)?, near.value())));
+        let Some((behind, record)) = found else { return Err(self.lost(prefix, lo)) };
+        let placed = self.place(prefix, behind, record?)?;
+        if placed.lo != lo || commit < placed.view.from {
+            return Err(self.lost(prefix, lo));
+        }
+        Ok(placed)
+    }
+
+    fn place(&self, prefix: &[u8], behind: [u8; 16], record: &'t [u8]) -> Result<Placed<'t>, Error> {
+        let placed = split_block_behind(behind)
+            .and_then(|(lo, until)| Ok(Placed { lo, until, view: View::parse(record)? }));
+        placed.map_err(|what| damaged(catalog::past_tree(self.number), &[prefix, &behind].concat(), &what))
+    }
+
+    /// The break point of a key that has no blocks.
+    fn only_point(&self, prefix: &[u8]) -> Result<Option<Point>, Error> {
+        Ok(self.tail(prefix)?.filter(|tail| !tail.has_blocks).map(|tail| tail.point))
+    }
+
+    pub(crate) fn damaged_tail(&self, prefix: &[u8], what: &EntryError) -> Error {
+        damaged(catalog::now_tree(self.number), prefix, what)
+    }
+
+    pub(crate) fn lost(&self, prefix: &[u8], lo: ValidTime) -> Error {
+        let what = EntryError::Order("the block that covers an instant at a commit is missing");
+        damaged(catalog::past_tree(self.number), &block_key(prefix, lo, ALIVE), &what)
     }
 }
 
-impl<'t> Dead<'t> {
-    /// The break point in force at `at` once `commit` was recorded, among the dead that lie after `floor`.
-    pub(crate) fn in_force_at(
-        &self,
-        prefix: &[u8],
-        at: ValidTime,
-        commit: u64,
-        floor: Option<ValidTime>,
-    ) -> Result<Option<BreakPoint<'t>>, Error> {
-        let mut cursor = self.tree.cursor();
-        let mut bound = dead_key(prefix, at, u64::MAX);
-        loop {
-            let found = cursor.seek_le(&bound)?;
-            let Some(last) = self.read(&cursor, prefix, found)? else { return Ok(None) };
-            if floor.is_some_and(|floor| last.at <= floor) {
-                return Ok(None);
-            }
-            if let Some(point) = self.standing(&mut cursor, prefix, last.at, commit)? {
-                return Ok(Some(point));
-            }
-            // No entry ends at commit 0, so this lies before all entries of that valid time.
-            bound = dead_key(prefix, last.at, 0);
-        }
-    }
+/// Since when nothing from the last break point on changed, given all break points that a key ever had; without one,
+/// since when there is none.
+pub(crate) fn settled(all: &[Point], tail: Option<Point>) -> u64 {
+    let behind = |point: &&Point| point.until != ALIVE && tail.is_none_or(|tail| point.at > tail.at);
+    let last = all.iter().filter(behind).map(|point| point.until).max().unwrap_or(0);
+    last.max(tail.map_or(0, |tail| tail.since))
+}
 
-    /// The first break point after `at` that stood once `commit` was recorded, among the dead before `ceiling`.
-    pub(crate) fn next_at(
-        &self,
-        prefix: &[u8],
-        at: ValidTime,
-        commit: u64,
-        ceiling: ValidTime,
-    ) -> Result<Option<BreakPoint<'t>>, Error> {
-        let mut cursor = self.tree.cursor();
-        let mut bound = dead_key(prefix, at, u64::MAX);
-        loop {
-            let found = cursor.seek(&bound)?;
-            let Some(first) = self.read(&cursor, prefix, found)? else { return Ok(None) };
-            if first.at >= ceiling {
-                return Ok(None);
-            }
-            if let Some(point) = self.standing(&mut cursor, prefix, first.at, commit)? {
-                return Ok(Some(point));
-            }
-            bound = dead_key(prefix, first.at, u64::MAX);
-        }
-    }
-
-    /// All break points from `from` to `to`, both included, by valid time and then by their end.
-    pub(crate) fn between(
-        &self,
-        prefix: &[u8],
-        from: ValidTime,
-        to: ValidTime,
-    ) -> Result<Vec<BreakPoint<'t>>, Error> {
-        let mut cursor = self.tree.cursor();
-        let mut found = cursor.seek(&dead_key(prefix, from, 0))?;
-        let mut points = Vec::new();
-        while let Some(point) = self.read(&cursor, prefix, found)?.filter(|point| point.at <= to) {
-            points.push(point);
-            found = cursor.next()?;
-        }
-        Ok(points)
-    }
-
-    /// The one entry at exactly `at` that stood at `commit`: the first that ended later, if it had begun.
-    fn standing(
-        &self,
-        cursor: &mut Cursor<'t>,
-        prefix: &[u8],
-        at: ValidTime,
-        commit: u64,
-    ) -> Result<Option<BreakPoint<'t>>, Error> {
-        let found = cursor.seek(&dead_key(prefix, at, commit.saturating_add(1)))?;
-        let point = self.read(cursor, prefix, found)?;
-        Ok(point.filter(|point| point.at == at && point.stood_at(commit)))
-    }
-
-    fn read(&self, cursor: &Cursor<'t>, prefix: &[u8], found: bool) -> Result<Option<BreakPoint<'t>>, Error> {
-        if !found || !cursor.key().starts_with(prefix) {
-            return Ok(None);
-        }
-        match BreakPoint::dead(cursor.key(), cursor.value()?) {
-            Ok((_, point)) => Ok(Some(point)),
-            Err(what) => Err(damaged(catalog::past_tree(self.number), cursor.key(), &what)),
-        }
-    }
+/// The instant just before a finite start of a range.
+pub(crate) fn before(lo: ValidTime) -> Option<ValidTime> {
+    lo.micros().checked_sub(1).map(ValidTime::from_raw)
 }
 
 /// The pieces with a value between neighbouring break points, the last one without end.
-pub(crate) fn pieces_of<'a, 't>(points: &'a [BreakPoint<'t>]) -> impl Iterator<Item = Piece<'t>> + 'a {
-    points.iter().enumerate().filter_map(|(index, point)| {
+pub(crate) fn pieces_of(points: &[Point]) -> impl Iterator<Item = Piece> + '_ {
+    points.iter().enumerate().filter(|(_, point)| point.belief.is_some()).map(|(index, point)| {
         let to = points.get(index + 1).map_or(ValidTime::POS_INF, |next| next.at);
-        point.belief.map(|belief| Piece { valid: Period::between(point.at, to), belief })
+        Piece { valid: Period::between(point.at, to), start: *point }
     })
 }
 
-/// The error for a stored entry that cannot be read. Names the user key where it can be made out.
-pub(crate) fn damaged(tree: String, stored: &[u8], what: &EntryError) -> Error {
-    let prefix = encoding::split_live(stored)
-        .or_else(|_| encoding::split_dead(stored).map(|DeadKey { prefix, at, .. }| LiveKey { prefix, at }))
-        .map(|key| key.prefix);
-    let key = prefix.and_then(encoding::user_key).unwrap_or_else(|_| stored.to_vec());
-    Error::Damaged { place: format!("tree {tree}"), key, commit: None, what: what.to_string() }
+/// A block by its key and record.
+pub(crate) fn placed<'t>(key: &[u8], record: &'t [u8]) -> Result<Placed<'t>, EntryError> {
+    let BlockKey { at, until, .. } = split_block(key)?;
+    Ok(Placed { lo: at, until, view: View::parse(record)? })
+}
+
+fn split_block_behind(behind: [u8; 16]) -> Result<(ValidTime, u64), EntryError> {
+    let both = u128::from_be_bytes(behind);
+    let lo = ValidTime::from_raw((((both >> 64) as u64) ^ (1 << 63)).cast_signed());
+    if lo == ValidTime::POS_INF {
+        return Err(crate::encoding::KeyError::Infinite.into());
+    }
+    Ok((lo, both as u64))
 }

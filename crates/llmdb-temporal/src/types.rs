@@ -87,6 +87,13 @@ impl Period {
         self.from.max(other.from) < self.to.min(other.to)
     }
 
+    /// What both share; `None` where that is no instant.
+    #[must_use]
+    pub fn common(self, other: Self) -> Option<Self> {
+        let common = Self { from: self.from.max(other.from), to: self.to.min(other.to) };
+        (!common.is_empty()).then_some(common)
+    }
+
     /// For bounds that are known to be in order, as those of neighbouring break points are.
     pub(crate) fn between(from: ValidTime, to: ValidTime) -> Self {
         debug_assert!(from <= to, "break points out of order: {from} {to}");
@@ -201,6 +208,48 @@ pub struct Version {
     /// The commit that asserted the value. Never later than `known_from`: a cut makes new rectangles of the
     /// leftovers and keeps their asserting commit.
     pub asserted: Asserted,
+}
+
+/// That something was erased: when and why, not what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Erasure {
+    /// The commit that erased it.
+    pub commit: CommitStamp,
+    /// The reason that was given.
+    pub reason: String,
+}
+
+/// Which pieces of a timeline are asked for, by a window of valid time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Window {
+    /// Those that share an instant with the period, whose end is not in it: SQL's `FROM a TO b`.
+    FromTo(Period),
+    /// Those that share an instant with the period, its end included: SQL's `BETWEEN a AND b`.
+    Between(Period),
+    /// Those that lie in the period as a whole: `CONTAINED IN (a, b)`.
+    ContainedIn(Period),
+    /// All.
+    All,
+}
+
+/// Which bounds the rows of a window have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bounds {
+    /// Those of the pieces.
+    Stored,
+    /// What the pieces have in common with the window.
+    Clamped,
+}
+
+/// Where two timelines both have a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Meeting {
+    /// When: what both pieces and the window have in common.
+    pub valid: Period,
+    /// The piece of the first timeline, with its stored bounds.
+    pub left: Version,
+    /// The piece of the second one, with its stored bounds.
+    pub right: Version,
 }
 
 /// A longest period of valid time over which two states of a key differ in the same way.

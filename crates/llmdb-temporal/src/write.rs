@@ -1,64 +1,68 @@
 //! Recording: operations on valid time, resolved into break points when they are written.
 //!
 //! ```text
-//!   before   |------- "a" -------------|           put [3, 7) "b":
-//!   after    |- "a" -|- "b" -|-- "a" --|           7: "a" again, asserted as before; 3: "b"
-//!                    3       7
+//!   operation -> open blocks that its period touches -> (`edit`) -> blocks, closed blocks, ranges -> trees
+//!                                                               -> the last break point, with its value
 //! ```
 //!
 //! Invariants
-//! 1. After every operation the live break points of a key are strictly increasing in valid time, and "nothing"
-//!    is neither the first nor follows "nothing".
-//! 2. A break point that an operation ends goes to the dead, unless it was born in the same transaction: then
-//!    it vanishes, so nothing of zero width is ever stored.
-//! 3. Break points outside `[from, to]` of an operation are untouched.
-//! 4. A refused operation changes nothing; an operation that fails in the store dooms its transaction.
+//! 1. A refused operation changes nothing; an operation that fails in the store dooms its transaction.
+//! 2. The record of a key is its last break point; its blocks hold all of them, unless it ever had only one.
 //!
-//! Cost of an operation: one descent, and a few tree writes for each break point inside its period. A value that
-//! is cut in two is stored twice. The operations log holds each value once more.
+//! Cost of an operation: one descent and three tree writes: its record with the value, the block, and the last
+//! break point where that changes; two for the first one of a key. A period over several blocks changes them all.
+//! The value is stored in the operations log, and again where it is the last of its key and not large.
 //!
-//! Not here: reading (`read`), bytes (`entry`, `encoding`, `ops`).
+//! Not here: reading (`read`), what becomes of a timeline (`edit`), bytes (`entry`, `block`, `ranges`, `encoding`, `ops`).
 
 use std::collections::HashMap;
 use std::fmt;
 
 use llmdb_wal::{Store, TreeId, WriteTxn};
 
+use crate::block::Block;
 use crate::catalog;
 use crate::commits::{self, Commits};
-use crate::encoding::{self, dead_key, live_key};
-use crate::entry::{Belief, BreakPoint, Entry, VALUE_SIZE_MAX};
+use crate::edit::{self, Part, Timeline};
+use crate::encoding::{self, block_key, range_key};
+use crate::entry::{self, ALIVE, Belief, Point, Tail, VALUE_SIZE_MAX};
 use crate::error::Error;
 use crate::ops::{self, Recorded};
-use crate::points::Live;
+use crate::points::{self, NOW, Points};
+use crate::ranges::{self, RangeRow, Ranges};
 use crate::types::{CommitNumber, CommitStamp, CommitTime, Operation, Period, Receipt, ValidTime};
+
+/// Bytes for the frame of a record, of which four are to fit a page.
+const RECORD_ROOM: usize = 64;
 
 /// A transaction that records operations. Dropping it rolls back.
 ///
 /// Operations apply in order; each sees what those before it did. The store has one writer at a time.
 pub struct TemporalWrite {
-    txn: WriteTxn,
-    system: SystemTrees,
+    pub(crate) txn: WriteTxn,
+    pub(crate) system: SystemTrees,
     collections: HashMap<String, CollectionTrees>,
-    operation_count: u64,
-    failed: bool,
+    pub(crate) operation_count: u64,
+    pub(crate) failed: bool,
+    block_size_max: usize,
 }
 
 /// The trees that all collections share.
 #[derive(Clone, Copy)]
-struct SystemTrees {
-    catalog: TreeId,
-    commits: TreeId,
-    times: TreeId,
-    ops: TreeId,
+pub(crate) struct SystemTrees {
+    pub(crate) catalog: TreeId,
+    pub(crate) commits: TreeId,
+    pub(crate) times: TreeId,
+    pub(crate) ops: TreeId,
 }
 
 /// The trees of one collection.
 #[derive(Clone, Copy)]
-struct CollectionTrees {
-    number: u32,
-    now: TreeId,
-    past: TreeId,
+pub(crate) struct CollectionTrees {
+    pub(crate) number: u32,
+    pub(crate) now: TreeId,
+    pub(crate) past: TreeId,
+    pub(crate) ranges: TreeId,
 }
 
 /// One operation as it was asked for.
@@ -72,26 +76,16 @@ struct Request<'a> {
     value: &'a [u8],
 }
 
-/// A live break point, copied out of the tree so that the tree can be changed.
-struct Stored {
-    at: ValidTime,
-    since: u64,
-    /// The asserting commit and the value.
-    belief: Option<(u64, Vec<u8>)>,
-}
-
-/// The live break points that an assignment to a period meets.
-struct Met {
-    /// In force just before the period.
-    before: Option<Stored>,
-    /// In the period, ascending.
-    inside: Vec<Stored>,
-    /// Exactly at the end of the period.
-    at_end: Option<Stored>,
+/// The record of a key, copied out of the tree so that the tree can be changed.
+struct OldTail {
+    /// `None` where no break point is left.
+    point: Option<Point>,
+    settled: u64,
+    has_blocks: bool,
 }
 
 impl TemporalWrite {
-    pub(crate) fn begin(store: &Store) -> Result<Self, Error> {
+    pub(crate) fn begin(store: &Store, block_size_max: usize) -> Result<Self, Error> {
         let mut txn = store.begin_write()?;
         let system = SystemTrees {
             catalog: txn.create_tree(catalog::CATALOG)?,
@@ -99,7 +93,14 @@ impl TemporalWrite {
             times: txn.create_tree(catalog::TIMES)?,
             ops: txn.create_tree(catalog::OPS)?,
         };
-        Ok(Self { txn, system, collections: HashMap::new(), operation_count: 0, failed: false })
+        Ok(Self {
+            txn,
+            system,
+            collections: HashMap::new(),
+            operation_count: 0,
+            failed: false,
+            block_size_max,
+        })
     }
 
     /// Asks for a commit time instead of the clock's. The commit gets it, or one microsecond after the last
@@ -165,24 +166,6 @@ impl TemporalWrite {
         self.apply(Request { op: Operation::Delete, collection, key, period, value: &[] })
     }
 
-    /// Removes every trace of a key at all times. Not available yet.
-    ///
-    /// # Errors
-    /// [`Error::NotYet`].
-    pub fn erase(&mut self, collection: &str, key: &[u8]) -> Result<(), Error> {
-        catalog::check_name(collection)?;
-        self.check_key(key)?;
-        Err(Error::NotYet { what: "erase" })
-    }
-
-    /// Lets history older than a commit go. Not available yet.
-    ///
-    /// # Errors
-    /// [`Error::NotYet`].
-    pub fn retain(&mut self, _before: CommitTime) -> Result<(), Error> {
-        Err(Error::NotYet { what: "retain" })
-    }
-
     /// Makes the transaction durable, also when it has no operation.
     ///
     /// # Errors
@@ -226,81 +209,149 @@ impl TemporalWrite {
             self.refuse_overlap(request, &prefix)?;
         }
         let trees = self.open_or_create(request.collection)?;
+        let belief = Belief { asserted: self.number().get(), index: self.next_index()? };
+        self.record(trees.number, request)?;
         match request.op {
             Operation::Put | Operation::Insert => {
-                self.assign(trees, &prefix, request.period, Some(request.value))?;
+                self.assign(trees, &prefix, request.period, Some((belief, request.value)))
             }
-            Operation::Delete => self.assign(trees, &prefix, request.period, None)?,
+            Operation::Delete => self.assign(trees, &prefix, request.period, None),
             Operation::Update => {
                 for part in self.parts_with_a_value(trees, request, &prefix)? {
-                    self.assign(trees, &prefix, part, Some(request.value))?;
+                    self.assign(trees, &prefix, part, Some((belief, request.value)))?;
                 }
+                Ok(())
             }
         }
-        self.record(trees.number, request)
     }
 
-    /// The heart of it: makes `value`, or nothing, hold in `period` and only there.
+    /// The heart of it: makes a value, or nothing, hold in `period` and only there.
     fn assign(
         &mut self,
         trees: CollectionTrees,
         prefix: &[u8],
         period: Period,
-        value: Option<&[u8]>,
+        value: Option<(Belief, &[u8])>,
     ) -> Result<(), Error> {
-        let met = self.meet(trees, prefix, period)?;
-        let commit = self.number().get();
-        for point in &met.inside {
-            self.kill(trees, prefix, point)?;
+        let old = self.points(trees)?.tail(prefix)?.map(|tail| OldTail::from(&tail));
+        let had_blocks = old.as_ref().is_some_and(|old| old.has_blocks);
+        let mut timeline = self.load(trees, prefix, period, old.as_ref())?;
+        let old_point = old.as_ref().and_then(|old| old.point);
+        let sees_tail = old_point.is_none_or(|old| timeline.standing().any(|point| point.at == old.at));
+        timeline.assign(period, value.map(|(belief, _)| belief));
+        let tail = if sees_tail { timeline.standing().next_back() } else { old_point };
+        let point_count = timeline.parts.iter().map(|part| part.block.points.len()).sum::<usize>();
+        if !had_blocks && point_count == 0 {
+            // Whatever there was came in this very transaction.
+            self.txn.remove(trees.now, prefix)?;
+            return Ok(());
         }
-        match &met.at_end {
-            // It would repeat the nothing that now comes before it.
-            Some(end) if value.is_none() && end.belief.is_none() => self.kill(trees, prefix, end)?,
-            Some(_) => {}
-            None if period.to == ValidTime::POS_INF => {}
-            // What was in force at the end is cut off from its start, so it starts anew there.
-            None => {
-                let cut_off = met.inside.last().or(met.before.as_ref()).and_then(Stored::belief);
-                if cut_off.is_some() || value.is_some() {
-                    self.give_birth(trees, prefix, period.to, cut_off)?;
+        let has_blocks = had_blocks || point_count > 1 || tail.is_none();
+        if has_blocks {
+            let stored = timeline.parts.into_iter().filter(|part| part.is_changed || !had_blocks);
+            stored.into_iter().try_for_each(|part| self.store(trees, prefix, part))?;
+        }
+        let is_same = old.as_ref().is_some_and(|old| old.point == tail && old.has_blocks == has_blocks);
+        if is_same { Ok(()) } else { self.store_tail(trees, prefix, old, tail, has_blocks, value) }
+    }
+
+    /// The open blocks that an operation on a period may change, and those before it up to one with a break point
+    /// that stands before the period.
+    fn load(
+        &self,
+        trees: CollectionTrees,
+        prefix: &[u8],
+        period: Period,
+        old: Option<&OldTail>,
+    ) -> Result<Timeline, Error> {
+        let commit = self.number().get();
+        let points = match old {
+            Some(OldTail { has_blocks: true, .. }) => {
+                let parts = load_blocks(&self.points(trees)?, prefix, period)?;
+                return Ok(Timeline { parts, commit });
+            }
+            Some(OldTail { point, .. }) => point.iter().copied().collect::<Vec<_>>(),
+            None => Vec::new(),
+        };
+        let begin = points.first().map_or(commit, |point| point.since);
+        let block = Block { begin, from: begin, points };
+        let parts = vec![Part { lo: ValidTime::NEG_INF, block, is_changed: false }];
+        Ok(Timeline { parts, commit })
+    }
+
+    /// Stores an open block, in parts where it has become too large.
+    fn store(&mut self, trees: CollectionTrees, prefix: &[u8], part: Part) -> Result<(), Error> {
+        let commit = self.number().get();
+        let size_max = self.inline_size_max(prefix.len() + encoding::BLOCK_KEY_SIZE).min(self.block_size_max);
+        let first_begin = part.block.begin;
+        let parted = edit::part(part.lo, part.block, commit, size_max);
+        if let Some(closed) = parted.closed {
+            self.txn.insert(trees.past, &block_key(prefix, part.lo, commit), &closed.encode())?;
+        }
+        for (index, (lo, block)) in parted.open.into_iter().enumerate() {
+            self.txn.insert(trees.past, &block_key(prefix, lo, ALIVE), &block.encode())?;
+            if index > 0 {
+                let new = RangeRow { lo, begin: block.begin };
+                for rows in self.points(trees)?.ranges.with(prefix, new, first_begin, size_max)? {
+                    let key = range_key(prefix, rows[0].lo);
+                    self.txn.insert(trees.ranges, &key, &ranges::encode(&rows))?;
                 }
             }
         }
-        if value.is_some() || met.before.as_ref().is_some_and(|before| before.belief.is_some()) {
-            let belief = value.map(|value| Belief { asserted: commit, value });
-            self.give_birth(trees, prefix, period.from, belief)?;
-        }
         Ok(())
     }
 
-    fn meet(&self, trees: CollectionTrees, prefix: &[u8], period: Period) -> Result<Met, Error> {
-        let live = self.live(trees)?;
-        let before = live.before(prefix, period.from)?.map(Stored::from);
-        let mut inside: Vec<Stored> =
-            live.between(prefix, period.from, period.to)?.into_iter().map(Stored::from).collect();
-        let at_end = inside.pop_if(|last| last.at == period.to);
-        Ok(Met { before, inside, at_end })
-    }
-
-    fn kill(&mut self, trees: CollectionTrees, prefix: &[u8], point: &Stored) -> Result<(), Error> {
-        let commit = self.number().get();
-        self.txn.remove(trees.now, &live_key(prefix, point.at))?;
-        if point.since < commit {
-            let record = Entry { since: point.since, belief: point.belief() }.encode();
-            self.txn.insert(trees.past, &dead_key(prefix, point.at, commit), &record)?;
-        }
-        Ok(())
-    }
-
-    fn give_birth(
+    /// Stores the record of a key whose last break point changed, or that has blocks now.
+    fn store_tail(
         &mut self,
         trees: CollectionTrees,
         prefix: &[u8],
-        at: ValidTime,
-        belief: Option<Belief<'_>>,
+        old: Option<OldTail>,
+        tail: Option<Point>,
+        has_blocks: bool,
+        value: Option<(Belief, &[u8])>,
     ) -> Result<(), Error> {
-        let record = Entry { since: self.number().get(), belief }.encode();
-        Ok(self.txn.insert(trees.now, &live_key(prefix, at), &record)?)
+        let commit = self.number().get();
+        let Some(point) = tail else {
+            let settled = self.settled(trees, prefix, None)?;
+            self.txn.insert(trees.now, prefix, &Tail::none_left(settled).encode())?;
+            return Ok(());
+        };
+        let settled = match old {
+            Some(old) if old.point == tail => old.settled,
+            _ if point.since == commit => commit,
+            _ => self.settled(trees, prefix, tail)?,
+        };
+        let size_max = self.inline_size_max(prefix.len()).saturating_sub(entry::VALUE_OFFSET);
+        let record = {
+            let value = match (point.belief, value) {
+                (None, _) => None,
+                (Some(belief), Some((new, value))) if belief == new => Some(value),
+                (Some(belief), _) => {
+                    Some(ops::value_of(Some(self.txn.tree(self.system.ops)?), belief, prefix)?)
+                }
+            };
+            let value = value.filter(|value| value.len() <= size_max);
+            Tail { point, settled, has_blocks, value }.encode()
+        };
+        Ok(self.txn.insert(trees.now, prefix, &record)?)
+    }
+
+    /// Since when nothing from a break point on changed, found by looking at all blocks of the key: an earlier break
+    /// point has become the last one again.
+    fn settled(&self, trees: CollectionTrees, prefix: &[u8], tail: Option<Point>) -> Result<u64, Error> {
+        Ok(points::settled(&self.points(trees)?.all(prefix)?, tail))
+    }
+
+    /// Bytes of a record that stand beside a key of some bytes and leave room for more such on the page.
+    fn inline_size_max(&self, key_size: usize) -> usize {
+        let page_size = self.txn.max_key_size() / 5 * 16;
+        (page_size / 4 - RECORD_ROOM).min((page_size / 2 - 2 * RECORD_ROOM).saturating_sub(key_size))
+    }
+
+    pub(crate) fn next_index(&self) -> Result<u32, Error> {
+        u32::try_from(self.operation_count)
+            .map_err(|_| Error::TooManyOperations { limit: u64::from(u32::MAX) + 1 })
     }
 
     fn parts_with_a_value(
@@ -309,7 +360,7 @@ impl TemporalWrite {
         request: Request<'_>,
         prefix: &[u8],
     ) -> Result<Vec<Period>, Error> {
-        let pieces = self.live(trees)?.pieces(prefix, request.period)?;
+        let pieces = self.points(trees)?.pieces(prefix, request.period, NOW)?;
         let clip = |valid: Period| {
             let from = valid.from.max(request.period.from);
             Period::between(from, valid.to.min(request.period.to))
@@ -319,14 +370,17 @@ impl TemporalWrite {
 
     fn refuse_overlap(&mut self, request: Request<'_>, prefix: &[u8]) -> Result<(), Error> {
         let Some(trees) = self.open(request.collection)? else { return Ok(()) };
-        let pieces = self.live(trees)?.pieces(prefix, request.period)?;
-        let Some(first) = pieces.first() else { return Ok(()) };
+        let pieces = self.points(trees)?.pieces(prefix, request.period, NOW)?;
+        let Some((first, belief)) = pieces.first().and_then(|first| Some((first, first.start.belief?)))
+        else {
+            return Ok(());
+        };
         Err(Error::Overlap {
             collection: request.collection.to_owned(),
             key: request.key.to_vec(),
             period: request.period,
             in_the_way: first.valid,
-            asserted: self.stamp(first.belief.asserted)?,
+            asserted: self.stamp(belief.asserted)?,
         })
     }
 
@@ -348,7 +402,7 @@ impl TemporalWrite {
         Ok(())
     }
 
-    fn check_key(&self, key: &[u8]) -> Result<(), Error> {
+    pub(crate) fn check_key(&self, key: &[u8]) -> Result<(), Error> {
         if key.is_empty() {
             return Err(Error::KeyEmpty);
         }
@@ -360,7 +414,7 @@ impl TemporalWrite {
         Ok(())
     }
 
-    fn open(&mut self, name: &str) -> Result<Option<CollectionTrees>, Error> {
+    pub(crate) fn open(&mut self, name: &str) -> Result<Option<CollectionTrees>, Error> {
         if let Some(trees) = self.collections.get(name) {
             return Ok(Some(*trees));
         }
@@ -378,17 +432,44 @@ impl TemporalWrite {
         self.open_trees(name, number)
     }
 
-    fn open_trees(&mut self, name: &str, number: u32) -> Result<CollectionTrees, Error> {
+    pub(crate) fn open_trees(&mut self, name: &str, number: u32) -> Result<CollectionTrees, Error> {
         let now = self.txn.create_tree(&catalog::now_tree(number))?;
         let past = self.txn.create_tree(&catalog::past_tree(number))?;
-        let trees = CollectionTrees { number, now, past };
+        let ranges = self.txn.create_tree(&catalog::ranges_tree(number))?;
+        let trees = CollectionTrees { number, now, past, ranges };
         self.collections.insert(name.to_owned(), trees);
         Ok(trees)
     }
 
-    fn live(&self, trees: CollectionTrees) -> Result<Live<'_>, Error> {
-        Ok(Live { tree: self.txn.tree(trees.now)?, number: trees.number })
+    pub(crate) fn points(&self, trees: CollectionTrees) -> Result<Points<'_>, Error> {
+        let CollectionTrees { number, now, past, ranges } = trees;
+        let ranges = Ranges { tree: self.txn.tree(ranges)?, number };
+        Ok(Points { now: self.txn.tree(now)?, past: self.txn.tree(past)?, ranges, number })
     }
+}
+
+/// See [`TemporalWrite::load`].
+fn load_blocks(points: &Points<'_>, prefix: &[u8], period: Period) -> Result<Vec<Part>, Error> {
+    let mut parts = Vec::new();
+    let mut place = points::before(period.from).unwrap_or(period.from);
+    loop {
+        let open = points.open_block(prefix, place)?.ok_or_else(|| points.lost(prefix, place))?;
+        let block = points.block(prefix, &open)?;
+        let is_before = |point: &Point| point.until == ALIVE && point.at < period.from;
+        let has_before = block.points.iter().any(is_before);
+        parts.push(Part { lo: open.lo, block, is_changed: false });
+        match points::before(open.lo).filter(|_| !has_before) {
+            Some(before) => place = before,
+            None => break,
+        }
+    }
+    parts.reverse();
+    let mut last = parts.last().map_or(ValidTime::NEG_INF, |part| part.lo);
+    while let Some(open) = points.open_behind(prefix, last)?.filter(|open| open.lo <= period.to) {
+        last = open.lo;
+        parts.push(Part { lo: last, block: points.block(prefix, &open)?, is_changed: false });
+    }
+    Ok(parts)
 }
 
 impl fmt::Debug for TemporalWrite {
@@ -401,16 +482,10 @@ impl fmt::Debug for TemporalWrite {
     }
 }
 
-impl Stored {
-    fn belief(&self) -> Option<Belief<'_>> {
-        self.belief.as_ref().map(|(asserted, value)| Belief { asserted: *asserted, value })
-    }
-}
-
-impl From<BreakPoint<'_>> for Stored {
-    fn from(point: BreakPoint<'_>) -> Self {
-        let belief = point.belief.map(|belief| (belief.asserted, belief.value.to_vec()));
-        Self { at: point.at, since: point.since, belief }
+impl From<&Tail<'_>> for OldTail {
+    fn from(tail: &Tail<'_>) -> Self {
+        let point = (!tail.is_none_left()).then_some(tail.point);
+        Self { point, settled: tail.settled, has_blocks: tail.has_blocks }
     }
 }
 

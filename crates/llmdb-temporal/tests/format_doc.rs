@@ -12,7 +12,10 @@ const TABLES: &[(&str, &str)] = &[
     ("temporal/catalog", include_str!("../src/catalog.rs")),
     ("temporal/key", include_str!("../src/encoding.rs")),
     ("temporal/entry", include_str!("../src/entry.rs")),
+    ("temporal/block", include_str!("../src/block.rs")),
+    ("temporal/ranges", include_str!("../src/ranges.rs")),
     ("temporal/operation", include_str!("../src/ops.rs")),
+    ("temporal/erasure", include_str!("../src/erase.rs")),
 ];
 
 type Records = Vec<(Vec<u8>, Vec<u8>)>;
@@ -29,12 +32,18 @@ fn each_table_of_the_document_is_the_one_in_the_source() {
 
 #[test]
 fn the_example_of_a_stored_key_is_what_is_stored() {
-    let example = "61 00 ff 62 00 01 80 00 00 00 00 00 00 01";
+    let example = "61 00 ff 62 00 01 80 00 00 00 00 00 00 01 ff ff ff ff ff ff ff ff";
     assert!(DOC.contains(&format!("`{example}`")));
     let bytes: Vec<u8> = example.split(' ').map(|hex| u8::from_str_radix(hex, 16).unwrap()).collect();
-    let history = history();
-    let now = tree(&history, "temporal/1/now/0");
-    assert!(now.iter().any(|(key, _)| *key == bytes), "{now:?}");
+    let history = open();
+    for instant in 1..60 {
+        put(&history, instant, "c", b"a\0b", Period::since(at(60 - instant)), b"v");
+    }
+    let starts: Vec<_> = tree(&history, "temporal/2/past/0").into_iter().map(|(key, _)| key).collect();
+    assert!(starts.iter().all(|key| key.starts_with(&bytes[..6]) && key.len() == bytes.len()));
+    let behind = |key: &[u8]| (key[6..14].to_vec(), key[14..].to_vec());
+    assert!(starts.iter().any(|key| behind(key) == (vec![0; 8], bytes[14..].to_vec())), "{starts:?}");
+    assert_eq!(time(1), bytes[6..14]);
 }
 
 #[test]
@@ -55,51 +64,61 @@ fn the_longest_key_is_the_one_in_tuning_md() {
 fn the_trees_of_a_history_decode_by_hand() {
     let history = history();
     let names = history.store().begin_read().unwrap().tree_names().unwrap();
-    let expected = ["catalog", "commits", "now/0", "now/1", "ops", "past/0", "past/1", "times"];
-    assert_eq!(names, expected.map(|name| format!("temporal/1/{name}")));
+    let expected =
+        ["catalog", "commits", "now/0", "now/1", "ops", "past/0", "past/1", "ranges/0", "ranges/1", "times"];
+    assert_eq!(names, expected.map(|name| format!("temporal/2/{name}")));
 
-    let catalog = tree(&history, "temporal/1/catalog");
+    let catalog = tree(&history, "temporal/2/catalog");
     assert_eq!(catalog, [(b"prices".to_vec(), vec![0; 4]), (b"z".to_vec(), vec![1, 0, 0, 0])]);
     // The store counts commits from 1, collections from 0.
     let commits = [(big(0), little(-9)), (big(1), little(500))];
-    assert_eq!(tree(&history, "temporal/1/commits"), commits);
+    assert_eq!(tree(&history, "temporal/2/commits"), commits);
     let times = [(time(-9), little(0)), (time(500), little(1))];
-    assert_eq!(tree(&history, "temporal/1/times"), times);
+    assert_eq!(tree(&history, "temporal/2/times"), times);
     assert_eq!(history.store().begin_read().unwrap().seq(), 2);
 
     // Commit 0 put "one" from 1 on; commit 1 put "two" in [3, 7).
     let key = b"a\x00\xffb\x00\x01";
-    let value = |since, asserted, value: &[u8]| [&[1][..], &little(since), &little(asserted), value].concat();
-    let now = [
-        ([&key[..], &time(1)].concat(), value(0, 0, b"one")),
-        ([&key[..], &time(3)].concat(), value(1, 1, b"two")),
-        ([&key[..], &time(7)].concat(), value(1, 0, b"one")),
-    ];
-    assert_eq!(tree(&history, "temporal/1/now/0"), now);
-    assert_eq!(tree(&history, "temporal/1/past/0"), Records::new());
+    let tail = |kind: u8, at: i64, since: i64, settled: i64| {
+        [&[kind][..], &little(at), &little(since), &little(settled)].concat()
+    };
+    let belief = |asserted: i64, index: u32| [&little(asserted)[..], &index.to_le_bytes()].concat();
+    let now = [(key.to_vec(), [&tail(5, 7, 1, 1)[..], &belief(0, 0), b"one"].concat())];
+    assert_eq!(tree(&history, "temporal/2/now/0"), now);
+    let halves =
+        |numbers: &[u32]| numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>();
+    let words = |numbers: &[i64]| numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>();
+    const STANDS: u32 = u32::MAX;
+    const NOTHING: u32 = u32::MAX;
+    let head = [&[4, 0, 3, 0][..], &words(&[0, 0, 0]), &words(&[1, 3, 7])].concat();
+    let columns = halves(&[0, 1, 1, STANDS, STANDS, STANDS, 0, 1, 0, 0, 0, 0]);
+    let block = ([&key[..], &[0; 8], &[0xff; 8]].concat(), [head, columns].concat());
+    assert_eq!(tree(&history, "temporal/2/past/0"), [block]);
+    assert_eq!(tree(&history, "temporal/2/ranges/0"), Records::new());
 
     // Commit 0 put "" always; commit 1 ended it at 5.
     let key = b"k\x00\x01";
-    let now = [
-        ([&key[..], &[0; 8]].concat(), value(0, 0, b"")),
-        ([&key[..], &time(5)].concat(), [&[0][..], &little(1)].concat()),
-    ];
-    assert_eq!(tree(&history, "temporal/1/now/1"), now);
+    assert_eq!(tree(&history, "temporal/2/now/1"), [(key.to_vec(), tail(4, 5, 1, 1))]);
+    let head = [&[4, 0, 2, 0][..], &words(&[0, 0, 0]), &words(&[i64::MIN, 5])].concat();
+    let columns = halves(&[0, 1, STANDS, STANDS, 0, NOTHING, 1, 0]);
+    let block = ([&key[..], &[0; 8], &[0xff; 8]].concat(), [head, columns].concat());
+    assert_eq!(tree(&history, "temporal/2/past/1"), [block]);
 }
 
 #[test]
-fn a_dead_break_point_decodes_by_hand() {
+fn a_key_with_one_break_point_has_no_block_and_a_dead_one_is_in_a_block() {
     let history = open();
     put(&history, 1, "c", b"k", Period::since(at(10)), b"old");
+    let key = b"k\x00\x01".to_vec();
+    let record = |kind: u8, commit: i64, value: &[u8]| {
+        let times = [little(10), little(commit), little(commit), little(commit)].concat();
+        [&[kind][..], &times, &[0; 4], value].concat()
+    };
+    assert_eq!(tree(&history, "temporal/2/now/0"), [(key.clone(), record(1, 0, b"old"))]);
+    assert_eq!(tree(&history, "temporal/2/past/0"), Records::new());
     put(&history, 2, "c", b"k", Period::since(at(10)), b"new");
-    let dead = [(
-        [&b"k\x00\x01"[..], &time(10), &big(1)].concat(),
-        [&[1][..], &little(0), &little(0), b"old"].concat(),
-    )];
-    assert_eq!(tree(&history, "temporal/1/past/0"), dead);
-    let live =
-        [([&b"k\x00\x01"[..], &time(10)].concat(), [&[1][..], &little(1), &little(1), b"new"].concat())];
-    assert_eq!(tree(&history, "temporal/1/now/0"), live);
+    assert_eq!(tree(&history, "temporal/2/now/0"), [(key, record(5, 1, b"new"))]);
+    assert_eq!(tree(&history, "temporal/2/past/0").len(), 1);
     let read = history.begin_read().unwrap();
     let then = read.get("c", b"k", at(11), Known::Commit(0)).unwrap().unwrap();
     assert_eq!(then.value, b"old");
@@ -122,7 +141,7 @@ fn the_recorded_operations_decode_by_hand() {
         (recorded(1, 0), operation(1, 0, 3, 7, b"a\0b", b"two")),
         (recorded(1, 1), operation(2, 1, 5, i64::MAX, b"k", b"")),
     ];
-    assert_eq!(tree(&history, "temporal/1/ops"), expected);
+    assert_eq!(tree(&history, "temporal/2/ops"), expected);
 }
 
 #[test]
@@ -133,42 +152,74 @@ fn what_was_believed_is_found_in_the_trees_by_the_documented_rule() {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (random >> 33) % end
     };
-    for commit in 0..80 {
+    for commit in 0..200 {
         let mut txn = history.begin_write().unwrap();
-        let from = below(12) as i64;
-        let period = Period::new(at(from), at(from + 1 + below(6) as i64)).unwrap();
+        let from = below(90) as i64;
+        let period = Period::new(at(from), at(from + 1 + below(16) as i64)).unwrap();
         match below(3) {
             0 => txn.delete("c", b"k", period).unwrap(),
             _ => txn.put("c", b"k", period, &[commit]).unwrap(),
         }
         txn.commit().unwrap();
     }
-    let [now, past] = ["temporal/1/now/0", "temporal/1/past/0"].map(|name| tree(&history, name));
-    assert!(past.len() > 40, "{}", past.len());
+    let blocks: Vec<Block> = tree(&history, "temporal/2/past/0").iter().map(block).collect();
+    let open_count = blocks.iter().filter(|block| block.until == u64::MAX).count();
+    assert!(open_count > 1 && blocks.len() > open_count + 1, "{open_count} of {}", blocks.len());
+    let ops = tree(&history, "temporal/2/ops");
     let read = history.begin_read().unwrap();
-    for commit in 0..80 {
-        for instant in -1..20 {
-            let found = read.get("c", b"k", at(instant), Known::Commit(commit)).unwrap();
-            let expected = believed(&now, &past, instant, commit as u64);
-            assert_eq!(found.map(|version| version.value), expected, "at {instant}, as of {commit}");
+    for commit in 0..200 {
+        for instant in -1..110 {
+            let found = read.get_value("c", b"k", at(instant), Known::Commit(commit)).unwrap();
+            let expected = believed(&blocks, instant, commit as u64).map(|(asserted, index)| {
+                let place = [big(asserted), big(u64::from(index))].concat();
+                let (_, record) = ops.iter().find(|(key, _)| *key == place).unwrap();
+                record[26..].to_vec()
+            });
+            assert_eq!(found.as_deref(), expected.as_deref(), "at {instant}, as of {commit}");
         }
     }
 }
 
-/// What was believed at an instant as of a commit, about the only key of a collection.
-fn believed(now: &Records, past: &Records, instant: i64, commit: u64) -> Option<Vec<u8>> {
-    let word = |bytes: &[u8], at: usize| u64::from_be_bytes(bytes[at..at + 8].try_into().unwrap());
-    let since = |record: &[u8]| word(record, 1).swap_bytes();
-    let living = now.iter().filter(|(_, record)| since(record) <= commit);
-    let dead =
-        past.iter().filter(|(key, record)| since(record) <= commit && commit < word(key, key.len() - 8));
-    let standing = living.map(|(key, record)| (key, record, key.len() - 8));
-    let standing = standing.chain(dead.map(|(key, record)| (key, record, key.len() - 16)));
-    let found = standing
-        .map(|(key, record, time_at)| (word(key, time_at) ^ (1 << 63), record))
-        .filter(|(at, _)| *at as i64 <= instant)
-        .max_by_key(|(at, _)| *at as i64);
-    found.filter(|(_, record)| record[0] == 1).map(|(_, record)| record[17..].to_vec())
+struct Block {
+    lo: i64,
+    until: u64,
+    begin: u64,
+    /// Valid time, since, until, asserting commit, place in it.
+    points: Vec<(i64, u64, u64, u64, u32)>,
+}
+
+fn block((key, record): &(Vec<u8>, Vec<u8>)) -> Block {
+    let word = |offset: usize| u64::from_le_bytes(record[offset..offset + 8].try_into().unwrap());
+    let short = |offset: usize| u32::from_le_bytes(record[offset..offset + 4].try_into().unwrap());
+    let key_word = |offset: usize| u64::from_be_bytes(key[offset..offset + 8].try_into().unwrap());
+    let count = usize::from(u16::from_le_bytes([record[2], record[3]]));
+    assert_eq!((record[0], record[1]), (4, 0));
+    let point = |index: usize| {
+        let column = |column: usize| short(28 + 8 * count + 4 * (column * count + index));
+        let commit = |number: u32| if number == u32::MAX { u64::MAX } else { word(20) + u64::from(number) };
+        let at = word(28 + 8 * index).cast_signed();
+        (at, commit(column(0)), commit(column(1)), commit(column(2)), column(3))
+    };
+    let points = (0..count).map(point).collect();
+    let lo = (key_word(key.len() - 16) ^ (1 << 63)).cast_signed();
+    Block { lo, until: key_word(key.len() - 8), begin: word(4), points }
+}
+
+/// Which operation asserted what was believed at an instant as of a commit, about the only key of a collection.
+fn believed(blocks: &[Block], mut instant: i64, commit: u64) -> Option<(u64, u32)> {
+    loop {
+        let there = blocks.iter().filter(|block| block.begin <= commit && block.lo <= instant);
+        let lo = there.map(|block| block.lo).max()?;
+        let block = blocks
+            .iter()
+            .filter(|block| block.lo == lo && block.until > commit)
+            .min_by_key(|block| block.until)?;
+        let standing = block.points.iter().filter(|point| point.1 <= commit && commit < point.2);
+        if let Some(found) = standing.filter(|point| point.0 <= instant).max_by_key(|point| point.0) {
+            return (found.3 != u64::MAX).then_some((found.3, found.4));
+        }
+        instant = lo.checked_sub(1)?;
+    }
 }
 
 /// An empty database on a disk of its own.

@@ -1,12 +1,12 @@
 //! What the fuzz targets do with their bytes. The crate's tests call the same functions.
 
-use llmdb_temporal::encoding::{self, DeadKey, LiveKey};
+use llmdb_temporal::encoding::{self, BlockKey, RangeKey};
 use llmdb_temporal::{Operation, ValidTime};
 
 use crate::compare::compare;
 use crate::oracle::Oracle;
 use crate::script::{COLLECTIONS, KEYS, Step, Transaction, play};
-use crate::support::Bench;
+use crate::support::{BLOCK_SIZES, Bench};
 
 /// Bytes that each operation takes.
 const STEP_SIZE: usize = 5;
@@ -15,14 +15,14 @@ const STEP_COUNT_MAX: usize = 24;
 
 /// Any bytes: refused, or exactly what encoding gives. Their halves as keys: order is kept.
 pub fn key_codec(data: &[u8]) {
-    if let Ok(LiveKey { prefix, at }) = encoding::split_live(data) {
-        assert_eq!(encoding::live_key(prefix, at), data);
+    if let Ok(RangeKey { prefix, at }) = encoding::split_range(data) {
+        assert_eq!(encoding::range_key(prefix, at), data);
         if let Ok(key) = encoding::user_key(prefix) {
             assert_eq!(encoding::prefix(&key), prefix);
         }
     }
-    if let Ok(DeadKey { prefix, at, until }) = encoding::split_dead(data) {
-        assert_eq!(encoding::dead_key(prefix, at, until), data);
+    if let Ok(BlockKey { prefix, at, until }) = encoding::split_block(data) {
+        assert_eq!(encoding::block_key(prefix, at, until), data);
     }
     let (one, other) = data.split_at(data.len() / 2);
     let (first, second) = (encoding::prefix(one), encoding::prefix(other));
@@ -36,7 +36,8 @@ pub fn key_codec(data: &[u8]) {
 
 /// Bytes as a history: played against database and oracle, then every read is compared.
 pub fn operations(data: &[u8]) {
-    let (mut bench, mut oracle) = (Bench::new(3), Oracle::default());
+    let size = BLOCK_SIZES[usize::from(data.last().copied().unwrap_or(0)) % BLOCK_SIZES.len()];
+    let (mut bench, mut oracle) = (Bench::with_blocks(3, size), Oracle::default());
     let mut transaction = None;
     for bytes in data.chunks_exact(STEP_SIZE).take(STEP_COUNT_MAX) {
         let open = transaction.get_or_insert_with(|| begin(bytes[0]));

@@ -32,13 +32,18 @@ impl<'t> Changes<'t> {
 
     pub(super) fn between(
         txn: &'t ReadTxn,
+        kept_from: u64,
         only: Option<u32>,
         after: Known,
         up_to: Known,
     ) -> Result<Self, Error> {
         let mut changes = Self { only, ..Self::empty(txn)? };
         let number = |known| Ok::<_, Error>(changes.commits.resolve(known)?.map(|stamp| stamp.commit.get()));
-        let (after, up_to) = (number(after)?, number(up_to)?);
+        let (first, up_to) = (number(after)?, number(up_to)?);
+        if first < up_to {
+            super::check_kept(&changes.commits, kept_from, after, first)?;
+        }
+        let after = first;
         if let Some(last) = up_to.filter(|_| after < up_to) {
             let names = catalog::all(txn.tree(catalog::CATALOG)?)?;
             changes.names = names.into_iter().map(|(name, number)| (number, name)).collect();
@@ -50,7 +55,7 @@ impl<'t> Changes<'t> {
     fn read(&mut self) -> Result<Option<Change>, Error> {
         let Some(log) = &mut self.log else { return Ok(None) };
         for row in log {
-            let (commit, recorded) = row?;
+            let (commit, _, recorded) = row?;
             if self.only.is_none_or(|only| only == recorded.collection) {
                 let commit = stamp(&self.commits, &mut self.stamp, commit)?;
                 return change(&self.names, commit, recorded).map(Some);

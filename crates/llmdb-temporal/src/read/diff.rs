@@ -6,7 +6,7 @@
 //! 3. Only keys with a recorded operation between the two commits are looked at.
 //!
 //! Cost: the operations between the two are read and the distinct keys among them are held in memory; of each key
-//! all entries are loaded.
+//! the blocks that hold at the two commits are read, and values where the pieces are not the same ones.
 
 use std::collections::{BTreeSet, VecDeque, btree_set};
 use std::fmt;
@@ -14,6 +14,7 @@ use std::ops::{Bound, RangeBounds};
 
 use super::Collection;
 use crate::encoding;
+use crate::entry::Belief;
 use crate::error::Error;
 use crate::ops::Log;
 use crate::points::{Piece, pieces_of};
@@ -49,7 +50,9 @@ impl<'t> Collection<'t> {
     }
 
     fn resolve(&self, known: Known) -> Result<Option<u64>, Error> {
-        Ok(self.commits.resolve(known)?.map(|stamp| stamp.commit.get()))
+        let commit = self.commits.resolve(known)?.map(|stamp| stamp.commit.get());
+        super::check_kept(&self.commits, self.kept_from, known, commit)?;
+        Ok(commit)
     }
 
     /// The keys in a range with an operation in the commits after `after` and up to `up_to`.
@@ -62,7 +65,7 @@ impl<'t> Collection<'t> {
         let mut found = BTreeSet::new();
         let Some(last) = up_to.filter(|_| after != up_to) else { return Ok(found) };
         for row in Log::between(self.ops, after, last) {
-            let (_, recorded) = row?;
+            let (_, _, recorded) = row?;
             if recorded.collection == self.number && RangeBounds::<[u8]>::contains(&keys, recorded.key) {
                 found.insert(recorded.key);
             }
@@ -71,12 +74,9 @@ impl<'t> Collection<'t> {
     }
 
     /// All pieces of a key with a value, once `commit` was recorded.
-    fn pieces_at(&self, prefix: &[u8], commit: Option<u64>) -> Result<Vec<Piece<'t>>, Error> {
+    fn pieces_at(&self, prefix: &[u8], commit: Option<u64>) -> Result<Vec<Piece>, Error> {
         let Some(commit) = commit else { return Ok(Vec::new()) };
-        let mut points = self.live.between(prefix, ValidTime::NEG_INF, ValidTime::POS_INF)?;
-        points.extend(self.dead.between(prefix, ValidTime::NEG_INF, ValidTime::POS_INF)?);
-        points.retain(|point| point.stood_at(commit));
-        points.sort_by_key(|point| point.at);
+        let points = self.points.standing(prefix, ValidTime::NEG_INF, ValidTime::POS_INF, commit)?;
         Ok(pieces_of(&points).collect())
     }
 }
@@ -94,52 +94,65 @@ impl Open<'_> {
             let prefix = encoding::prefix(key);
             let before = self.collection.pieces_at(&prefix, self.from)?;
             let after = self.collection.pieces_at(&prefix, self.to)?;
-            self.rows = differences(key, &before, &after);
+            self.rows = self.collection.differences(&prefix, key, &before, &after)?;
         }
         Ok(self.rows.pop_front())
     }
 }
 
-/// Compares two timelines cell by cell, joining touching cells that differ in the same way.
-fn differences(key: &[u8], before: &[Piece<'_>], after: &[Piece<'_>]) -> VecDeque<Difference> {
-    let cuts: BTreeSet<ValidTime> =
-        before.iter().chain(after).flat_map(|piece| [piece.valid.from, piece.valid.to]).collect();
-    let cuts: Vec<ValidTime> = cuts.into_iter().collect();
-    let (mut before, mut after) = (Walk(before), Walk(after));
-    let mut rows: VecDeque<Difference> = VecDeque::new();
-    for cell in cuts.windows(2).map(|ends| Period::between(ends[0], ends[1])) {
-        let (old, new) = (before.value(cell), after.value(cell));
-        if old == new {
-            continue;
-        }
-        match rows.back_mut() {
-            Some(last)
-                if last.valid.to == cell.from
-                    && last.before.as_deref() == old
-                    && last.after.as_deref() == new =>
-            {
-                last.valid = Period::between(last.valid.from, cell.to);
+impl Collection<'_> {
+    /// Compares two timelines cell by cell, joining touching cells that differ in the same way.
+    fn differences(
+        &self,
+        prefix: &[u8],
+        key: &[u8],
+        before: &[Piece],
+        after: &[Piece],
+    ) -> Result<VecDeque<Difference>, Error> {
+        let cuts: BTreeSet<ValidTime> =
+            before.iter().chain(after).flat_map(|piece| [piece.valid.from, piece.valid.to]).collect();
+        let cuts: Vec<ValidTime> = cuts.into_iter().collect();
+        let (mut before, mut after) = (Walk(before), Walk(after));
+        let mut rows: VecDeque<Difference> = VecDeque::new();
+        let value = |belief: Option<Belief>| belief.map(|belief| self.value(prefix, belief)).transpose();
+        for cell in cuts.windows(2).map(|ends| Period::between(ends[0], ends[1])) {
+            let (old, new) = (before.belief(cell), after.belief(cell));
+            if old == new {
+                continue;
             }
-            _ => rows.push_back(Difference {
-                key: key.to_vec(),
-                valid: cell,
-                before: old.map(<[u8]>::to_vec),
-                after: new.map(<[u8]>::to_vec),
-            }),
+            let (old, new) = (value(old)?, value(new)?);
+            if old == new {
+                continue;
+            }
+            match rows.back_mut() {
+                Some(last)
+                    if last.valid.to == cell.from
+                        && last.before.as_deref() == old
+                        && last.after.as_deref() == new =>
+                {
+                    last.valid = Period::between(last.valid.from, cell.to);
+                }
+                _ => rows.push_back(Difference {
+                    key: key.to_vec(),
+                    valid: cell,
+                    before: old.map(<[u8]>::to_vec),
+                    after: new.map(<[u8]>::to_vec),
+                }),
+            }
         }
+        Ok(rows)
     }
-    rows
 }
 
 /// The pieces that are not passed yet.
-struct Walk<'a, 't>(&'a [Piece<'t>]);
+struct Walk<'a>(&'a [Piece]);
 
-impl<'t> Walk<'_, 't> {
-    /// The value in a cell, which lies in one piece or in none, and after all cells asked for before.
-    fn value(&mut self, cell: Period) -> Option<&'t [u8]> {
+impl Walk<'_> {
+    /// What is believed in a cell, which lies in one piece or in none, and after all cells asked for before.
+    fn belief(&mut self, cell: Period) -> Option<Belief> {
         while let [first, rest @ ..] = self.0 {
             if first.valid.to > cell.from {
-                return first.valid.overlaps(cell).then_some(first.belief.value);
+                return first.start.belief.filter(|_| first.valid.overlaps(cell));
             }
             self.0 = rest;
         }

@@ -1,7 +1,7 @@
 //! Reading a snapshot on both axes.
 //!
-//! Contents: `get` one key at one point, `scan` all keys at one point, `timeline` the whole of one key,
-//! `sweep` how rectangles are made out of break points, `diff` two states, `changes` the operations.
+//! Contents: `get` one key at one point, `between` pieces in a window, `scan` all keys at one point, `timeline` the whole of one key,
+//! `sweep` and `life` how rectangles are made out of break points, `diff` two states, `changes` the operations.
 //!
 //! Invariants
 //! 1. All answers of one [`TemporalRead`] come from one snapshot.
@@ -9,10 +9,12 @@
 //!
 //! Not here: writing (`write`), verification (`check`).
 
+mod between;
 mod changes;
 mod diff;
 mod get;
 mod keys;
+mod life;
 mod scan;
 mod sweep;
 mod timeline;
@@ -25,38 +27,45 @@ use llmdb_wal::{ReadTxn, Store, Tree};
 
 pub use changes::Changes;
 pub use diff::Differences;
-pub use scan::Scan;
+pub use scan::{Scan, ScanValues};
 
 pub(crate) use keys::Keys;
 
 use crate::catalog;
-use crate::commits::{Commits, Moment};
+use crate::commits::Commits;
 use crate::encoding;
 use crate::error::Error;
-use crate::points::{Dead, Live};
-use crate::types::{CommitStamp, Difference, Known, Period, ValidTime, Version};
+use crate::marks;
+use crate::points::{NOW, Points};
+use crate::ranges::Ranges;
+use crate::types::{Bounds, CommitStamp, Difference, Known, Meeting, Period, ValidTime, Version, Window};
 
 /// A snapshot of all collections. It can be held for long and shared among threads.
 pub struct TemporalRead {
     txn: ReadTxn,
     newest: Option<CommitStamp>,
+    kept_from: u64,
 }
 
 /// One collection of a snapshot: what [`TemporalRead`] offers by name, without looking the name up each time.
 #[derive(Clone, Copy)]
 pub struct Collection<'t> {
     number: u32,
-    live: Live<'t>,
-    dead: Dead<'t>,
+    points: Points<'t>,
     commits: Commits<'t>,
     ops: Option<Tree<'t>>,
+    /// The newest commit.
+    newest: Option<u64>,
+    /// The commit from which on answers are kept.
+    kept_from: u64,
 }
 
 impl TemporalRead {
     pub(crate) fn begin(store: &Store) -> Result<Self, Error> {
         let txn = store.begin_read()?;
         let newest = Commits::of(&txn)?.newest()?;
-        Ok(Self { txn, newest })
+        let kept_from = marks::kept_from(txn.tree(catalog::MARKS)?)?;
+        Ok(Self { txn, newest, kept_from })
     }
 
     /// The names of all collections, in byte order.
@@ -76,6 +85,14 @@ impl TemporalRead {
         number.map(|number| self.numbered(number)).transpose()
     }
 
+    /// The oldest commit that can be asked about; `None` where all can.
+    ///
+    /// # Errors
+    /// The store's errors.
+    pub fn kept_from(&self) -> Result<Option<CommitStamp>, Error> {
+        (self.kept_from > 0).then(|| Commits::of(&self.txn)?.stamp(self.kept_from)).transpose()
+    }
+
     /// The newest commit of this snapshot; `None` before the first.
     #[must_use]
     pub fn newest(&self) -> Option<CommitStamp> {
@@ -92,7 +109,8 @@ impl TemporalRead {
 
     /// What was believed, once `known` was recorded, about `key` at `valid_at`: the whole rectangle.
     ///
-    /// The cost grows with the number of changes ever made inside the piece's period.
+    /// Cost: a few descents however deep the history is, and of the blocks of the piece's part of the timeline those
+    /// of the commits during which it stood, for the bounds of the rectangle; [`Self::get_value`] does without.
     ///
     /// # Errors
     /// [`Error::KeyEmpty`]; the store's errors.
@@ -156,6 +174,54 @@ impl TemporalRead {
         collection.timeline(key, window, known)
     }
 
+    /// The pieces that a window of valid time asks for, in order, as believed once `known` was recorded.
+    ///
+    /// # Errors
+    /// As [`Self::get`]; [`Error::PeriodReversed`].
+    pub fn between(
+        &self,
+        collection: &str,
+        key: &[u8],
+        window: Window,
+        bounds: Bounds,
+        known: Known,
+    ) -> Result<Vec<Version>, Error> {
+        match self.collection(collection)? {
+            Some(collection) => collection.between(key, window, bounds, known),
+            None => window.period().map(|_| Vec::new()),
+        }
+    }
+
+    /// Whether a value was believed in force at every instant of a period, once `known` was recorded. So it is for a
+    /// period without an instant.
+    ///
+    /// # Errors
+    /// As [`Self::get`]; [`Error::PeriodReversed`].
+    pub fn covers(&self, collection: &str, key: &[u8], period: Period, known: Known) -> Result<bool, Error> {
+        match self.collection(collection)? {
+            Some(collection) => collection.covers(key, period, known),
+            None => Ok(Period::new(period.from, period.to)?.is_empty()),
+        }
+    }
+
+    /// Where two keys, each by its collection, both had a value in a window, as believed once `known` was recorded: the
+    /// overlap join of two timelines. In order of valid time. [`Collection::meetings_of`] joins ranges of keys.
+    ///
+    /// # Errors
+    /// As [`Self::get`]; [`Error::PeriodReversed`].
+    pub fn meetings(
+        &self,
+        left: (&str, &[u8]),
+        right: (&str, &[u8]),
+        window: Period,
+        known: Known,
+    ) -> Result<Vec<Meeting>, Error> {
+        match (self.collection(left.0)?, self.collection(right.0)?) {
+            (Some(one), Some(other)) => one.meetings(left.1, (&other, right.1), window, known),
+            _ => Period::new(window.from, window.to).map(|_| Vec::new()),
+        }
+    }
+
     /// What was believed, when, about `key` at one instant: the rectangles over it, by known time.
     ///
     /// # Errors
@@ -196,7 +262,7 @@ impl TemporalRead {
     /// `up_to`, in the order in which they were recorded.
     ///
     /// # Errors
-    /// [`Error::CollectionName`]; the store's errors, also from each row.
+    /// [`Error::CollectionName`]; [`Error::NotKept`] where `after` lies before the history that is kept; the store's errors, also from each row.
     pub fn changes(
         &self,
         collection: Option<&str>,
@@ -209,7 +275,7 @@ impl TemporalRead {
             Some(found) => found,
             None => None,
         };
-        Changes::between(&self.txn, number, after, up_to)
+        Changes::between(&self.txn, self.kept_from, number, after, up_to)
     }
 
     pub(crate) fn txn(&self) -> &ReadTxn {
@@ -227,25 +293,42 @@ impl TemporalRead {
         };
         Ok(Collection {
             number,
-            live: Live { tree: tree(catalog::now_tree(number))?, number },
-            dead: Dead { tree: tree(catalog::past_tree(number))?, number },
+            points: Points {
+                now: tree(catalog::now_tree(number))?,
+                past: tree(catalog::past_tree(number))?,
+                ranges: Ranges { tree: tree(catalog::ranges_tree(number))?, number },
+                number,
+            },
             commits: Commits::of(&self.txn)?,
             ops: self.txn.tree(catalog::OPS)?,
+            newest: self.newest.map(|newest| newest.commit.get()),
+            kept_from: self.kept_from,
         })
     }
 }
 
 impl<'t> Collection<'t> {
-    pub(crate) fn live(&self) -> Live<'t> {
-        self.live
+    pub(crate) fn points(&self) -> Points<'t> {
+        self.points
     }
 
-    pub(crate) fn dead(&self) -> Dead<'t> {
-        self.dead
+    /// The commit from which on answers are kept; 0 where all are.
+    pub(crate) fn mark(&self) -> u64 {
+        self.kept_from
     }
 
-    fn moment(&self, known: Known) -> Result<Option<Moment>, Error> {
-        self.commits.moment(known)
+    /// The commit whose knowledge answers: [`NOW`] for the newest, `None` before the first.
+    #[inline]
+    fn commit_of(&self, known: Known) -> Result<Option<u64>, Error> {
+        let Some(newest) = self.newest else { return Ok(None) };
+        let commit = match known {
+            Known::Latest => return Ok(Some(NOW)),
+            // Nothing of ours changed at commits that are not ours: no need to look for the one before.
+            Known::Commit(number) => u64::try_from(number).ok(),
+            Known::At(_) => self.commits.resolve(known)?.map(|stamp| stamp.commit.get()),
+        };
+        check_kept(&self.commits, self.kept_from, known, commit)?;
+        Ok(commit.map(|commit| if commit >= newest { NOW } else { commit }))
     }
 }
 
@@ -259,6 +342,19 @@ impl fmt::Debug for Collection<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Collection").field("number", &self.number).finish_non_exhaustive()
     }
+}
+
+/// Refuses a question about a commit, or the time before the first one, of which history was let go.
+fn check_kept(commits: &Commits<'_>, kept_from: u64, known: Known, commit: Option<u64>) -> Result<(), Error> {
+    if kept_from == 0 || commit.is_some_and(|commit| commit >= kept_from) {
+        return Ok(());
+    }
+    let asked = match known {
+        Known::Latest => "now".to_owned(),
+        Known::At(time) => format!("at {time}"),
+        Known::Commit(number) => format!("as of commit {number}"),
+    };
+    Err(Error::NotKept { asked, kept_from: commits.stamp(kept_from)? })
 }
 
 /// The encoded key of a question. A key that is too long to be stored is simply not there.

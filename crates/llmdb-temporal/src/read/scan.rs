@@ -1,7 +1,8 @@
 //! All keys of a range at one point of both axes, streamed.
 //!
 //! Invariants
-//! 1. The rows are exactly the `get`s of the keys in the range that have a value, ascending.
+//! 1. The rows are exactly the `get`s of the keys in the range that have a value, ascending; those of `scan_values`
+//!    the `get_value`s.
 //! 2. Memory is that of one row. After an error the scan ends.
 
 use std::fmt;
@@ -9,15 +10,21 @@ use std::ops::Bound;
 
 use super::Collection;
 use super::keys::Keys;
+use super::sweep::Rectangle;
 use crate::catalog;
-use crate::commits::Moment;
 use crate::encoding;
+use crate::entry::Tail;
 use crate::error::Error;
-use crate::points::damaged;
-use crate::types::{Known, ValidTime, Version};
+use crate::ranges::damaged;
+use crate::types::{Known, Period, ValidTime, Version};
 
 /// The rows of [`TemporalRead::scan`](super::TemporalRead::scan).
 pub struct Scan<'t> {
+    open: Option<Open<'t>>,
+}
+
+/// The rows of [`Collection::scan_values`]: key and value, which is borrowed from the snapshot.
+pub struct ScanValues<'t> {
     open: Option<Open<'t>>,
 }
 
@@ -25,7 +32,7 @@ struct Open<'t> {
     collection: Collection<'t>,
     keys: Keys<'t>,
     valid_at: ValidTime,
-    moment: Moment,
+    commit: u64,
 }
 
 impl<'t> Collection<'t> {
@@ -40,9 +47,89 @@ impl<'t> Collection<'t> {
         valid_at: ValidTime,
         known: Known,
     ) -> Result<Scan<'t>, Error> {
-        let Some(moment) = self.moment(known)? else { return Ok(Scan::empty()) };
-        let keys = Keys::between(self, from, to, moment != Moment::Newest);
-        Ok(Scan { open: Some(Open { collection: *self, keys, valid_at, moment }) })
+        let Some(commit) = self.commit_of(known)? else { return Ok(Scan::empty()) };
+        let keys = Keys::between(self, from, to);
+        Ok(Scan { open: Some(Open { collection: *self, keys, valid_at, commit }) })
+    }
+
+    /// As [`Self::scan`], only keys and values: bounds and commits are not looked for, which is most of the work where
+    /// it is not the last break point that answers.
+    ///
+    /// ```
+    /// use llmdb_temporal::{Known, Period, Temporal, ValidTime};
+    /// # use llmdb_wal::StoreOptions;
+    /// use std::ops::Bound::Unbounded;
+    /// # let folder = tempfile::tempdir()?;
+    /// # let db = Temporal::open(StoreOptions::new().open(folder.path().join("prices.llmdb"))?)?;
+    /// let mut tx = db.begin_write()?;
+    /// tx.put("prices", b"tea", Period::ALL, b"5")?;
+    /// tx.put("prices", b"milk", Period::ALL, b"2")?;
+    /// tx.commit()?;
+    /// let read = db.begin_read()?;
+    /// let prices = read.collection("prices")?.ok_or("made above")?;
+    /// let rows = prices.scan_values(Unbounded, Unbounded, ValidTime::from_micros(0)?, Known::Latest)?;
+    /// let rows = rows.collect::<Result<Vec<_>, _>>()?;
+    /// assert_eq!(rows, [(b"milk".to_vec(), &b"2"[..]), (b"tea".to_vec(), &b"5"[..])]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The store's errors, also from each row; [`Error::NotKept`].
+    pub fn scan_values(
+        &self,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+        valid_at: ValidTime,
+        known: Known,
+    ) -> Result<ScanValues<'t>, Error> {
+        Ok(ScanValues { open: self.scan(from, to, valid_at, known)?.open })
+    }
+
+    fn user_key(&self, prefix: &[u8]) -> Result<Vec<u8>, Error> {
+        encoding::user_key(prefix)
+            .map_err(|what| damaged(catalog::now_tree(self.number), prefix, &what.into()))
+    }
+
+    /// The value of a key whose last break point is at hand.
+    fn row_value(
+        &self,
+        prefix: &[u8],
+        tail: &Tail<'t>,
+        at: ValidTime,
+        commit: u64,
+    ) -> Result<Option<&'t [u8]>, Error> {
+        if tail.point.at <= at && tail.settled <= commit {
+            return self.value_of_tail(prefix, tail);
+        }
+        if !tail.has_blocks {
+            return Ok(None);
+        }
+        let belief = self.points.in_force(prefix, at, commit)?.and_then(|point| point.belief);
+        belief.map(|belief| self.value(prefix, belief)).transpose()
+    }
+
+    /// The row of a key whose last break point is at hand.
+    fn row(
+        &self,
+        prefix: &[u8],
+        tail: &Tail<'t>,
+        at: ValidTime,
+        commit: u64,
+    ) -> Result<Option<Version>, Error> {
+        if tail.point.at <= at && tail.settled <= commit {
+            let (Some(belief), Some(value)) = (tail.point.belief, self.value_of_tail(prefix, tail)?) else {
+                return Ok(None);
+            };
+            let known_from = tail.settled.max(self.kept_from);
+            let valid = Period::since(tail.point.at);
+            let found = Rectangle { valid, belief, known_from, known_to: None };
+            return self.version_with(&self.user_key(prefix)?, &found, value.to_vec()).map(Some);
+        }
+        if !tail.has_blocks {
+            return Ok(None);
+        }
+        let Some(start) = self.points.in_force(prefix, at, commit)? else { return Ok(None) };
+        self.version_from(prefix, &self.user_key(prefix)?, start, commit)
     }
 }
 
@@ -54,19 +141,13 @@ impl Scan<'_> {
 
 impl Open<'_> {
     fn next(&mut self) -> Result<Option<Version>, Error> {
-        while let Some(prefix) = self.keys.next()? {
-            let key = self.user_key(&prefix)?;
-            let row = self.collection.version_at(&prefix, &key, self.valid_at, self.moment)?;
+        while let Some((prefix, tail)) = self.keys.next()? {
+            let row = self.collection.row(prefix, &tail, self.valid_at, self.commit)?;
             if row.is_some() {
                 return Ok(row);
             }
         }
         Ok(None)
-    }
-
-    fn user_key(&self, prefix: &[u8]) -> Result<Vec<u8>, Error> {
-        encoding::user_key(prefix)
-            .map_err(|what| damaged(catalog::now_tree(self.collection.number), prefix, &what.into()))
     }
 }
 
@@ -79,6 +160,39 @@ impl Iterator for Scan<'_> {
             self.open = None;
         }
         row
+    }
+}
+
+/// A key, and its value borrowed from the snapshot.
+type KeyValue<'t> = (Vec<u8>, &'t [u8]);
+
+impl<'t> ScanValues<'t> {
+    fn step(&mut self) -> Result<Option<KeyValue<'t>>, Error> {
+        let Some(open) = &mut self.open else { return Ok(None) };
+        while let Some((prefix, tail)) = open.keys.next()? {
+            if let Some(value) = open.collection.row_value(prefix, &tail, open.valid_at, open.commit)? {
+                return Ok(Some((open.collection.user_key(prefix)?, value)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl<'t> Iterator for ScanValues<'t> {
+    type Item = Result<KeyValue<'t>, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let row = self.step().transpose();
+        if !matches!(row, Some(Ok(_))) {
+            self.open = None;
+        }
+        row
+    }
+}
+
+impl fmt::Debug for ScanValues<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScanValues").field("ended", &self.open.is_none()).finish_non_exhaustive()
     }
 }
 

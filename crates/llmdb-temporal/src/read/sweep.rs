@@ -5,32 +5,26 @@
 //! 2. A piece that stays the same in bounds, value and asserting commit is one rectangle, even where the break
 //!    point that ends it was replaced by another at the same valid time.
 //!
-//! Cost: O(n log n) for n break points, besides comparing values.
+//! Cost: O(n log n) for n break points.
 //!
 //! Not here: finding the break points (`points`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::entry::{ALIVE, Belief, BreakPoint};
+use crate::entry::{ALIVE, Belief, Point};
 use crate::types::{Period, ValidTime};
 
 /// A piece of the timeline over the commits during which it stood like this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Rectangle<'t> {
+pub(crate) struct Rectangle {
     pub(crate) valid: Period,
-    pub(crate) belief: Belief<'t>,
+    pub(crate) belief: Belief,
     pub(crate) known_from: u64,
     pub(crate) known_to: Option<u64>,
 }
 
-impl Rectangle<'_> {
-    pub(crate) fn stood_at(&self, commit: u64) -> bool {
-        self.known_from <= commit && self.known_to.is_none_or(|to| commit < to)
-    }
-}
-
 /// All rectangles, by the commit from which they were known and then by valid time.
-pub(crate) fn sweep<'t>(points: &[BreakPoint<'t>]) -> Vec<Rectangle<'t>> {
+pub(crate) fn sweep(points: &[Point]) -> Vec<Rectangle> {
     let mut state = State::default();
     let events = events(points);
     for group in events.chunk_by(|one, next| one.commit == next.commit) {
@@ -47,7 +41,7 @@ struct Event {
     point_index: usize,
 }
 
-fn events(points: &[BreakPoint<'_>]) -> Vec<Event> {
+fn events(points: &[Point]) -> Vec<Event> {
     let mut events = Vec::with_capacity(2 * points.len());
     for (point_index, point) in points.iter().enumerate() {
         events.push(Event { commit: point.since, comes: true, point_index });
@@ -60,16 +54,16 @@ fn events(points: &[BreakPoint<'_>]) -> Vec<Event> {
 }
 
 #[derive(Default)]
-struct State<'t> {
-    standing: BTreeMap<ValidTime, Option<Belief<'t>>>,
-    open: BTreeMap<ValidTime, Rectangle<'t>>,
-    closed: Vec<Rectangle<'t>>,
+struct State {
+    standing: BTreeMap<ValidTime, Option<Belief>>,
+    open: BTreeMap<ValidTime, Rectangle>,
+    closed: Vec<Rectangle>,
 }
 
-impl<'t> State<'t> {
+impl State {
     /// Applies what came and went at one commit, then renews the pieces that start at a place of change or end
     /// there.
-    fn advance(&mut self, group: &[Event], points: &[BreakPoint<'t>]) {
+    fn advance(&mut self, group: &[Event], points: &[Point]) {
         let mut changed = BTreeSet::new();
         for event in group {
             let point = &points[event.point_index];
@@ -104,14 +98,14 @@ impl<'t> State<'t> {
         }
     }
 
-    fn piece(&self, start: ValidTime) -> Option<(Period, Belief<'t>)> {
+    fn piece(&self, start: ValidTime) -> Option<(Period, Belief)> {
         let mut from_start = self.standing.range(start..);
         let (_, belief) = from_start.next().filter(|(at, _)| **at == start)?;
         let to = from_start.next().map_or(ValidTime::POS_INF, |(at, _)| *at);
         belief.map(|belief| (Period::between(start, to), belief))
     }
 
-    fn finish(self) -> Vec<Rectangle<'t>> {
+    fn finish(self) -> Vec<Rectangle> {
         let mut all = self.closed;
         all.extend(self.open.into_values());
         all.sort_by_key(|found| (found.known_from, found.valid));
@@ -127,13 +121,13 @@ mod tests {
         ValidTime::from_micros(micros).unwrap()
     }
 
-    fn point(micros: i64, since: u64, until: u64, value: Option<(u64, &'static str)>) -> BreakPoint<'static> {
-        let belief = value.map(|(asserted, value)| Belief { asserted, value: value.as_bytes() });
-        BreakPoint { at: at(micros), since, until, belief }
+    fn point(micros: i64, since: u64, until: u64, value: Option<(u64, u32)>) -> Point {
+        let belief = value.map(|(asserted, index)| Belief { asserted, index });
+        Point { at: at(micros), since, until, belief }
     }
 
-    fn rows(points: &[BreakPoint<'static>]) -> Vec<(i64, i64, u64, Option<u64>, u64)> {
-        let row = |found: Rectangle<'_>| {
+    fn rows(points: &[Point]) -> Vec<(i64, i64, u64, Option<u64>, u64)> {
+        let row = |found: Rectangle| {
             let bounds = (found.valid.from.micros(), found.valid.to.micros());
             (bounds.0, bounds.1, found.known_from, found.known_to, found.belief.asserted)
         };
@@ -143,9 +137,9 @@ mod tests {
     #[test]
     fn a_correction_in_the_middle_ends_one_rectangle_and_starts_three() {
         let points = [
-            point(0, 0, ALIVE, Some((0, "a"))),
-            point(3, 1, ALIVE, Some((1, "b"))),
-            point(7, 1, ALIVE, Some((0, "a"))),
+            point(0, 0, ALIVE, Some((0, 0))),
+            point(3, 1, ALIVE, Some((1, 1))),
+            point(7, 1, ALIVE, Some((0, 0))),
         ];
         let end = i64::MAX;
         let want = [(0, end, 0, Some(1), 0), (0, 3, 1, None, 0), (3, 7, 1, None, 1), (7, end, 1, None, 0)];
@@ -155,9 +149,9 @@ mod tests {
     #[test]
     fn replacing_the_end_by_another_at_the_same_time_does_not_end_a_rectangle() {
         let points = [
-            point(0, 0, ALIVE, Some((0, "a"))),
+            point(0, 0, ALIVE, Some((0, 0))),
             point(5, 0, 2, None),
-            point(5, 2, 4, Some((2, "b"))),
+            point(5, 2, 4, Some((2, 1))),
             point(5, 4, ALIVE, None),
         ];
         assert_eq!(rows(&points), [(0, 5, 0, None, 0), (5, i64::MAX, 2, Some(4), 2)]);

@@ -4,7 +4,7 @@ use std::ops::Bound::Unbounded;
 
 use llmdb_temporal::{Error, Known, Period, ValidTime, Version};
 
-use crate::support::{Bench, at, span, time};
+use crate::support::{Bench, at, span};
 
 const C: &str = "main";
 const K: &[u8] = b"k";
@@ -205,19 +205,6 @@ fn collection_names_are_any_text_of_1_to_255_bytes() {
     }
     assert_eq!(read.get(&"x".repeat(3), K, at(0), Known::Latest).unwrap(), None);
     assert!(matches!(read.get("", K, at(0), Known::Latest), Err(Error::CollectionName { length: 0 })));
-}
-
-#[test]
-fn erase_and_retain_say_that_they_are_not_available_and_change_nothing() {
-    let bench = Bench::new(1);
-    let mut tx = bench.db().begin_write().unwrap();
-    tx.put(C, K, span(0, 1), b"x").unwrap();
-    for error in [tx.erase(C, K).unwrap_err(), tx.retain(time(0)).unwrap_err()] {
-        assert_eq!(error.code(), "LLMDB-T09");
-        assert!(error.to_string().contains("not available yet"));
-    }
-    tx.commit().unwrap();
-    assert!(bench.db().begin_read().unwrap().get(C, K, at(0), Known::Latest).unwrap().is_some());
 }
 
 #[test]

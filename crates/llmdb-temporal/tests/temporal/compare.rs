@@ -134,7 +134,12 @@ fn compare_scans(read: &TemporalRead, oracle: &Oracle, collection: &str) {
                     .collect();
                 let found: Result<Vec<Version>, _> =
                     read.scan(collection, range.0, range.1, instant, known).unwrap().collect();
-                assert_eq!(found.unwrap(), wanted, "{range:?} at {instant} known {commit}");
+                let found = found.unwrap();
+                assert_eq!(found, wanted, "{range:?} at {instant} known {commit}");
+                let Some(collection) = read.collection(collection).unwrap() else { continue };
+                let values =
+                    collection.scan_values(range.0, range.1, instant, known).unwrap().map(Result::unwrap);
+                assert!(values.eq(found.iter().map(|row| (row.key.clone(), &row.value[..]))));
             }
         }
     }

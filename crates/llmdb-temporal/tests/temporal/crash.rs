@@ -7,11 +7,11 @@ use proptest::test_runner::{Config, TestRunner};
 use crate::compare::compare;
 use crate::oracle::Oracle;
 use crate::script::{Transaction, attempt, play, script};
-use crate::support::{Bench, cases};
+use crate::support::{BLOCK_SIZES, Bench, cases};
 
 /// Disk operations that a whole script takes, counted by playing it without a cut.
 fn operation_count(script: &[Transaction], seed: u64) -> u64 {
-    let (mut bench, mut oracle) = (Bench::new(seed), Oracle::default());
+    let (mut bench, mut oracle) = (Bench::with_blocks(seed, BLOCK_SIZES[0]), Oracle::default());
     let start = bench.disk.op_count();
     script.iter().for_each(|transaction| play(&mut bench, &mut oracle, transaction));
     bench.disk.op_count() - start
@@ -33,7 +33,7 @@ fn after_a_power_cut_and_recovery_the_state_is_a_prefix_of_the_commits() {
 }
 
 fn cut_and_recover(script: &[Transaction], cut_after: u64, seed: u64) {
-    let mut bench = Bench::new(7);
+    let mut bench = Bench::with_blocks(7, BLOCK_SIZES[0]);
     bench.disk.cut_power_at(bench.disk.op_count() + cut_after);
     let (mut acknowledged, mut attempted) = (Oracle::default(), Oracle::default());
     let mut played = 0;

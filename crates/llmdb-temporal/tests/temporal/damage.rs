@@ -5,17 +5,18 @@ use std::ops::Bound::Unbounded;
 use llmdb_temporal::{Error, Known, Period, Temporal, TemporalCheck, encoding};
 use llmdb_wal::Store;
 
-use crate::support::{Bench, at, span};
+use crate::support::{BLOCK_SIZES, Bench, at, span};
 
-const NOW: &str = "temporal/1/now/0";
-const PAST: &str = "temporal/1/past/0";
-const OPS: &str = "temporal/1/ops";
-const COMMITS: &str = "temporal/1/commits";
-const TIMES: &str = "temporal/1/times";
+const NOW: &str = "temporal/2/now/0";
+const PAST: &str = "temporal/2/past/0";
+const RANGES: &str = "temporal/2/ranges/0";
+const OPS: &str = "temporal/2/ops";
+const COMMITS: &str = "temporal/2/commits";
+const TIMES: &str = "temporal/2/times";
 
-/// Three commits over two keys, with corrections.
+/// A few commits over three keys, with corrections: blocks of two break points, closed ones, several ranges.
 fn sample() -> Bench {
-    let bench = Bench::new(9);
+    let bench = Bench::with_blocks(9, BLOCK_SIZES[0]);
     let record = |key: &[u8], period: Period, value: Option<&[u8]>| {
         let mut tx = bench.db().begin_write().unwrap();
         match value {
@@ -28,6 +29,8 @@ fn sample() -> Bench {
     record(b"apple", span(3, 7), Some(b"green"));
     record(b"pear", Period::since(at(5)), Some(b""));
     record(b"apple", span(5, 20), None);
+    record(b"fir", span(1, 2), Some(b"gone"));
+    record(b"fir", span(0, 9), None);
     bench
 }
 
@@ -79,29 +82,31 @@ fn a_sound_database_passes_and_says_what_was_looked_at() {
     let bench = sample();
     let report = check(bench.db()).unwrap();
     let count = (report.collections, report.commits, report.operations, report.keys);
-    assert_eq!(count, (1, 4, 4, 2));
-    let stored = records(bench.db().store(), NOW).len() + records(bench.db().store(), PAST).len();
-    assert_eq!(report.break_points, stored as u64);
+    assert_eq!(count, (1, 6, 6, 3));
+    assert_eq!(report.blocks, records(bench.db().store(), PAST).len() as u64);
+    let blocks: Vec<bool> =
+        records(bench.db().store(), PAST).iter().map(|block| block.0.ends_with(&[0xff; 8])).collect();
+    assert!(blocks.contains(&true) && blocks.contains(&false), "there are open and closed blocks");
+    assert!(report.break_points >= 8 && !records(bench.db().store(), RANGES).is_empty(), "{report:?}");
     assert_eq!(check(Bench::new(1).db()).unwrap(), TemporalCheck::default());
 }
 
 #[test]
-fn a_missing_break_point_is_found_with_its_key_and_commit() {
+fn a_missing_record_is_found_with_its_key() {
     let bench = sample();
-    for tree in [NOW, PAST] {
+    for tree in [NOW, PAST, RANGES] {
         for record in records(bench.db().store(), tree) {
             let error = found(&bench, tree, Some(&record), None);
-            let Error::Damaged { place, key, commit, .. } = error else { unreachable!() };
-            assert!(place.contains("main") && (key == b"apple" || key == b"pear"));
-            assert!(commit.is_some());
+            let Error::Damaged { place, key, .. } = error else { unreachable!() };
+            assert!(place.contains("main") && [&b"apple"[..], b"pear", b"fir"].contains(&&key[..]));
         }
     }
 }
 
 #[test]
-fn a_flipped_bit_in_any_break_point_or_commit_is_found() {
+fn a_flipped_bit_in_any_record_or_commit_is_found() {
     let bench = sample();
-    for tree in [NOW, PAST, COMMITS, TIMES] {
+    for tree in [NOW, PAST, RANGES, COMMITS, TIMES] {
         for record in records(bench.db().store(), tree) {
             for bit in 0..(record.0.len() + record.1.len()) * 8 {
                 let (mut key, mut value) = record.clone();
@@ -118,13 +123,22 @@ fn a_flipped_bit_in_any_break_point_or_commit_is_found() {
 #[test]
 fn a_break_point_that_no_operation_explains_is_found() {
     let bench = sample();
-    let stranger = encoding::live_key(&encoding::prefix(b"fig"), at(1));
-    let record = records(bench.db().store(), NOW).remove(0).1;
-    let error = found(&bench, NOW, None, Some(&(stranger, record.clone())));
+    let store = bench.db().store();
+    let fig = encoding::prefix(b"fig");
+    let pear = records(store, NOW).pop().unwrap().1;
+    let error = found(&bench, NOW, None, Some(&(fig.clone(), pear)));
     assert!(matches!(&error, Error::Damaged { key, .. } if key == b"fig"), "{error}");
-    let extra = encoding::live_key(&encoding::prefix(b"apple"), at(1_000));
-    let error = found(&bench, NOW, None, Some(&(extra, record)));
-    assert!(matches!(&error, Error::Damaged { key, .. } if key == b"apple"), "{error}");
+    // Blocks and ranges of a key that has no record, and of one that has.
+    for (tree, size) in [(PAST, 16), (RANGES, 8)] {
+        let (key, record) = records(store, tree).remove(0);
+        let behind = key[key.len() - size..].to_vec();
+        let stranger = [&fig[..], &behind].concat();
+        let error = found(&bench, tree, None, Some(&(stranger, record.clone())));
+        assert!(matches!(&error, Error::Damaged { key, .. } if key == b"fig"), "{error}");
+        let extra = [&encoding::prefix(b"pear")[..], &behind].concat();
+        let error = found(&bench, tree, None, Some(&(extra, record)));
+        assert!(matches!(&error, Error::Damaged { key, .. } if key == b"pear"), "{error}");
+    }
 }
 
 #[test]
@@ -141,22 +155,66 @@ fn a_lost_or_foreign_operation_is_found() {
     }
 }
 
+/// What every kind of read says, or that it is an error.
+fn answers(db: &Temporal) -> Vec<Option<String>> {
+    let read = db.begin_read().unwrap();
+    let mut all = Vec::new();
+    for key in [&b"apple"[..], b"pear", b"fir"] {
+        all.push(read.versions("main", key).map(|rows| format!("{rows:?}")).ok());
+        all.push(read.history("main", key, at(6)).map(|rows| format!("{rows:?}")).ok());
+        for commit in 0..7 {
+            let known = Known::Commit(commit);
+            all.push(read.timeline("main", key, Period::ALL, known).map(|rows| format!("{rows:?}")).ok());
+            for instant in [0, 4, 6, 8, 15] {
+                all.push(read.get("main", key, at(instant), known).map(|row| format!("{row:?}")).ok());
+                all.push(read.get_value("main", key, at(instant), known).map(|row| format!("{row:?}")).ok());
+            }
+        }
+    }
+    for commit in 0..7 {
+        let rows = read.scan("main", Unbounded, Unbounded, at(6), Known::Commit(commit)).unwrap();
+        all.push(rows.collect::<Result<Vec<_>, _>>().map(|rows| format!("{rows:?}")).ok());
+        let rows = read.diff("main", Known::Commit(commit), Known::Latest, (Unbounded, Unbounded)).unwrap();
+        all.push(rows.collect::<Result<Vec<_>, _>>().map(|rows| format!("{rows:?}")).ok());
+    }
+    all
+}
+
 #[test]
-fn reads_of_damaged_entries_are_errors_and_never_panics() {
+fn reads_of_damaged_records_are_errors_or_right_and_never_panics() {
     let bench = sample();
     let store = bench.db().store();
-    let original = records(store, NOW);
-    for (index, record) in original.iter().enumerate() {
-        for broken in [vec![], vec![9; 30], vec![1, 0, 0], record.1[..8].to_vec()] {
-            replace(store, NOW, Some(record), Some(&(record.0.clone(), broken)));
-            let read = bench.db().begin_read().unwrap();
-            let versions = [read.versions("main", b"apple"), read.versions("main", b"pear")];
-            let failed = versions.iter().filter(|rows| rows.is_err()).count();
-            assert_eq!(failed, 1, "exactly the key of entry {index} is unreadable");
-            let rows = read.scan("main", Unbounded, Unbounded, at(6), Known::Commit(1)).unwrap();
-            rows.for_each(drop);
-            drop(read);
-            replace(store, NOW, None, Some(record));
+    let sound = answers(bench.db());
+    assert!(sound.iter().all(Option::is_some));
+    for tree in [NOW, PAST, RANGES] {
+        for record in records(store, tree) {
+            for broken in [vec![], vec![9; 30], vec![1, 0, 0], record.1[..8].to_vec()] {
+                replace(store, tree, Some(&record), Some(&(record.0.clone(), broken)));
+                let found = answers(bench.db());
+                assert!(found.contains(&None), "a broken record of {tree} was not noticed");
+                for (found, sound) in found.iter().zip(&sound).filter(|(found, _)| found.is_some()) {
+                    assert_eq!(found, sound, "in {tree}");
+                }
+                replace(store, tree, None, Some(&record));
+            }
+        }
+    }
+    check(bench.db()).unwrap();
+}
+
+#[test]
+fn reads_over_flipped_bits_never_panic_or_hang() {
+    let bench = sample();
+    let store = bench.db().store();
+    for tree in [NOW, PAST, RANGES] {
+        for record in records(store, tree) {
+            for bit in 0..record.1.len() * 8 {
+                let mut value = record.1.clone();
+                value[bit / 8] ^= 1 << (bit % 8);
+                replace(store, tree, Some(&record), Some(&(record.0.clone(), value)));
+                answers(bench.db());
+            }
+            replace(store, tree, None, Some(&record));
         }
     }
     check(bench.db()).unwrap();
@@ -165,9 +223,9 @@ fn reads_of_damaged_entries_are_errors_and_never_panics() {
 #[test]
 fn collections_in_a_form_of_another_version_are_refused_and_left_alone() {
     let bench = Bench::new(9);
-    replace(bench.db().store(), "temporal/2/catalog", None, Some(&(vec![1], vec![2])));
+    replace(bench.db().store(), "temporal/3/catalog", None, Some(&(vec![1], vec![2])));
     let error = Temporal::open(bench.db().store().clone()).unwrap_err();
-    assert!(matches!(&error, Error::Format { found } if found == "temporal/2/catalog"), "{error}");
+    assert!(matches!(&error, Error::Format { found } if found == "temporal/3/catalog"), "{error}");
     assert_eq!(error.code(), "LLMDB-T11");
 }
 
@@ -178,11 +236,11 @@ fn a_store_shared_with_other_trees_keeps_its_answers_by_the_newest_commit_of_our
     let mut tx = bench.db().begin_write().unwrap();
     tx.put("main", b"apple", span(0, 1), b"late").unwrap();
     let receipt = tx.commit().unwrap();
-    assert_eq!(receipt.commit.get(), 5, "the other transaction took number 4");
+    assert_eq!(receipt.commit.get(), 7, "the other transaction took number 6");
     let read = bench.db().begin_read().unwrap();
-    assert_eq!(read.resolve(Known::Commit(4)).unwrap(), read.resolve(Known::Commit(3)).unwrap());
+    assert_eq!(read.resolve(Known::Commit(6)).unwrap(), read.resolve(Known::Commit(5)).unwrap());
     let value = |commit| read.get_value("main", b"apple", at(0), Known::Commit(commit)).unwrap();
-    assert_eq!(value(4).as_deref(), Some(&b"red"[..]));
-    assert_eq!(value(5).as_deref(), Some(&b"late"[..]));
+    assert_eq!(value(6).as_deref(), Some(&b"red"[..]));
+    assert_eq!(value(7).as_deref(), Some(&b"late"[..]));
     check(bench.db()).unwrap();
 }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use crate::oracle::Oracle;
 use crate::script::{COLLECTIONS, KEYS, Step, Transaction, play, script};
-use crate::support::Bench;
+use crate::support::{BLOCK_SIZES, Bench};
 
 const C: &str = COLLECTIONS[0];
 
@@ -17,7 +17,7 @@ fn config(cases: u32) -> ProptestConfig {
 }
 
 fn history(script: &[Transaction]) -> (Bench, Oracle) {
-    let (mut bench, mut oracle) = (Bench::new(4), Oracle::default());
+    let (mut bench, mut oracle) = (Bench::with_blocks(4, BLOCK_SIZES[1]), Oracle::default());
     script.iter().for_each(|transaction| play(&mut bench, &mut oracle, transaction));
     (bench, oracle)
 }
@@ -27,22 +27,31 @@ type Points = BTreeMap<Vec<u8>, Vec<(ValidTime, u64, u64, bool)>>;
 
 fn stored_points(txn: &ReadTxn) -> Points {
     use std::ops::Bound::Unbounded;
+    let word =
+        |bytes: &[u8], offset: usize| u64::from_le_bytes(bytes[offset..offset + 8].try_into().unwrap());
     let mut points = Points::new();
-    let since = |record: &[u8]| u64::from_le_bytes(record[1..9].try_into().unwrap());
-    if let Some(now) = txn.tree("temporal/1/now/0").unwrap() {
-        for row in now.range(Unbounded, Unbounded) {
-            let (key, record) = row.unwrap();
-            let split = encoding::split_live(&key).unwrap();
-            let point = (split.at, since(record), u64::MAX, record[0] == 1);
-            points.entry(split.prefix.to_vec()).or_default().push(point);
-        }
-    }
-    if let Some(past) = txn.tree("temporal/1/past/0").unwrap() {
-        for row in past.range(Unbounded, Unbounded) {
-            let (key, record) = row.unwrap();
-            let split = encoding::split_dead(&key).unwrap();
-            let point = (split.at, since(record), split.until, record[0] == 1);
-            points.entry(split.prefix.to_vec()).or_default().push(point);
+    let Some(past) = txn.tree("temporal/2/past/0").unwrap() else { return points };
+    for row in past.range(Unbounded, Unbounded) {
+        let (key, record) = row.unwrap();
+        let split = encoding::split_block(&key).unwrap();
+        let of_key = points.entry(split.prefix.to_vec()).or_default();
+        assert_eq!(record[0], 4, "commits of tests are small");
+        let (count, base) = (usize::from(record[2]), word(record, 20));
+        let short = |column: usize, index: usize| {
+            let offset = 28 + 8 * count + 4 * (column * count + index);
+            let number = u32::from_le_bytes(record[offset..offset + 4].try_into().unwrap());
+            if number == u32::MAX { u64::MAX } else { base + u64::from(number) }
+        };
+        for index in 0..count {
+            let at = word(record, 28 + 8 * index).cast_signed();
+            let at = if at == i64::MIN { ValidTime::NEG_INF } else { ValidTime::from_micros(at).unwrap() };
+            // What stood when a block was closed is told of by the next one, if it stood on.
+            let until = short(1, index).min(split.until);
+            let point = (at, short(0, index), until, short(2, index) != u64::MAX);
+            match of_key.iter_mut().find(|known| (known.0, known.1) == (point.0, point.1)) {
+                Some(known) => known.2 = known.2.max(until),
+                None => of_key.push(point),
+            }
         }
     }
     points

@@ -7,7 +7,7 @@ use proptest::test_runner::{Config, TestRunner};
 use crate::compare::compare;
 use crate::oracle::Oracle;
 use crate::script::{play, script};
-use crate::support::{Bench, cases};
+use crate::support::{BLOCK_SIZES, Bench, cases};
 
 /// (key, instant, commit) triples to compare in one run of the tests.
 const CELL_COUNT_MIN: u64 = 300_000;
@@ -17,8 +17,8 @@ fn every_read_equals_the_naive_log_at_every_key_cell_and_commit() {
     let cells = AtomicU64::new(0);
     let config = Config { cases: cases(640), failure_persistence: None, ..Config::default() };
     TestRunner::new(config)
-        .run(&script(1..16), |script| {
-            let (mut bench, mut oracle) = (Bench::new(1), Oracle::default());
+        .run(&(script(1..16), 0..BLOCK_SIZES.len()), |(script, size)| {
+            let (mut bench, mut oracle) = (Bench::with_blocks(1, BLOCK_SIZES[size]), Oracle::default());
             for transaction in &script {
                 play(&mut bench, &mut oracle, transaction);
             }
@@ -36,8 +36,8 @@ fn every_read_equals_the_naive_log_at_every_key_cell_and_commit() {
 fn every_read_between_two_commits_equals_the_naive_log() {
     let config = Config { cases: cases(25), failure_persistence: None, ..Config::default() };
     TestRunner::new(config)
-        .run(&script(2..9), |script| {
-            let (mut bench, mut oracle) = (Bench::new(2), Oracle::default());
+        .run(&(script(2..9), 0..BLOCK_SIZES.len()), |(script, size)| {
+            let (mut bench, mut oracle) = (Bench::with_blocks(2, BLOCK_SIZES[size]), Oracle::default());
             for transaction in &script {
                 // A snapshot taken before a commit does not see it.
                 let (read, before) = (bench.db().begin_read().unwrap(), oracle.clone());

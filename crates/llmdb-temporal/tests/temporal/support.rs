@@ -20,14 +20,24 @@ pub(crate) struct Bench {
     path: PathBuf,
     clock: Arc<AtomicI64>,
     db: Option<Temporal>,
+    block_size_max: usize,
 }
+
+/// Blocks of two, three, six break points, and as large as pages allow.
+pub(crate) const BLOCK_SIZES: [usize; 4] = [76, 100, 172, usize::MAX];
 
 impl Bench {
     /// An empty database.
     pub(crate) fn new(seed: u64) -> Self {
+        Self::with_blocks(seed, usize::MAX)
+    }
+
+    /// An empty database with blocks of at most some bytes.
+    pub(crate) fn with_blocks(seed: u64, block_size_max: usize) -> Self {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let path = PathBuf::from(format!("test-{}.llmdb", COUNT.fetch_add(1, Ordering::Relaxed)));
-        let mut bench = Self { disk: SimDisk::new(seed), path, clock: Arc::default(), db: None };
+        let mut bench =
+            Self { disk: SimDisk::new(seed), path, clock: Arc::default(), db: None, block_size_max };
         bench.open().expect("a new database opens");
         bench
     }
@@ -65,7 +75,7 @@ impl Bench {
             .checkpoint_bytes(CHECKPOINT_BYTES)
             .log_capacity(LOG_CAPACITY)
             .open(&self.path)?;
-        self.db = Some(Temporal::open(store)?);
+        self.db = Some(Temporal::open(store)?.with_block_size_max(self.block_size_max));
         Ok(())
     }
 }

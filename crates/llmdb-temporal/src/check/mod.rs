@@ -1,5 +1,7 @@
 //! Verification: the recorded operations, replayed, against the stored break points.
 //!
+//! Contents: here the replay, `structure` whether blocks, ranges and records of keys hold what they should.
+//!
 //! The replay does not share the algorithm of `write`: it keeps each timeline as a list of pieces, where that
 //! works on break points. For each key and commit, the break points that came, went or stand in the touched part
 //! of the timeline must be those between the pieces; outside of it none may have come or gone.
@@ -7,14 +9,18 @@
 //! Invariants verified
 //! 1. Commit numbers and times rise together; both trees agree.
 //! 2. Every operation belongs to a known commit and collection, and every entry to a key with operations.
-//! 3. Each entry decodes, stood for at least one commit, and ended at or before the newest.
+//! 3. Each break point decodes, stood for at least one commit, and ended at or before the newest.
 //! 4. At each commit, the standing break points of a key are exactly the ends of its pieces: strictly increasing,
 //!    "nothing" neither first nor after "nothing", with value and asserting commit as asserted.
+//!
+//! Where history was let go, what stood at the mark is taken as it is, and the replay goes on from there.
 //!
 //! Cost: operations are grouped by key in memory, [`PASS_SIZE`] at a time, without their values; each group is
 //! another pass over the log and the trees.
 //!
 //! Not here: pages and checksums (`llmdb_wal::Store::check`).
+
+mod structure;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -23,11 +29,11 @@ use std::ops::Bound::{Excluded, Included, Unbounded};
 use crate::catalog;
 use crate::commits::Commits;
 use crate::encoding;
-use crate::entry::{ALIVE, Belief, BreakPoint};
+use crate::entry::{ALIVE, Belief, Point, Tail};
 use crate::error::Error;
 use crate::ops::{Log, Recorded};
-use crate::points::damaged;
-use crate::read::{Collection, Keys, TemporalRead};
+use crate::ranges::damaged;
+use crate::read::{Keys, TemporalRead};
 use crate::types::{CommitNumber, Operation, Period, ValidTime};
 
 /// Operations that are grouped by key at a time, about 100 bytes each.
@@ -45,8 +51,10 @@ pub struct TemporalCheck {
     pub operations: u64,
     /// Distinct keys, counted per collection.
     pub keys: u64,
-    /// Break points, living and dead, all compared.
+    /// Distinct break points of all times, all compared.
     pub break_points: u64,
+    /// Blocks of break points, all compared.
+    pub blocks: u64,
 }
 
 impl TemporalRead {
@@ -111,7 +119,7 @@ struct Checker<'r> {
 }
 
 /// The operations of the keys of one pass, by collection and key, in order.
-type Grouped<'t> = HashMap<u32, BTreeMap<&'t [u8], Vec<(u64, Recorded<'t>)>>>;
+type Grouped<'t> = HashMap<u32, BTreeMap<&'t [u8], Vec<(u64, u32, Recorded<'t>)>>>;
 
 impl<'r> Checker<'r> {
     fn run(&mut self, pass: u64, progress: &mut dyn FnMut(u64)) -> Result<(), Error> {
@@ -128,8 +136,8 @@ impl<'r> Checker<'r> {
         let known: BTreeSet<u32> = self.names.iter().map(|(_, number)| *number).collect();
         let commits = Commits::of(self.read.txn())?;
         let mut commit_before = None;
-        for (index, row) in Log::between(self.read.txn().tree(catalog::OPS)?, None, u64::MAX).enumerate() {
-            let (commit, recorded) = row?;
+        for (done, row) in Log::between(self.read.txn().tree(catalog::OPS)?, None, u64::MAX).enumerate() {
+            let (commit, index, recorded) = row?;
             if commit_before.replace(commit) != Some(commit) {
                 commits.stamp(commit)?;
             }
@@ -139,10 +147,10 @@ impl<'r> Checker<'r> {
             }
             if self.pass_of(recorded.key) == pass {
                 let keys = grouped.entry(recorded.collection).or_default();
-                keys.entry(recorded.key).or_default().push((commit, recorded));
+                keys.entry(recorded.key).or_default().push((commit, index, recorded));
             }
-            if index.is_multiple_of(1024) {
-                progress(index as u64);
+            if done.is_multiple_of(1024) {
+                progress(done as u64);
             }
         }
         Ok(grouped)
@@ -158,42 +166,50 @@ impl<'r> Checker<'r> {
         &mut self,
         name: &str,
         number: u32,
-        mut operations: BTreeMap<&'r [u8], Vec<(u64, Recorded<'r>)>>,
+        mut operations: BTreeMap<&'r [u8], Vec<(u64, u32, Recorded<'r>)>>,
         pass: u64,
     ) -> Result<(), Error> {
         let place = format!("collection {name:?}");
         let collection = self.read.numbered(number)?;
-        let mut keys = Keys::between(&collection, Unbounded, Unbounded, true);
-        while let Some(prefix) = keys.next()? {
-            let key = encoding::user_key(&prefix)
-                .map_err(|what| damaged(catalog::now_tree(number), &prefix, &what.into()))?;
+        let mut keys = Keys::between(&collection, Unbounded, Unbounded);
+        let mark = Some(collection.mark()).filter(|mark| *mark > 0);
+        let mut found = structure::Counts::default();
+        while let Some((prefix, tail)) = keys.next()? {
+            let key = encoding::user_key(prefix)
+                .map_err(|what| damaged(catalog::now_tree(number), prefix, &what.into()))?;
+            found.add(&structure::counts(&collection, prefix)?);
             if self.pass_of(&key) != pass {
                 continue;
             }
-            let Some(operations) = operations.remove(&key[..]) else {
+            let operations = operations.remove(&key[..]).unwrap_or_default();
+            if operations.is_empty() && mark.is_none() {
                 let what = "it has break points and no operation was recorded".to_owned();
                 return Err(difference(&place, &key, None, what));
-            };
-            let points = all_points(&collection, &prefix)?;
+            }
+            let points = collection.points().all(prefix)?;
             self.report.keys += 1;
             self.report.break_points += points.len() as u64;
-            check_key(&operations, &points, self.newest)
+            let blocks = structure::check_key(&collection, prefix, &tail, &points)
+                .map_err(|what| what.into_error(&place, &key))?;
+            self.report.blocks += blocks;
+            check_key(&operations, &points, self.newest, mark)
+                .and_then(|()| check_beliefs(&operations, &points, mark))
+                .and_then(|()| check_value(&operations, &tail))
                 .map_err(|(commit, what)| difference(&place, &key, Some(commit), what))?;
+        }
+        if let Some(prefix) = found.stranger(&collection)? {
+            let key = encoding::user_key(&prefix).unwrap_or(prefix);
+            let what = "it has blocks or ranges, and no record of its last break point".to_owned();
+            return Err(difference(&place, &key, None, what));
         }
         // Keys without entries: their operations must have had no effect.
         for (key, operations) in operations {
             self.report.keys += 1;
-            check_key(&operations, &[], self.newest)
+            check_key(&operations, &[], self.newest, mark)
                 .map_err(|(commit, what)| difference(&place, key, Some(commit), what))?;
         }
         Ok(())
     }
-}
-
-fn all_points<'t>(collection: &Collection<'t>, prefix: &[u8]) -> Result<Vec<BreakPoint<'t>>, Error> {
-    let mut points = collection.live().between(prefix, ValidTime::NEG_INF, ValidTime::POS_INF)?;
-    points.extend(collection.dead().between(prefix, ValidTime::NEG_INF, ValidTime::POS_INF)?);
-    Ok(points)
 }
 
 fn difference(place: &str, key: &[u8], commit: Option<u64>, what: String) -> Error {
@@ -205,17 +221,21 @@ type Finding = (u64, String);
 
 /// Replays the operations of one key against all its break points.
 fn check_key(
-    operations: &[(u64, Recorded<'_>)],
-    points: &[BreakPoint<'_>],
+    operations: &[(u64, u32, Recorded<'_>)],
+    points: &[Point],
     newest: Option<u64>,
+    mark: Option<u64>,
 ) -> Result<(), Finding> {
-    let mut stored = Stored::new(points, newest)?;
-    let mut replayed = Replayed::default();
-    for group in operations.chunk_by(|(one, _), (next, _)| one == next) {
+    let mut stored = Stored::new(points, newest, mark)?;
+    let mut replayed = Replayed::beginning_with(&stored.standing);
+    let operations = &operations[operations.partition_point(|(commit, ..)| Some(*commit) <= mark)..];
+    for group in operations.chunk_by(|(one, ..), (next, ..)| one == next) {
         let commit = group[0].0;
-        let mut touched = group[0].1.valid;
-        for (_, recorded) in group {
-            replayed.apply(commit, recorded).map_err(|what| (commit, what))?;
+        let mut touched = group[0].2.valid;
+        for (_, index, recorded) in group {
+            replayed
+                .apply(Belief { asserted: commit, index: *index }, recorded)
+                .map_err(|what| (commit, what))?;
             touched = hull(touched, recorded.valid);
         }
         stored.advance(commit, touched)?;
@@ -224,23 +244,62 @@ fn check_key(
     stored.finish()
 }
 
+/// Each value that is believed at a commit that is kept must have its operation.
+fn check_beliefs(
+    operations: &[(u64, u32, Recorded<'_>)],
+    points: &[Point],
+    mark: Option<u64>,
+) -> Result<(), Finding> {
+    for point in points.iter().filter(|point| mark.is_none_or(|mark| point.until > mark)) {
+        let Some(belief) = point.belief else { continue };
+        let place = (belief.asserted, belief.index);
+        let found = operations.binary_search_by_key(&place, |(commit, index, _)| (*commit, *index));
+        if found.ok().and_then(|found| operations[found].2.outcome()).is_none() {
+            let what = format!("operation {} of the commit asserted a value, and is missing", belief.index);
+            return Err((belief.asserted, what));
+        }
+    }
+    Ok(())
+}
+
+/// The value beside the last break point must be the one that its operation asserted.
+fn check_value(operations: &[(u64, u32, Recorded<'_>)], tail: &Tail<'_>) -> Result<(), Finding> {
+    let Some(belief) = tail.point.belief else { return Ok(()) };
+    let place = (belief.asserted, belief.index);
+    let asserted = operations.iter().find(|(commit, index, _)| (*commit, *index) == place);
+    match (asserted, tail.value) {
+        (Some((_, _, recorded)), Some(value)) if recorded.outcome() != Some(value) => {
+            Err((belief.asserted, "the value at hand is not the one that the operation asserted".to_owned()))
+        }
+        (None, _) => {
+            Err((belief.asserted, "the operation that asserted its last value is missing".to_owned()))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn hull(one: Period, other: Period) -> Period {
     Period::between(one.from.min(other.from), one.to.max(other.to))
 }
 
 /// The break points that stand, and those that have yet to come or go.
-struct Stored<'a, 't> {
-    standing: BTreeMap<ValidTime, &'a BreakPoint<'t>>,
+struct Stored<'a> {
+    standing: BTreeMap<ValidTime, &'a Point>,
     /// Comings and goings by commit, latest first; goings before comings.
-    events: Vec<(u64, bool, &'a BreakPoint<'t>)>,
+    events: Vec<(u64, bool, &'a Point)>,
 }
 
-impl<'a, 't> Stored<'a, 't> {
-    fn new(points: &'a [BreakPoint<'t>], newest: Option<u64>) -> Result<Self, Finding> {
-        let mut events = Vec::new();
+impl<'a> Stored<'a> {
+    fn new(points: &'a [Point], newest: Option<u64>, mark: Option<u64>) -> Result<Self, Finding> {
+        let (mut events, mut standing) = (Vec::new(), BTreeMap::new());
         for point in points {
-            events.push((point.since, true, point));
-            if point.until != ALIVE {
+            if Some(point.since) > mark {
+                events.push((point.since, true, point));
+            } else if Some(point.until) > mark {
+                // What stood at the mark is taken as it is.
+                standing.insert(point.at, point);
+            }
+            if point.until != ALIVE && Some(point.until) > mark {
                 events.push((point.until, false, point));
             }
         }
@@ -250,7 +309,7 @@ impl<'a, 't> Stored<'a, 't> {
             return Err((*commit, what));
         }
         events.reverse();
-        Ok(Self { standing: BTreeMap::new(), events })
+        Ok(Self { standing, events })
     }
 
     /// Applies what came and went at `commit`, which may only be in the touched part or at its end.
@@ -274,25 +333,37 @@ impl<'a, 't> Stored<'a, 't> {
     }
 }
 
-fn unexplained(point: &BreakPoint<'_>, comes: bool) -> String {
+fn unexplained(point: &Point, comes: bool) -> String {
     let verb = if comes { "came" } else { "went" };
     format!("the break point at {} {verb}, and no recorded operation explains it", point.at)
 }
 
 /// A timeline as pieces with a value, by their start; they never overlap.
 #[derive(Default)]
-struct Replayed<'t> {
-    pieces: BTreeMap<ValidTime, (ValidTime, Belief<'t>)>,
+struct Replayed {
+    pieces: BTreeMap<ValidTime, (ValidTime, Belief)>,
 }
 
-impl<'t> Replayed<'t> {
-    fn apply(&mut self, commit: u64, recorded: &Recorded<'t>) -> Result<(), String> {
+impl Replayed {
+    /// The pieces between break points.
+    fn beginning_with(standing: &BTreeMap<ValidTime, &Point>) -> Self {
+        let mut pieces = BTreeMap::new();
+        let mut points = standing.values().peekable();
+        while let Some(point) = points.next() {
+            let to = points.peek().map_or(ValidTime::POS_INF, |next| next.at);
+            if let Some(belief) = point.belief {
+                pieces.insert(point.at, (to, belief));
+            }
+        }
+        Self { pieces }
+    }
+
+    fn apply(&mut self, belief: Belief, recorded: &Recorded<'_>) -> Result<(), String> {
         let (from, to) = (recorded.valid.from, recorded.valid.to);
         self.cut(from);
         self.cut(to);
         let inside: Vec<(ValidTime, ValidTime)> =
             self.pieces.range(from..to).map(|(start, (end, _))| (*start, *end)).collect();
-        let belief = Belief { asserted: commit, value: recorded.value };
         match recorded.op {
             Operation::Insert if !inside.is_empty() => {
                 return Err(format!(
@@ -331,7 +402,7 @@ impl<'t> Replayed<'t> {
     }
 
     /// What is in force at `at`, and whether a piece starts or ends there.
-    fn break_at(&self, at: ValidTime) -> Option<Option<Belief<'t>>> {
+    fn break_at(&self, at: ValidTime) -> Option<Option<Belief>> {
         if let Some((_, belief)) = self.pieces.get(&at) {
             return Some(Some(*belief));
         }
@@ -342,8 +413,8 @@ impl<'t> Replayed<'t> {
 
 /// The break points that stand in the touched part must be the ends of the pieces there.
 fn compare(
-    standing: &BTreeMap<ValidTime, &BreakPoint<'_>>,
-    replayed: &Replayed<'_>,
+    standing: &BTreeMap<ValidTime, &Point>,
+    replayed: &Replayed,
     touched: Period,
 ) -> Result<(), String> {
     let part = (Included(touched.from), Included(touched.to));
@@ -370,15 +441,15 @@ fn compare(
 }
 
 /// A break point for people.
-struct Shown<'a>(Option<Option<Belief<'a>>>);
+struct Shown(Option<Option<Belief>>);
 
-impl std::fmt::Display for Shown<'_> {
+impl std::fmt::Display for Shown {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0 {
             None => f.write_str("no break point"),
             Some(None) => f.write_str("nothing"),
             Some(Some(belief)) => {
-                write!(f, "a value of {} bytes asserted by commit {}", belief.value.len(), belief.asserted)
+                write!(f, "the value of operation {} of commit {}", belief.index, belief.asserted)
             }
         }
     }

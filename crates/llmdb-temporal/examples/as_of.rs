@@ -1,0 +1,270 @@
+//! What questions about the past cost beside questions about now, and beside a plain tree:
+//! `cargo run --release -p llmdb-temporal --example as_of -- KEYS VERSIONS CORRECTIONS [VALUE_SIZE]`, where CORRECTIONS
+//! is how many of a hundred changes are bounded ones in the past; the others go on "from now on". Every kind of
+//! question takes turns with the others, seven rounds; medians are printed. Answers are held against the list of changes.
+
+use std::ops::Bound::{Included, Unbounded};
+use std::time::Instant;
+
+use llmdb_temporal::{Collection, Known, Period, Temporal, ValidTime};
+use llmdb_wal::{Durability, StoreOptions, Tree};
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+const PER_COMMIT: u64 = 1000;
+const QUESTIONS: u64 = 10_000;
+const ROUNDS: usize = 7;
+
+/// SplitMix64, so that every run is the same.
+fn mix(n: u64) -> u64 {
+    let mut z = n.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ z >> 31
+}
+
+fn key(n: u64) -> [u8; 16] {
+    let mut key = [0; 16];
+    key[..8].copy_from_slice(&mix(n).to_be_bytes());
+    key[8..].copy_from_slice(&n.to_be_bytes());
+    key
+}
+
+fn value(change: u64, size: usize) -> Vec<u8> {
+    let mut value = vec![change as u8; size];
+    value[..8].copy_from_slice(&change.to_le_bytes());
+    value
+}
+
+fn at(micros: u64) -> Result<ValidTime> {
+    Ok(ValidTime::from_micros(micros as i64)?)
+}
+
+#[derive(Clone, Copy)]
+struct Change {
+    number: u64,
+    commit: u64,
+    from: u64,
+    to: u64,
+}
+
+struct Given {
+    keys: u64,
+    changes: u64,
+    value_size: usize,
+    /// By key, in order.
+    history: Vec<Vec<Change>>,
+}
+
+impl Given {
+    /// By the list of changes: who asserted what was believed.
+    fn believed(&self, key: u64, at: u64, commit: u64) -> Option<u64> {
+        let mut known = self.history[key as usize].iter().rev().skip_while(|change| change.commit > commit);
+        known.find(|change| change.from <= at && at < change.to).map(|change| change.number)
+    }
+}
+
+fn load(db: &Temporal, keys: u64, versions: u64, corrections: u64, value_size: usize) -> Result<Given> {
+    let mut given =
+        Given { keys, changes: keys * versions, value_size, history: vec![Vec::new(); keys as usize] };
+    let mut tx = db.begin_write()?;
+    let start = Instant::now();
+    for number in 0..given.changes {
+        if number > 0 && number % PER_COMMIT == 0 {
+            tx.commit()?;
+            tx = db.begin_write()?;
+        }
+        // Every key once a round, in another order each time.
+        let key_number = (number % keys + mix(number / keys)) % keys;
+        let dice = mix(number ^ 1 << 50);
+        let (from, to) = if number >= keys && dice % 100 < corrections {
+            let from = mix(dice) % number;
+            (from, from + 1 + mix(dice ^ 1) % (keys * 3))
+        } else {
+            (number, u64::MAX)
+        };
+        let period = if to == u64::MAX { Period::since(at(from)?) } else { Period::new(at(from)?, at(to)?)? };
+        tx.put("c", &key(key_number), period, &value(number, value_size))?;
+        let change = Change { number, commit: tx.number().get(), from, to };
+        given.history[key_number as usize].push(change);
+    }
+    tx.commit()?;
+    println!(
+        "put                          {:>9.0} a second",
+        given.changes as f64 / start.elapsed().as_secs_f64()
+    );
+    Ok(given)
+}
+
+/// Asks questions of a kind; the sum of the bytes that were found.
+type Ask<'k> = Box<dyn FnMut() -> Result<u64> + 'k>;
+
+/// Nanoseconds for each question of a kind, medians of rounds that take turns.
+struct Kinds<'k> {
+    kinds: Vec<(String, u64, Ask<'k>)>,
+}
+
+impl<'k> Kinds<'k> {
+    fn add(&mut self, name: impl Into<String>, questions: u64, ask: impl FnMut() -> Result<u64> + 'k) {
+        self.kinds.push((name.into(), questions, Box::new(ask)));
+    }
+
+    fn run(&mut self) -> Result<()> {
+        let mut times = vec![Vec::new(); self.kinds.len()];
+        for _ in 0..=ROUNDS {
+            for (index, (_, questions, ask)) in self.kinds.iter_mut().enumerate() {
+                let start = Instant::now();
+                std::hint::black_box(ask()?);
+                times[index].push(start.elapsed().as_nanos() as f64 / *questions as f64);
+            }
+        }
+        let median = |times: &mut Vec<f64>| {
+            times.remove(0);
+            times.sort_by(f64::total_cmp);
+            times[times.len() / 2]
+        };
+        for ((name, ..), times) in self.kinds.iter().zip(&mut times) {
+            println!("{name:<40} {:>9.0} ns", median(times));
+        }
+        Ok(())
+    }
+}
+
+fn sum(bytes: &[u8]) -> u64 {
+    bytes.iter().map(|byte| u64::from(*byte)).sum()
+}
+
+fn verify(
+    collection: &Collection<'_>,
+    given: &Given,
+    at_commit: impl Fn(u64) -> (u64, u64, u64),
+) -> Result<()> {
+    for n in 0..2000 {
+        let (key_number, instant, commit) = at_commit(n);
+        let found = collection.get_value(&key(key_number), at(instant)?, Known::Commit(commit as i64))?;
+        let wanted =
+            given.believed(key_number, instant, commit).map(|number| value(number, given.value_size));
+        assert_eq!(found.as_deref(), wanted.as_deref(), "key {key_number} at {instant} known {commit}");
+    }
+    Ok(())
+}
+
+fn ask_plain(tree: &Tree<'_>, given: &Given) -> Result<u64> {
+    let mut total = 0;
+    for n in 0..QUESTIONS {
+        total += sum(tree.get(&key(mix(n) % given.keys))?.ok_or("the key is there")?);
+    }
+    Ok(total)
+}
+
+fn main() -> Result<()> {
+    let mut args = std::env::args().skip(1);
+    let mut number = |usual: u64| args.next().map_or(Ok(usual), |text| text.parse::<u64>());
+    let (keys, versions, corrections) = (number(20_000)?, number(20)?, number(10)?);
+    let value_size = number(256)? as usize;
+    let folder = tempfile::tempdir()?;
+    let options = StoreOptions::new().dirty_bytes(1 << 30).durability(Durability::None);
+    let store = options.open(folder.path().join("as_of.llmdb"))?;
+    let db = Temporal::open(store.clone())?;
+    let given = load(&db, keys, versions, corrections, value_size)?;
+    let mut txn = store.begin_write()?;
+    let plain = txn.create_tree("plain")?;
+    store.checkpoint().ok();
+    let stored = store.stat()?.pager;
+    println!("{stored:?}");
+    for n in 0..keys {
+        txn.insert(plain, &key(n), &value(n, value_size))?;
+    }
+    txn.commit()?;
+    store.checkpoint()?;
+
+    let read = db.begin_read()?;
+    let collection = read.collection("c")?.ok_or("it was made")?;
+    let txn = store.begin_read()?;
+    let plain = txn.tree("plain")?.ok_or("it was made")?;
+    let newest = read.newest().ok_or("there are commits")?.commit.get();
+    let now = given.changes;
+    let random = move |n: u64| (mix(n) % keys, mix(n ^ 1 << 40) % now, mix(n ^ 1 << 41) % newest);
+    verify(&collection, &given, random)?;
+
+    let ask = |place: &dyn Fn(u64) -> (u64, u64, Known)| {
+        let mut total = 0;
+        for n in 0..QUESTIONS {
+            let (key_number, instant, known) = place(n);
+            let found = collection.get_value(&key(key_number), at(instant)?, known)?;
+            total += found.map_or(0, |value| sum(&value));
+        }
+        Ok(total)
+    };
+    let back = |depth: u64| (depth * keys / PER_COMMIT).min(newest);
+    let count = 1000.min(keys);
+    let from = |n: u64| key(mix(n) % keys);
+    let mut kinds = Kinds { kinds: Vec::new() };
+    kinds.add("plain tree get", QUESTIONS, || ask_plain(&plain, &given));
+    kinds.add("latest", QUESTIONS, || ask(&|n| (mix(n) % keys, now, Known::Latest)));
+    kinds.add("any valid time, latest known", QUESTIONS, || {
+        ask(&|n| (mix(n) % keys, random(n).1, Known::Latest))
+    });
+    kinds.add("any valid and any known time", QUESTIONS, || {
+        ask(&|n| {
+            let (key_number, instant, commit) = random(n);
+            (key_number, instant, Known::Commit(commit as i64))
+        })
+    });
+    for depth in [1, 10, 100, 1_000, 10_000].into_iter().filter(|depth| *depth <= versions) {
+        kinds.add(format!("as of {depth} versions ago, valid then"), QUESTIONS, {
+            let (ask, back) = (&ask, &back);
+            move || {
+                let commit = newest - back(depth);
+                ask(&|n| (mix(n) % keys, commit * PER_COMMIT, Known::Commit(commit as i64)))
+            }
+        });
+        kinds.add(format!("as of {depth} versions ago, valid now"), QUESTIONS, {
+            let (ask, back) = (&ask, &back);
+            move || ask(&|n| (mix(n) % keys, now, Known::Commit((newest - back(depth)) as i64)))
+        });
+    }
+    kinds.add("plain scan, a row", 20 * count, || {
+        let mut total = 0;
+        for n in 0..20 {
+            for row in plain.range(Included(&from(n)), Unbounded).take(count as usize) {
+                total += sum(row?.1);
+            }
+        }
+        Ok(total)
+    });
+    for (name, percent) in [("latest", 100), ("at 90 %", 90), ("at 50 %", 50), ("at 10 %", 10)] {
+        let (collection, from) = (&collection, &from);
+        kinds.add(format!("scan of versions {name}, a row"), 20 * count, move || {
+            let mut total = 0;
+            for n in 0..20 {
+                let commit = newest * percent / 100;
+                let known = if percent == 100 { Known::Latest } else { Known::Commit(commit as i64) };
+                let instant = at(commit * PER_COMMIT + PER_COMMIT)?;
+                for row in
+                    collection.scan(Included(&from(n)), Unbounded, instant, known)?.take(count as usize)
+                {
+                    total += sum(&row?.value);
+                }
+            }
+            Ok(total)
+        });
+    }
+    for (name, percent) in [("latest", 100), ("at 90 %", 90), ("at 50 %", 50), ("at 10 %", 10)] {
+        let (collection, from) = (&collection, &from);
+        kinds.add(format!("scan of values {name}, a row"), 20 * count, move || {
+            let mut total = 0;
+            for n in 0..20 {
+                let commit = newest * percent / 100;
+                let known = if percent == 100 { Known::Latest } else { Known::Commit(commit as i64) };
+                let instant = at(commit * PER_COMMIT + PER_COMMIT)?;
+                let rows = collection.scan_values(Included(&from(n)), Unbounded, instant, known)?;
+                for row in rows.take(count as usize) {
+                    total += sum(row?.1);
+                }
+            }
+            Ok(total)
+        });
+    }
+    kinds.run()
+}

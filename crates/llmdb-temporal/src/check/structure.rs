@@ -1,0 +1,200 @@
+//! Whether blocks, ranges and the record of a key hold exactly what they should, given its break points.
+//!
+//! Invariants verified
+//! 1. The blocks of a range follow each other without a gap up to now, from the commit since which it is there, or from
+//!    one before the mark from which on history is kept.
+//! 2. A block holds exactly the break points of its range that stood at a commit for which it is whole.
+//! 3. The ranges of a key are those that have blocks; one alone is not recorded.
+//! 4. The record of a key is its last break point, says truly since when nothing behind it changed, and whether there
+//!    are blocks.
+//! 5. No block and no range belongs to a key without a record.
+//!
+//! Not here: whether the break points are the right ones (`check`).
+
+use std::collections::BTreeMap;
+use std::ops::Bound::Unbounded;
+
+use crate::block::Block;
+use crate::entry::{ALIVE, Point, Tail};
+use crate::error::Error;
+use crate::points::settled;
+use crate::ranges::RangeRow;
+use crate::read::Collection;
+use crate::types::{CommitNumber, ValidTime};
+
+/// What is wrong with a key.
+pub(super) enum Finding {
+    Wrong(Option<u64>, &'static str),
+    Error(Error),
+}
+
+impl Finding {
+    pub(super) fn into_error(self, place: &str, key: &[u8]) -> Error {
+        match self {
+            Self::Error(error) => error,
+            Self::Wrong(commit, what) => Error::Damaged {
+                place: place.to_owned(),
+                key: key.to_vec(),
+                commit: commit.map(CommitNumber::new),
+                what: what.to_owned(),
+            },
+        }
+    }
+}
+
+impl From<Error> for Finding {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// The blocks of a key: of each range, by the commit at which they were closed.
+type Blocks = BTreeMap<ValidTime, BTreeMap<u64, Block>>;
+
+/// Compares what is stored of a key with its break points. Answers how many blocks it has.
+pub(super) fn check_key(
+    collection: &Collection<'_>,
+    prefix: &[u8],
+    tail: &Tail<'_>,
+    all: &[Point],
+) -> Result<u64, Finding> {
+    let mut blocks = Blocks::new();
+    collection.points().each_block(prefix, |placed, block| {
+        blocks.entry(placed.lo).or_default().insert(placed.until, block);
+        Ok(())
+    })?;
+    let mark = collection.mark();
+    check_tail(tail, all, !blocks.is_empty(), mark)?;
+    let ranges = check_spans(&blocks, mark)?;
+    let recorded = collection.points().ranges.all(prefix)?;
+    if recorded != if ranges.len() > 1 { ranges.clone() } else { Vec::new() } {
+        return Err(Finding::Wrong(None, "its recorded ranges are not those that have blocks"));
+    }
+    for (lo, of_range) in &blocks {
+        for (until, block) in of_range {
+            check_content(*lo, *until, block, &ranges, all)?;
+        }
+    }
+    Ok(blocks.values().map(|of_range| of_range.len() as u64).sum())
+}
+
+fn check_tail(tail: &Tail<'_>, all: &[Point], has_blocks: bool, mark: u64) -> Result<(), Finding> {
+    let last = all.iter().rev().find(|point| point.until == ALIVE).copied();
+    let point = (!tail.is_none_left()).then_some(tail.point);
+    let commit = Some(tail.settled);
+    if tail.has_blocks != has_blocks {
+        return Err(Finding::Wrong(commit, "its record is wrong about whether it has blocks"));
+    }
+    if point != last {
+        return Err(Finding::Wrong(commit, "its record is not its last break point"));
+    }
+    // What changed before the mark may be gone.
+    if tail.settled.max(mark) != settled(all, last).max(mark)
+        || (point.is_none() && tail.point.since != tail.settled)
+    {
+        return Err(Finding::Wrong(commit, "its record is wrong about since when nothing more changed"));
+    }
+    Ok(())
+}
+
+/// The ranges that have blocks.
+fn check_spans(blocks: &Blocks, mark: u64) -> Result<Vec<RangeRow>, Finding> {
+    let mut ranges = Vec::new();
+    for (lo, of_range) in blocks {
+        let begin = of_range.values().next().map_or(0, |first| first.begin);
+        // Blocks that were closed up to the mark may be gone, and no others.
+        let mut from =
+            of_range.values().next().map(|first| first.from).filter(|from| *from <= mark).unwrap_or(begin);
+        for (until, block) in of_range {
+            if (block.begin, block.from) != (begin, from) || block.from >= *until {
+                let what = "the blocks of a range do not follow each other from its beginning on";
+                return Err(Finding::Wrong(Some(block.from), what));
+            }
+            from = *until;
+        }
+        if from != ALIVE {
+            return Err(Finding::Wrong(Some(from), "a range has no open block"));
+        }
+        ranges.push(RangeRow { lo: *lo, begin });
+    }
+    if ranges.first().is_some_and(|first| first.lo != ValidTime::NEG_INF) {
+        return Err(Finding::Wrong(None, "its first range does not start at minus infinity"));
+    }
+    Ok(ranges)
+}
+
+fn check_content(
+    lo: ValidTime,
+    until: u64,
+    block: &Block,
+    ranges: &[RangeRow],
+    all: &[Point],
+) -> Result<(), Finding> {
+    let belongs = |point: &&Point| {
+        let first = point.since.max(block.from);
+        let is_cut_off = |range: &&RangeRow| lo < range.lo && range.lo <= point.at && range.begin <= first;
+        point.at >= lo && first < point.until.min(until) && !ranges.iter().any(|range| is_cut_off(&range))
+    };
+    let mut wanted = all.iter().filter(belongs);
+    for point in &block.points {
+        let is_same = |wanted: &Point| {
+            let ends_alike = wanted.until == point.until || (point.until == ALIVE && wanted.until >= until);
+            ends_alike && Point { until: wanted.until, ..*point } == *wanted
+        };
+        if !wanted.next().is_some_and(is_same) {
+            return Err(Finding::Wrong(
+                Some(point.since),
+                "a block differs from the break points of its range",
+            ));
+        }
+    }
+    match wanted.next() {
+        Some(missing) => Err(Finding::Wrong(Some(missing.since), "a block lacks a break point of its range")),
+        None => Ok(()),
+    }
+}
+
+/// How many blocks and records of ranges there are.
+#[derive(Default)]
+pub(super) struct Counts {
+    blocks: u64,
+    ranges: u64,
+}
+
+/// Those of one key.
+pub(super) fn counts(collection: &Collection<'_>, prefix: &[u8]) -> Result<Counts, Error> {
+    let points = collection.points();
+    let count = |tree: llmdb_wal::Tree<'_>| {
+        let mut cursor = tree.cursor();
+        let (mut found, mut count) = (cursor.seek(prefix)?, 0);
+        while found && cursor.key().starts_with(prefix) {
+            (found, count) = (cursor.next()?, count + 1);
+        }
+        Ok::<u64, Error>(count)
+    };
+    Ok(Counts { blocks: count(points.past)?, ranges: count(points.ranges.tree)? })
+}
+
+impl Counts {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.blocks += other.blocks;
+        self.ranges += other.ranges;
+    }
+
+    /// The first stored key with blocks or ranges and no record, if these are fewer than all.
+    pub(super) fn stranger(&self, collection: &Collection<'_>) -> Result<Option<Vec<u8>>, Error> {
+        let points = collection.points();
+        let trees = [(points.past, self.blocks, 16), (points.ranges.tree, self.ranges, 8)];
+        let Some((tree, _, behind)) = trees.into_iter().find(|(tree, count, _)| tree.len() != *count) else {
+            return Ok(None);
+        };
+        for row in tree.range(Unbounded, Unbounded) {
+            let (mut key, _) = row?;
+            key.truncate(key.len().saturating_sub(behind));
+            if key.is_empty() || points.now.get(&key)?.is_none() {
+                return Ok(Some(key));
+            }
+        }
+        Ok(Some(Vec::new()))
+    }
+}

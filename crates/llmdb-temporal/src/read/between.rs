@@ -1,0 +1,142 @@
+//! Pieces of a timeline by their place in a window, whether a window is filled, and where two timelines meet.
+//!
+//! ```text
+//!   window           [          )
+//!   FromTo       ======  ====  ======         shares an instant with [from, to)
+//!   Between      ======  ====  ====== ===     shares an instant with [from, to], its end included
+//!   ContainedIn          ====                 lies in it as a whole
+//! ```
+//!
+//! Invariants
+//! 1. Rows come in the order of valid time. Those of one timeline do not overlap.
+//! 2. Clamped rows are what stored ones have in common with the window, and never empty.
+//!
+//! Cost: that of `timeline` over the window; for two timelines of both.
+
+use std::ops::Bound;
+
+use super::Collection;
+use super::keys::Keys;
+use crate::encoding;
+use crate::error::Error;
+use crate::types::{Bounds, Known, Meeting, Period, Version, Window};
+
+impl Collection<'_> {
+    /// See [`TemporalRead::between`](super::TemporalRead::between).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn between(
+        &self,
+        key: &[u8],
+        window: Window,
+        bounds: Bounds,
+        known: Known,
+    ) -> Result<Vec<Version>, Error> {
+        let period = window.period()?;
+        let mut rows = self.timeline(key, period, known)?;
+        if let Window::ContainedIn(Period { from, to }) = window {
+            rows.retain(|row| from <= row.valid.from && row.valid.to <= to);
+        }
+        if bounds == Bounds::Clamped {
+            for row in &mut rows {
+                row.valid = row.valid.common(period).unwrap_or(row.valid);
+            }
+        }
+        Ok(rows)
+    }
+
+    /// See [`TemporalRead::covers`](super::TemporalRead::covers).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn covers(&self, key: &[u8], period: Period, known: Known) -> Result<bool, Error> {
+        let period = Period::new(period.from, period.to)?;
+        let prefix = super::prefix(key)?;
+        let Some(commit) = self.commit_of(known)? else { return Ok(period.is_empty()) };
+        if period.is_empty() {
+            return Ok(true);
+        }
+        let first = self.points.in_force(&prefix, period.from, commit)?;
+        let Some(first) = first.filter(|first| first.belief.is_some()) else { return Ok(false) };
+        let standing = self.points.standing(&prefix, first.at, period.to, commit)?;
+        Ok(standing.iter().all(|point| point.belief.is_some() || point.at >= period.to))
+    }
+
+    /// See [`TemporalRead::meetings`](super::TemporalRead::meetings).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn meetings(
+        &self,
+        key: &[u8],
+        other: (&Collection<'_>, &[u8]),
+        window: Period,
+        known: Known,
+    ) -> Result<Vec<Meeting>, Error> {
+        let window = Period::new(window.from, window.to)?;
+        let (others, other_key) = other;
+        let left = self.timeline(key, window, known)?;
+        let right = others.timeline(other_key, window, known)?;
+        Ok(meet(&left, &right, window))
+    }
+
+    /// [`Self::meetings`] of every key of a range with the same key of another collection, by key.
+    ///
+    /// Memory grows with the result.
+    ///
+    /// # Errors
+    /// [`Error::PeriodReversed`]; the store's errors.
+    pub fn meetings_of(
+        &self,
+        keys: (Bound<&[u8]>, Bound<&[u8]>),
+        other: &Collection<'_>,
+        window: Period,
+        known: Known,
+    ) -> Result<Vec<Meeting>, Error> {
+        let mut found = Vec::new();
+        let mut walk = Keys::between(self, keys.0, keys.1);
+        while let Some((prefix, _)) = walk.next()? {
+            if other.points.tail(prefix)?.is_none() {
+                continue;
+            }
+            let key =
+                encoding::user_key(prefix).map_err(|what| self.points.damaged_tail(prefix, &what.into()))?;
+            found.extend(self.meetings(&key, (other, &key), window, known)?);
+        }
+        Ok(found)
+    }
+
+    /// Whether anything was ever believed about a key: one look-up, with no false answers.
+    ///
+    /// # Errors
+    /// [`Error::KeyEmpty`]; the store's errors.
+    pub fn was_ever(&self, key: &[u8]) -> Result<bool, Error> {
+        Ok(self.points.tail(&super::prefix(key)?)?.is_some())
+    }
+
+    /// Whether the belief about a key ever changed: one look-up, with no false answers. A key with one break point in
+    /// all its life has no history.
+    ///
+    /// # Errors
+    /// As [`Self::was_ever`].
+    pub fn has_history(&self, key: &[u8]) -> Result<bool, Error> {
+        Ok(self.points.tail(&super::prefix(key)?)?.is_some_and(|tail| tail.has_blocks))
+    }
+}
+
+/// Where two timelines both have a value: both are in order, so one walk finds it.
+fn meet(left: &[Version], right: &[Version], window: Period) -> Vec<Meeting> {
+    let (mut left, mut right) = (left.iter().peekable(), right.iter().peekable());
+    let mut found = Vec::new();
+    while let (Some(one), Some(other)) = (left.peek(), right.peek()) {
+        let common = one.valid.common(other.valid).and_then(|valid| valid.common(window));
+        found.extend(common.map(|valid| Meeting { valid, left: (*one).clone(), right: (*other).clone() }));
+        if one.valid.to <= other.valid.to {
+            left.next();
+        } else {
+            right.next();
+        }
+    }
+    found
+}
