@@ -27,8 +27,8 @@ pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 const LOG_CAPACITY: u64 = 64 << 20;
 const CHECKPOINT_BYTES: u64 = 32 << 20;
 const DIRTY_BYTES: u64 = 256 << 20;
-/// A device that reads 50,000 pages a second, 32 at a time, reads these in three quarters of a second.
-const RECOVERY_PAGES: u64 = 36 << 10;
+/// A device that reads 50,000 pages a second, 32 at a time, reads these in half a second.
+const RECOVERY_PAGES: u64 = 24 << 10;
 
 /// How to open or create a database.
 #[derive(Clone)]
@@ -142,7 +142,7 @@ impl StoreOptions {
         self
     }
 
-    /// The pages that recovery may have to read and change (default 36,864): so that opening after a power cut, with
+    /// The pages that recovery may have to read and change (default 24,576): so that opening after a power cut, with
     /// a cold cache, stays under a second whatever the database's size. A checkpoint is begun at half of them, and
     /// transactions keep step with it while it is written. One that alone changes more than half waits for its own.
     #[must_use]
