@@ -167,11 +167,11 @@ fn main() -> Result<()> {
     let store = options.open(folder.path().join("as_of.llmdb"))?;
     let db = Temporal::open(store.clone())?;
     let given = load(&db, keys, versions, corrections, value_size)?;
-    let mut txn = store.begin_write()?;
-    let plain = txn.create_tree("plain")?;
-    store.checkpoint().ok();
+    store.checkpoint()?;
     let stored = store.stat()?.pager;
     println!("{stored:?}");
+    let mut txn = store.begin_write()?;
+    let plain = txn.create_tree("plain")?;
     for n in 0..keys {
         txn.insert(plain, &key(n), &value(n, value_size))?;
     }

@@ -60,7 +60,8 @@ impl RunningCheckpoint {
 }
 
 impl Store {
-    /// Moves everything that the log holds into the data file. Transactions go on meanwhile.
+    /// Moves everything that the log holds into the data file. Transactions go on meanwhile. Waits for the one that runs
+    /// now: a thread that holds a transaction ends it first, or waits for itself for ever.
     ///
     /// # Errors
     /// [`llmdb_pager::Error::DiskFull`], with nothing changed; an I/O error, which ends all writing.
