@@ -141,7 +141,8 @@ impl Image {
 pub fn options() -> StoreOptions {
     let ticks = AtomicI64::new(0);
     let clock: Clock = Arc::new(move || ticks.fetch_add(1, Ordering::Relaxed));
-    StoreOptions::new().clock(clock).owner("llmdb-gate")
+    // Without the store's own thread: what that does falls into whichever operation it falls into.
+    StoreOptions::new().clock(clock).owner("llmdb-gate").background(false)
 }
 
 /// The key of a record: numbers far apart for neighbours, so that inserts land all over the tree.
