@@ -125,7 +125,7 @@ impl<'t> Tree<'t> {
     }
 
     /// The values of many keys: `visit` is told each key's place in `keys` and its value, in order. With keys
-    /// that are spread over a large tree this takes a third to a sixth of the time of as many single gets,
+    /// that are spread over a large tree this takes about half of the time of as many single gets,
     /// for the descents wait for memory together. The values live as long as the snapshot.
     ///
     /// ```

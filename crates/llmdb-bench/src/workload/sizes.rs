@@ -177,7 +177,7 @@ impl Sizes {
         }
     }
 
-    /// Everything, in about half an hour; beside peers within 45 minutes on a disk of 200 MB/s.
+    /// Everything, in about half an hour; beside peers three quarters of one.
     pub fn full() -> Self {
         Self {
             database_bytes: vec![1 << 30],

@@ -224,6 +224,9 @@ impl Log {
     /// Whether space that was never written comes near: [`Log::grow`] prepares it, beside commits, which would wait for
     /// it otherwise.
     pub fn should_grow(&self) -> bool {
+        if self.ring.written() >= self.ring.capacity {
+            return false;
+        }
         let end = self.state().open.end();
         self.ring.is_near_new_space(end)
     }

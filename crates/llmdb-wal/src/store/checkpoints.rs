@@ -20,8 +20,8 @@ use std::time::Duration;
 const DELAY_MAX: Duration = Duration::from_millis(4);
 /// ... in proportion to how much more than this share of the log is taken, in eighths.
 const FREE_EIGHTHS: f64 = 5.0;
-/// A checkpoint is begun behind so many operations, however small: recovery does each again, some 300,000 in a fifth to
-/// a third of a second.
+/// A checkpoint is begun behind so many operations, however small: recovery does each again, 290,000 in order of their
+/// keys in 0.1 to 0.17 s.
 const OPERATIONS_MAX: u64 = 300_000;
 /// How long a transaction waits at a time for the checkpoint in flight to come on, ...
 const PAUSE: Duration = Duration::from_micros(200);

@@ -116,7 +116,14 @@ impl<'a> Replay<'a> {
             let ask = move || ahead.ask();
             let builder = std::thread::Builder::new().name("llmdb-fetch".into());
             let beside = if beside { builder.spawn_scoped(scope, ask.clone()).ok() } else { None };
-            let fetched = if beside.is_none() { Some(ask()) } else { None };
+            // With a thread beside, this one keeps nothing that tells: else it would listen for ever to one that ended.
+            let fetched = match beside {
+                Some(_) => {
+                    drop(ask);
+                    None
+                }
+                None => Some(ask()),
+            };
             let newest = self.replay_all(tail, first, &asked);
             // What a panic leaves unasked is read when it is needed.
             let fetched = fetched.or_else(|| beside?.join().ok()).unwrap_or_default();
