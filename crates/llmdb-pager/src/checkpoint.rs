@@ -278,7 +278,7 @@ impl WriteTxn {
                 set_birth(self.frame_mut(*index), commit);
             }
         }
-        let mut rows = RowWriter::new(core, plan.page_count());
+        let mut rows = RowWriter::new(core, plan.page_count()).sent_early(self.sends_early());
         for (index, number) in plan.pages() {
             let page = self.page(Ref::frame(index))?;
             plan.render(core, page, number, &mut rows, &|at| self.writer_ref().disk_ref(at))?;

@@ -71,7 +71,9 @@ impl WriteTxn {
         let inside = offset.checked_add(bytes.len() as u64).is_some_and(|end| end <= run.count * page_size);
         assert!(inside, "a piece lies inside its extent");
         write_all_at(&*core.file, bytes, run.start.0 * page_size + offset)
-            .map_err(|e| core.poison(Error::io(core.doing("writing a value to"), e)))
+            .map_err(|e| core.poison(Error::io(core.doing("writing a value to"), e)))?;
+        self.note_write(run.start.0 * page_size + offset, bytes.len() as u64);
+        Ok(())
     }
 
     /// Gives an extent back that this transaction began and nothing refers to.

@@ -32,6 +32,7 @@ mod bits;
 mod build;
 mod check;
 mod checkpoint;
+mod early;
 mod error;
 mod extent;
 mod guard;

@@ -41,6 +41,7 @@ pub struct PagerOptions {
     dirty_budget: u64,
     reader_rules: ReaderRules,
     read_only: bool,
+    sends_early: bool,
 }
 
 /// Bytes of dirty pages in memory, unless another budget is asked for.
@@ -64,6 +65,7 @@ impl PagerOptions {
             dirty_budget: DIRTY_BUDGET,
             reader_rules: ReaderRules::default(),
             read_only: false,
+            sends_early: true,
         }
     }
 
@@ -127,6 +129,15 @@ impl PagerOptions {
     #[must_use]
     pub fn dirty_budget(mut self, bytes: u64) -> Self {
         self.dirty_budget = bytes;
+        self
+    }
+
+    /// Whether large writes of a transaction set out for the device while it goes on, so that its flush has less left to
+    /// do (default true). To be left to the system where commits are not flushed
+    /// ([`WriteTxn::publish_unsynced`]): a load would wait for the device and not for memory.
+    #[must_use]
+    pub fn send_early(mut self, yes: bool) -> Self {
+        self.sends_early = yes;
         self
     }
 
@@ -293,6 +304,7 @@ impl PagerOptions {
         let page_size = meta.page_size;
         let mut writer = Writer::new(space, meta, slot, file_len, key, tip);
         writer.set_budget(self.dirty_budget, page_size);
+        writer.sends_early = self.sends_early;
         let slot = WriterSlot::new(writer);
         let core = Arc::new(core);
         Ok(Pager {

@@ -9,10 +9,12 @@
 //!
 //! Not here: which pages, and what is in them (`checkpoint`, `spill`, `stream`).
 
+use crate::early::STRETCH_SIZE;
 use crate::error::Error;
 use crate::page::PageNumber;
 use crate::snapshot::Core;
 use crate::storage::write_all_at;
+use std::ops::Range;
 
 /// The most bytes of one write.
 pub(crate) const ROW_SIZE: usize = 8 << 20;
@@ -29,6 +31,17 @@ pub(crate) struct Written {
     pub(crate) writes: u64,
 }
 
+/// When rows go to the device.
+#[derive(Clone, Copy, Debug)]
+enum Pace {
+    /// When the system likes, or at the flush.
+    System,
+    /// Large ones set out as soon as they are written.
+    AtOnce,
+    /// The next one begins when they are there.
+    Awaited,
+}
+
 /// A row in the making.
 #[derive(Debug)]
 pub(crate) struct Row {
@@ -39,7 +52,7 @@ pub(crate) struct Row {
     bytes: Vec<u8>,
     len: usize,
     start: u64,
-    is_paced: bool,
+    pace: Pace,
     written: Written,
 }
 
@@ -48,7 +61,7 @@ impl Row {
     pub(crate) fn new(page_size: usize, step: usize, page_count: usize) -> Self {
         let size = page_count.clamp(1, step / page_size) * page_size;
         let (bytes, written) = (vec![0; size], Written::default());
-        Self { page_size, step, bytes, len: 0, start: 0, is_paced: false, written }
+        Self { page_size, step, bytes, len: 0, start: 0, pace: Pace::System, written }
     }
 
     /// Room for page `number`; what stands there is another page or zeros.
@@ -79,8 +92,11 @@ impl Row {
         }
         write_all_at(&*core.file, &self.bytes[..self.len], self.start * self.page_size as u64)
             .map_err(|e| Error::io(core.doing(&format!("writing page {} of", self.start)), e))?;
-        if self.is_paced {
-            self.send_on(core)?;
+        match self.pace {
+            Pace::System => {}
+            Pace::AtOnce if self.len as u64 >= STRETCH_SIZE => core.begin_to_send(&self.place()),
+            Pace::AtOnce => {}
+            Pace::Awaited => self.send_on(core)?,
         }
         self.written.writes += 1;
         self.written.bytes += self.len as u64;
@@ -88,8 +104,20 @@ impl Row {
         Ok(())
     }
 
-    fn send_on(&self, core: &Core) -> Result<(), Error> {
+    /// Has each large row set out for the device as soon as it is written, if `yes`.
+    pub(crate) fn sent_early(mut self, yes: bool) -> Self {
+        self.pace = if yes { Pace::AtOnce } else { Pace::System };
+        self
+    }
+
+    /// Where it goes, in bytes of the file.
+    fn place(&self) -> Range<u64> {
         let start = self.start * self.page_size as u64;
+        start..start + self.len as u64
+    }
+
+    fn send_on(&self, core: &Core) -> Result<(), Error> {
+        let start = self.place().start;
         for piece in (0..self.len).step_by(PIECE_SIZE) {
             let len = PIECE_SIZE.min(self.len - piece) as u64;
             core.send_on(start + piece as u64, len)?;
@@ -113,7 +141,13 @@ impl<'a> RowWriter<'a> {
     /// Has each row on its way to the device, a piece at a time, before the next: so that no flush beside it
     /// finds more than a piece before it in the device's queue.
     pub(crate) fn paced(mut self) -> Self {
-        self.row.is_paced = true;
+        self.row.pace = Pace::Awaited;
+        self
+    }
+
+    /// Has each large row set out for the device as soon as it is written, if `yes`.
+    pub(crate) fn sent_early(mut self, yes: bool) -> Self {
+        self.row = self.row.sent_early(yes);
         self
     }
 

@@ -129,7 +129,7 @@ impl WriteTxn {
         roots: &mut [Ref],
     ) -> Result<(), Error> {
         let commit = self.commit();
-        let mut rows = RowWriter::new(core, chosen.len());
+        let mut rows = RowWriter::new(core, chosen.len()).sent_early(self.sends_early());
         let numbers = homes.iter().flat_map(|run| run.start.0..run.end()).map(PageNumber);
         for (place, number) in chosen.iter().zip(numbers) {
             let page = &own[*place as usize];

@@ -38,7 +38,7 @@ impl PageStream {
     /// A stream into the file of `txn`; nothing is taken before the first page. `None` where pages must stay in
     /// memory ([`WriteTxn::hold_in_memory`]).
     pub fn begin(txn: &WriteTxn) -> Option<Self> {
-        let row = Row::new(txn.core.page_size, STREAM_ROW_SIZE, usize::MAX);
+        let row = Row::new(txn.core.page_size, STREAM_ROW_SIZE, usize::MAX).sent_early(txn.sends_early());
         txn.may_write_ahead().then(|| Self { row, next: 0..0, runs: Vec::new() })
     }
 

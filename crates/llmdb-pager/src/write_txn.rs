@@ -9,6 +9,7 @@
 //! back to a savepoint (`savepoint`), what is kept from transaction to transaction (`writer`).
 
 use crate::aging::Aging;
+use crate::early::Unsent;
 use crate::error::Error;
 use crate::mapping::map_for;
 use crate::page::{Kind, Page, PageNumber, Ref, set_birth, set_reference, write_header};
@@ -43,6 +44,7 @@ pub struct WriteTxn {
     /// Extents that it wrote.
     pub(crate) new_runs: Vec<Run>,
     extents_unsynced: bool,
+    pub(crate) unsent: Unsent,
     /// Pages of the file where it put pages of its own that did not fit into memory.
     pub(crate) spilled: PageSet,
     /// With this many frames of its own it spills; `spill` says when next.
@@ -93,6 +95,7 @@ impl WriteTxn {
             dropped_runs: Vec::new(),
             new_runs: Vec::new(),
             extents_unsynced: false,
+            unsent: Unsent::default(),
             spilled: PageSet::default(),
             spill_at: 0,
             spill_count: 0,
@@ -412,6 +415,7 @@ impl WriteTxn {
         write_all_at(&*core.file, bytes, run.start.0 * core.page_size as u64)
             .map_err(|e| core.poison(Error::io(core.doing("writing a value to"), e)))?;
         self.extents_unsynced = true;
+        self.note_write(run.start.0 * core.page_size as u64, bytes.len() as u64);
         self.widen_view()?;
         Ok(run)
     }

@@ -62,6 +62,8 @@ pub(crate) struct Writer {
     kept: usize,
     /// How many frames dirty pages may take.
     pub(crate) budget: usize,
+    /// Whether large writes set out for the device before the commit.
+    pub(crate) sends_early: bool,
     /// Pages of published states that were written since the durable checkpoint, which does not hold them.
     pub(crate) unsynced: PageSet,
     /// For each frame, where its page stands in the durable checkpoint, or will stand in the one that is being
@@ -126,6 +128,7 @@ impl Writer {
             kept: 0,
             told: None,
             budget: BUDGET_FRAMES_MIN,
+            sends_early: true,
             unsynced: PageSet::default(),
             homes: Vec::new(),
             written: Vec::new(),

@@ -1,9 +1,11 @@
-//! What commits cost: `commits FOLDER [single | threads | batches | sorted | values] [SECONDS]`.
+//! What commits cost: `commits FOLDER [single | unsynced | threads | batches | random | sorted | values] [SECONDS]`.
 //!
-//! `single`: one record a commit, one thread. `threads`: the same from 2 to 64 threads. `batches`: 1,000 records in
-//! random order a commit. `sorted`: 16 MB of records of 256 bytes in order. `values`: 16 MB of values of 4 KiB.
+//! `single`: one record a commit, one thread, into 100,000 that are there. `unsynced`: the same, not flushed.
+//! `threads`: the same from 2 to 64 threads. `batches`: 1,000 records in random order a commit. `random`: 16 MB of them.
+//! `sorted`: 16 MB of records of 256 bytes in order. `values`: 16 MB of values of 4 KiB. Records of more than 8 MiB go
+//! past the log.
 
-use llmdb_wal::{Error, Store, TreeId};
+use llmdb_wal::{Durability, Error, Store, StoreOptions, TreeId};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -15,12 +17,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let what = arguments.next().unwrap_or_else(|| "single".to_owned());
     let seconds = arguments.next().map_or(Ok(3), |text| text.parse())?;
     let folder = tempfile::tempdir_in(folder)?;
-    let store = Store::open(folder.path().join("commits.llmdb"))?;
+    let durability = if what == "unsynced" { Durability::None } else { Durability::Sync };
+    let options = StoreOptions::new().log_record_max(8 << 20).durability(durability);
+    let store = options.open(folder.path().join("commits.llmdb"))?;
     let tree = store.write(|txn| txn.create_tree("t"))?.0;
     let next = AtomicU64::new(1);
     let for_long = Duration::from_secs(seconds);
     match what.as_str() {
-        "single" => report(&store, "1 thread", run(&store, tree, &next, for_long, 1, Shape::RANDOM)),
+        "single" | "unsynced" => {
+            commit(&store, tree, &next, Shape { records: 100_000, ..Shape::RANDOM })?;
+            report(&store, "1 thread", run(&store, tree, &next, for_long, 1, Shape::RANDOM));
+        }
         "threads" => {
             for threads in [1, 2, 4, 8, 16, 32, 64] {
                 let done = run(&store, tree, &next, for_long, threads, Shape::RANDOM);
@@ -30,6 +37,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "batches" => {
             let shape = Shape { records: 1_000, ..Shape::RANDOM };
             report(&store, "batches", run(&store, tree, &next, for_long, 1, shape));
+        }
+        "random" => {
+            let shape = Shape { records: 61_680, ..Shape::RANDOM };
+            report(&store, "random", run(&store, tree, &next, for_long, 1, shape));
         }
         "sorted" => {
             let shape = Shape { records: 61_680, value: 256, is_sorted: true };

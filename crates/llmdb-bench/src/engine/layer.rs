@@ -141,6 +141,10 @@ impl<L: Layer> File for LayeredFile<L> {
         self.file.write_back(offset, len)
     }
 
+    fn begin_write_back(&self, offset: u64, len: u64) {
+        self.file.begin_write_back(offset, len);
+    }
+
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
         self.layer.allows()?;
         self.file.allocate(offset, len)

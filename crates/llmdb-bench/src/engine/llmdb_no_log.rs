@@ -61,7 +61,7 @@ impl EngineKind for LlmdbNoLog {
         };
         let mut options = PagerOptions::new().storage(storage).owner("llmdb-bench");
         if durability == Durability::None {
-            options = options.dirty_budget(BUDGET);
+            options = options.dirty_budget(BUDGET).send_early(false);
         }
         let path = folder.join(FILE);
         let database = match path.exists() {

@@ -132,7 +132,12 @@ impl File for DiskFile {
     }
 
     fn write_back(&self, offset: u64, len: u64) -> io::Result<()> {
-        send_to_device(&self.0, offset, len)
+        sync_file_range(&self.0, offset, len, SEND_AND_WAIT)
+    }
+
+    fn begin_write_back(&self, offset: u64, len: u64) {
+        // Only a hint, and it takes no notice of failed writes: those stay for the flush to tell.
+        let _ = sync_file_range(&self.0, offset, len, SEND);
     }
 
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
@@ -265,12 +270,16 @@ impl DiskFile {
 }
 
 #[cfg(target_os = "linux")]
+const SEND: libc::c_uint = libc::SYNC_FILE_RANGE_WRITE;
+#[cfg(target_os = "linux")]
+const SEND_AND_WAIT: libc::c_uint =
+    libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+
+#[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "rustix has no sync_file_range")]
-fn send_to_device(file: &fs::File, offset: u64, len: u64) -> io::Result<()> {
+fn sync_file_range(file: &fs::File, offset: u64, len: u64, flags: libc::c_uint) -> io::Result<()> {
     use std::os::fd::AsRawFd as _;
     let (Ok(offset), Ok(len)) = (i64::try_from(offset), i64::try_from(len)) else { return Ok(()) };
-    let flags =
-        libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
     loop {
         // SAFETY: the file descriptor is open for as long as `file` is borrowed; no memory is passed.
         if unsafe { libc::sync_file_range(file.as_raw_fd(), offset, len, flags) } == 0 {
@@ -287,7 +296,12 @@ fn send_to_device(file: &fs::File, offset: u64, len: u64) -> io::Result<()> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn send_to_device(_: &fs::File, _: u64, _: u64) -> io::Result<()> {
+const SEND: u32 = 0;
+#[cfg(not(target_os = "linux"))]
+const SEND_AND_WAIT: u32 = 0;
+
+#[cfg(not(target_os = "linux"))]
+fn sync_file_range(_: &fs::File, _: u64, _: u64, _: u32) -> io::Result<()> {
     Ok(())
 }
 

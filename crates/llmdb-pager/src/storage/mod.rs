@@ -105,6 +105,12 @@ pub trait File: Debug + Send + Sync {
         Ok(())
     }
 
+    /// Says that a range that was written will be flushed soon, so that the system may begin to send it to the device. A
+    /// hint: it cannot fail, and what fails behind it the flush says.
+    fn begin_write_back(&self, offset: u64, len: u64) {
+        let _ = (offset, len);
+    }
+
     /// Reserves space for `offset..offset + len`, extending the file with zeros if need be, so that later
     /// writes there cannot fail for lack of space. On failure the length is as before.
     ///

@@ -244,6 +244,7 @@ impl StoreOptions {
             .owner(&self.owner)
             .validate(llmdb_btree::validate)
             .dirty_budget(self.settings.dirty_bytes)
+            .send_early(self.settings.durability != Durability::None)
             .read_only(self.read_only);
         if let Some((after, tell)) = &self.slow_reader {
             pager = pager.on_slow_reader(*after, tell.clone());
