@@ -8,7 +8,6 @@
 //! Not here: pieces that somebody waits for (`rows`, paced).
 
 use crate::snapshot::Core;
-use crate::write_txn::WriteTxn;
 use std::ops::Range;
 
 /// The least that is sent at once, in bytes: smaller requests cost the device more than they save.
@@ -20,7 +19,7 @@ pub(crate) struct Unsent(Range<u64>);
 
 impl Unsent {
     /// Notes a write, in bytes of the file; what to send now, if it is time.
-    fn note(&mut self, written: Range<u64>, slack: u64) -> Option<Range<u64>> {
+    pub(crate) fn note(&mut self, written: Range<u64>, slack: u64) -> Option<Range<u64>> {
         let goes_on = written.start >= self.0.end && written.start - self.0.end < slack;
         self.0 = if goes_on { self.0.start..written.end } else { written };
         (self.0.end - self.0.start >= STRETCH_SIZE).then(|| {
@@ -34,23 +33,6 @@ impl Core {
     /// Asks the system to begin to write a range of the file, in bytes.
     pub(crate) fn begin_to_send(&self, range: &Range<u64>) {
         self.file.begin_write_back(range.start, range.end - range.start);
-    }
-}
-
-impl WriteTxn {
-    /// Notes a write to the file that the commit will flush.
-    pub(crate) fn note_write(&mut self, start: u64, len: u64) {
-        let slack = self.core.page_size as u64;
-        if self.sends_early()
-            && let Some(range) = self.unsent.note(start..start + len, slack)
-        {
-            self.core.begin_to_send(&range);
-        }
-    }
-
-    /// Whether writes are to set out at once.
-    pub(crate) fn sends_early(&self) -> bool {
-        self.writer_ref().sends_early
     }
 }
 

@@ -420,6 +420,21 @@ impl WriteTxn {
         Ok(run)
     }
 
+    /// Notes a write to the file that the commit will flush.
+    pub(crate) fn note_write(&mut self, start: u64, len: u64) {
+        let slack = self.core.page_size as u64;
+        if self.sends_early()
+            && let Some(range) = self.unsent.note(start..start + len, slack)
+        {
+            self.core.begin_to_send(&range);
+        }
+    }
+
+    /// Whether large writes are to set out at once.
+    pub(crate) fn sends_early(&self) -> bool {
+        self.writer_ref().sends_early
+    }
+
     /// Whether a run lies in the file as it is: what an earlier process made durable does.
     pub fn holds(&self, run: Run) -> bool {
         let pages = self.writer_ref().file_len / self.core.page_size as u64;
