@@ -344,6 +344,7 @@ pub(crate) fn place_in<const N: usize, L: Lanes>(bytes: &[u8; N], key: &[u8]) ->
     let cells = bytes.as_chunks::<OFFSET_SIZE>().0;
     let cell =
         usize::from(u16::from_le_bytes(cells[(offsets / OFFSET_SIZE + index) & (N / OFFSET_SIZE - 1)]));
+    prefetch_line(bytes, cell);
     prefetch_value(bytes, cell, count);
     Some(Place { index, cell, prefix_len })
 }
