@@ -23,8 +23,12 @@ Which tests run stands in RUNS in xtask/src/miri.rs.
 ";
 
 /// What to run: a crate, and a part of the names of its unit tests.
-const RUNS: &[(&str, &str)] =
-    &[("llmdb-pager", "raw::tests"), ("llmdb-pager", "readers_tests"), ("llmdb-pager", "sim::buffer::tests")];
+const RUNS: &[(&str, &str)] = &[
+    ("llmdb-pager", "raw::tests"),
+    ("llmdb-pager", "readers_tests"),
+    ("llmdb-pager", "sim::buffer::tests"),
+    ("llmdb-pager", "verified::tests"),
+];
 
 /// Isolation off: tests ask for the time and for temporary folders.
 const FLAGS: &str = "-Zmiri-disable-isolation";

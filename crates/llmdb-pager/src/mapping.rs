@@ -44,6 +44,10 @@ pub(crate) fn map_for(file: &dyn File, path: &Path, present: &Map, needed: u64) 
 
 /// How much address space this process may have; `None` where nobody limits it.
 pub(crate) fn address_limit() -> Option<u64> {
+    if cfg!(miri) {
+        // The interpreter has no limit to ask for, and little memory.
+        return Some(1 << 28);
+    }
     rustix::process::getrlimit(rustix::process::Resource::As).current
 }
 

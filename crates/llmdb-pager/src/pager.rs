@@ -546,7 +546,12 @@ pub fn beside(path: &Path, suffix: &str) -> PathBuf {
 
 /// Who holds a lock: process, host and command.
 fn owner_text(command: &str) -> String {
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    // The interpreter knows no host.
+    let host = if cfg!(miri) {
+        "miri".into()
+    } else {
+        rustix::system::uname().nodename().to_string_lossy().into_owned()
+    };
     format!("process {} on {host} ({command})", std::process::id())
 }
 

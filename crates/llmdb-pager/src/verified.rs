@@ -12,7 +12,6 @@
 
 use crate::page::{Page, PageNumber, Ref};
 use crate::storage::Map;
-use memmap2::{MmapOptions, MmapRaw};
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,7 +21,7 @@ const WORD_BITS: u64 = 64;
 /// A set of page numbers up to a bound; later ones are never remembered, and checked at each use.
 pub(crate) struct Verified {
     /// Keeps the words' memory; `None` where there is none.
-    _region: Option<MmapRaw>,
+    _region: Option<Zeros>,
     words: *const AtomicU64,
     count: usize,
 }
@@ -32,15 +31,31 @@ unsafe impl Send for Verified {}
 // SAFETY: as above.
 unsafe impl Sync for Verified {}
 
+/// Words that are zero at first, and that the system gives memory for as they are touched.
+#[cfg(not(miri))]
+type Zeros = memmap2::MmapRaw;
+/// The interpreter maps nothing.
+#[cfg(miri)]
+type Zeros = Vec<AtomicU64>;
+
+#[cfg(not(miri))]
+fn zeros(count: usize) -> Option<Zeros> {
+    let options =
+        memmap2::MmapOptions::new().len(count * size_of::<AtomicU64>()).no_reserve_swap().map_anon();
+    options.ok().map(Zeros::from)
+}
+
+#[cfg(miri)]
+fn zeros(count: usize) -> Option<Zeros> {
+    (count < 1 << 20).then(|| (0..count).map(|_| AtomicU64::new(0)).collect())
+}
+
 impl Verified {
     /// A set with room for `pages` numbers, or for none where the address space has no room: then every
     /// page is checked at each use.
     pub(crate) fn new(pages: u64) -> Self {
         let count = usize::try_from(pages.div_ceil(WORD_BITS)).unwrap_or(0);
-        let region = (count > 0)
-            .then(|| MmapOptions::new().len(count * size_of::<AtomicU64>()).no_reserve_swap().map_anon())
-            .and_then(Result::ok)
-            .map(MmapRaw::from);
+        let region = if count > 0 { zeros(count) } else { None };
         match region {
             Some(region) => Self { words: region.as_ptr().cast(), count, _region: Some(region) },
             None => Self { words: std::ptr::null(), count: 0, _region: None },
@@ -192,6 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(miri, ignore = "far more words than the interpreter has memory for")]
     fn bits_are_kept_apart_near_and_far() {
         let set = Verified::new(1 << 35);
         let pages = [0, 1, 63, 64, 32_767, 32_768, (1 << 34) + 5];
