@@ -1,5 +1,6 @@
 //! LMDB, through heed; with a writable map also, where commits are not flushed.
 
+use super::past::{self, Past, Series};
 use super::{
     Engine, EngineKind, NextRecord, OpenOptions, ReadBody, Reader, ScanBody, TREE, WriteBody, Writer,
     locked_version,
@@ -54,6 +55,18 @@ impl EngineKind for Heed {
             return durability == Durability::None;
         }
         matches!(durability, Durability::Sync | Durability::None | Durability::ReadOnly)
+    }
+
+    fn keeps_past(&self) -> bool {
+        !self.write_map
+    }
+
+    fn open_past(&self, folder: &Path, options: &OpenOptions) -> Result<Box<dyn Past>> {
+        past::open_lmdb_past(folder, options.bytes_max, options.durability)
+    }
+
+    fn open_series(&self, folder: &Path, options: &OpenOptions) -> Result<Box<dyn Series>> {
+        past::open_lmdb_series(folder, options.bytes_max, options.durability)
     }
 
     #[expect(

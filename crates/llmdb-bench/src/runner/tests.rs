@@ -200,7 +200,7 @@ fn too_little_disk_or_memory_is_said_before_the_work() {
     let mut plans = workload::chosen(&["ycsb_c".to_owned()]).unwrap().remove(0).plans(&options.sizes);
     plans[0].memory_bytes = u64::MAX / 2;
     let work = vec![(workload::chosen(&["ycsb_c".to_owned()]).unwrap().remove(0), plans)];
-    let Err(error) = check_room(&options.folder, &work, 1) else { panic!("no memory is that large") };
+    let Err(error) = check_room(&options.folder, &work, &engine::all()) else { panic!("no memory is that large") };
     assert_eq!(error.code(), "LLMDB-M05");
 }
 
