@@ -222,9 +222,8 @@ impl Run {
 
     /// Engines that take part in a plan, where that many have its durability.
     fn engines_of(&self, workload: &dyn Workload, plan: &Plan) -> u64 {
-        let takes_part =
-            |kind: &&Box<dyn EngineKind>| workload.takes(&***kind) && kind.offers(plan.durability);
-        self.engines.iter().filter(takes_part).count() as u64
+        let kinds = self.engines.iter().map(AsRef::as_ref);
+        kinds.filter(|kind| workload.takes(*kind) && kind.offers(plan.durability)).count() as u64
     }
 }
 

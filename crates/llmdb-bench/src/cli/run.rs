@@ -100,9 +100,9 @@ fn rate(text: &str) -> std::result::Result<f64, String> {
 
 /// Keys and versions.
 fn shape(text: &str) -> std::result::Result<(u64, u64), String> {
-    let parts = text.split_once(':').and_then(|(keys, versions)| {
-        Some((keys.parse::<u64>().ok()?, versions.parse::<u64>().ok()?))
-    });
+    let parts = text
+        .split_once(':')
+        .and_then(|(keys, versions)| Some((keys.parse::<u64>().ok()?, versions.parse::<u64>().ok()?)));
     // The number of a change has 32 bits.
     let fits = |&(keys, versions): &(u64, u64)| {
         keys > 0 && versions > 1 && keys.checked_mul(versions).is_some_and(|all| all < 1 << 32)

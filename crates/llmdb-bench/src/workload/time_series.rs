@@ -61,10 +61,8 @@ impl Workload for TimeSeries {
     fn plans(&self, sizes: &Sizes) -> Vec<Plan> {
         let steps = sizes.points.div_ceil(u64::from(SERIES)).max(1);
         let points = steps * u64::from(SERIES);
-        let phase = |words: &str| Phase {
-            share: Some(sizes.past_phase),
-            ..Phase::of([("read", words.to_owned())])
-        };
+        let phase =
+            |words: &str| Phase { share: Some(sizes.past_phase), ..Phase::of([("read", words.to_owned())]) };
         let hours = format!("least, greatest and mean of each hour, {} points", points.min(SUMMED));
         vec![Plan {
             parameters: named([("points", points.to_string()), ("series", SERIES.to_string())]),
@@ -259,7 +257,10 @@ impl SeriesCase {
             for (number, hours) in (first..).zip(all) {
                 for (at, (_, sums)) in hours.iter().enumerate() {
                     let from = at as u64 * per_hour;
-                    right(*sums, Sums::expected(bench.seed, number, from..(from + per_hour).min(self.steps)))?;
+                    right(
+                        *sums,
+                        Sums::expected(bench.seed, number, from..(from + per_hour).min(self.steps)),
+                    )?;
                 }
                 if hours.len() as u64 != self.steps.div_ceil(per_hour) {
                     return Err(Error::WrongAnswer(format!("{} hours of series {number}", hours.len())));

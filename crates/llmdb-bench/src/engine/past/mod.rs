@@ -19,12 +19,14 @@ mod ours;
 mod resolve;
 #[cfg(feature = "peers")]
 mod sqlite;
+mod wrong;
 
 #[cfg(feature = "peers")]
 pub(super) use lmdb::{open_past as open_lmdb_past, open_series as open_lmdb_series};
 pub(super) use ours::{open_past as open_our_past, open_series as open_our_series};
 #[cfg(feature = "peers")]
 pub(super) use sqlite::{open_past as open_sqlite_past, open_series as open_sqlite_series};
+pub(super) use wrong::{WrongPast, WrongSeries};
 
 use crate::error::Result;
 
@@ -77,15 +79,6 @@ pub trait Past: Send + Sync {
     /// Pages that were read and checked since the open, where the engine counts them.
     fn pages_checked(&self) -> Option<u64> {
         None
-    }
-
-    /// Lets go of what only answers before a commit need.
-    ///
-    /// # Errors
-    /// [`crate::error::Error::NotOffered`] where there is no such thing, or the engine's own.
-    fn retain(&self, before: i64) -> Result<()> {
-        let _ = before;
-        Err(crate::error::Error::NotOffered { engine: "this engine".into(), what: "letting history go".into() })
     }
 }
 

@@ -99,15 +99,6 @@ impl Past for Facts {
     fn pages_checked(&self) -> Option<u64> {
         Some(self.db.store().stat().ok()?.pager.checked_pages)
     }
-
-    fn retain(&self, before: i64) -> Result<()> {
-        let read = self.db.begin_read().map_err(said)?;
-        let Some(mark) = read.resolve(Known::Commit(before)).map_err(said)? else { return Ok(()) };
-        drop(read);
-        let mut txn = self.db.begin_write().map_err(said)?;
-        txn.retain(mark.at).map_err(said)?;
-        txn.commit().map(|_| ()).map_err(said)
-    }
 }
 
 struct Changes<'a> {

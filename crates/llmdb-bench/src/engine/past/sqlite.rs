@@ -25,7 +25,8 @@ CREATE TABLE IF NOT EXISTS points (
     series INTEGER NOT NULL, time INTEGER NOT NULL, value REAL NOT NULL, PRIMARY KEY (series, time)
 ) WITHOUT ROWID;";
 
-const GET: &str = "SELECT v FROM facts WHERE k = ?1 AND n <= ?2 AND start <= ?3 AND stop > ?3 ORDER BY n DESC LIMIT 1";
+const GET: &str =
+    "SELECT v FROM facts WHERE k = ?1 AND n <= ?2 AND start <= ?3 AND stop > ?3 ORDER BY n DESC LIMIT 1";
 const SCAN: &str = "SELECT k, (SELECT v FROM facts f WHERE f.k = keys.k AND n <= ?2 AND start <= ?3 AND stop > ?3 \
                     ORDER BY n DESC LIMIT 1) FROM keys WHERE k >= ?1 ORDER BY k";
 const TIMELINE: &str =
@@ -115,8 +116,7 @@ impl PastWriter for Changes<'_> {
             .prepare_cached("INSERT INTO facts (k, n, start, stop, v) VALUES (?1, ?2, ?3, ?4, ?5)")
             .map_err(said)?;
         insert.execute(params![key, self.newest, from, to, value]).map_err(said)?;
-        let mut note =
-            self.txn.prepare_cached("INSERT OR IGNORE INTO keys (k) VALUES (?1)").map_err(said)?;
+        let mut note = self.txn.prepare_cached("INSERT OR IGNORE INTO keys (k) VALUES (?1)").map_err(said)?;
         note.execute([key]).map_err(said)?;
         Ok(())
     }

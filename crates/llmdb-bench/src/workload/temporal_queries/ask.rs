@@ -174,9 +174,7 @@ impl Ask {
             Self::Depth(depth) => {
                 bars.extend(latest());
                 let shallow = own("get_ns", 1.2, Self::Depth(10), "get 10 versions ago");
-                bars.extend(
-                    shallow.filter(|_| depth == 10_000).map(|bar| bar.named("to_depth_10")),
-                );
+                bars.extend(shallow.filter(|_| depth == 10_000).map(|bar| bar.named("to_depth_10")));
                 bars.extend(peers());
             }
             Self::Share(_) | Self::Any => {

@@ -83,7 +83,9 @@ impl PastCase {
         let (mut stamps, mut now, mut value) = (Vec::new(), started, Vec::new());
         for commit in 0..story.commits() {
             bench.stop.check()?;
-            bench.news.tell(|| format!("telling {}: commit {commit} of {}", bench.kind.name(), story.commits()));
+            bench
+                .news
+                .tell(|| format!("telling {}: commit {commit} of {}", bench.kind.name(), story.commits()));
             let mut count = 0;
             stamps.push(past.write(&mut |txn| {
                 for (number, told) in story.commit(commit) {
@@ -150,9 +152,8 @@ impl PastCase {
                     let found = reader.get(&key(question.key), self.point(question))?;
                     right(Answer::one(found.map(sum_of)), question)
                 };
-                self.past()?.read(&mut |reader| {
-                    block.iter().try_for_each(|question| get(reader, question))
-                })?;
+                self.past()?
+                    .read(&mut |reader| block.iter().try_for_each(|question| get(reader, question)))?;
             }
             let begin = std::mem::replace(&mut now, Instant::now());
             recorder.record_many(begin, now, block.len() as u64);
@@ -419,7 +420,9 @@ impl Case for PastCase {
                 Ok(())
             })?;
             if found.sum != expected.1 {
-                return Err(Error::WrongAnswer("what all keys believe does not add up to what was told".into()));
+                return Err(Error::WrongAnswer(
+                    "what all keys believe does not add up to what was told".into(),
+                ));
             }
             counted.expected += expected.0 as u64;
             counted.found += found.count;

@@ -148,7 +148,9 @@ fn answer(story: &Story, ask: Ask, question: &Question) -> Answer {
         }
         Ask::Meetings => {
             let (one, two) = (story.pieces(key, window, last), story.pieces(other, window, last));
-            for (from, to) in one.iter().flat_map(|one| two.iter().map(|two| (one.0.max(two.0), one.1.min(two.1)))) {
+            for (from, to) in
+                one.iter().flat_map(|one| two.iter().map(|two| (one.0.max(two.0), one.1.min(two.1))))
+            {
                 if from < to {
                     answer.add((to - from) as u64);
                 }
