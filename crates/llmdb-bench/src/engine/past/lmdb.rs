@@ -11,16 +11,16 @@ use super::{
     ChangesBody, Measurement, MeasurementBody, Past, PastReader, PastWriter, PieceBody, Point, QuestionsBody,
     RowBody, Series, resolve::Resolving,
 };
+use crate::engine::OpenOptions;
+use crate::engine::heed::open_env;
 use crate::error::{Error, Result};
-use crate::results::Durability;
 use heed::types::Bytes;
-use heed::{Database, Env, EnvFlags, EnvOpenOptions, RoTxn, RwTxn, WithoutTls};
+use heed::{Database, Env, EnvFlags, RoTxn, RwTxn, WithoutTls};
 use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 const NAME: &str = "lmdb";
-const MAP_SIZE_MIN: u64 = 1 << 30;
 const NUMBER_SIZE: usize = 8;
 const PERIOD_SIZE: usize = 16;
 
@@ -32,20 +32,8 @@ fn damaged() -> Error {
     Error::engine(NAME, "a record has not the form that was written")
 }
 
-#[expect(
-    unsafe_code,
-    reason = "heed cannot know that nobody else changes the file; the folder is the run's own"
-)]
-fn open(folder: &Path, bytes_max: u64, durability: Durability) -> Result<Open> {
-    let mut options = EnvOpenOptions::new().read_txn_without_tls();
-    let map_size = (bytes_max.saturating_mul(4).max(MAP_SIZE_MIN) + 0xFFFF) & !0xFFFF;
-    options.map_size(map_size as usize).max_dbs(1);
-    if durability == Durability::None {
-        // SAFETY: the flag risks the data at a crash of the machine, which this durability means.
-        unsafe { options.flags(EnvFlags::NO_SYNC) };
-    }
-    // SAFETY: the folder belongs to this run, and each database is opened once at a time.
-    let env = unsafe { options.open(folder) }.map_err(said)?;
+fn open(folder: &Path, options: &OpenOptions) -> Result<Open> {
+    let env = open_env(folder, options, EnvFlags::NO_SYNC)?;
     let mut txn = env.write_txn().map_err(said)?;
     let database = env.create_database(&mut txn, Some("facts")).map_err(said)?;
     txn.commit().map_err(said)?;
@@ -54,12 +42,8 @@ fn open(folder: &Path, bytes_max: u64, durability: Durability) -> Result<Open> {
 }
 
 /// The past of a folder.
-pub(in crate::engine) fn open_past(
-    folder: &Path,
-    bytes_max: u64,
-    durability: Durability,
-) -> Result<Box<dyn Past>> {
-    let open = open(folder, bytes_max, durability)?;
+pub(in crate::engine) fn open_past(folder: &Path, options: &OpenOptions) -> Result<Box<dyn Past>> {
+    let open = open(folder, options)?;
     let txn = open.env.read_txn().map_err(said)?;
     let mut newest = 0;
     // Opened again only after it was filled: what it costs is part of nothing measured.
@@ -72,12 +56,8 @@ pub(in crate::engine) fn open_past(
 }
 
 /// The series of a folder.
-pub(in crate::engine) fn open_series(
-    folder: &Path,
-    bytes_max: u64,
-    durability: Durability,
-) -> Result<Box<dyn Series>> {
-    Ok(Box::new(open(folder, bytes_max, durability)?))
+pub(in crate::engine) fn open_series(folder: &Path, options: &OpenOptions) -> Result<Box<dyn Series>> {
+    Ok(Box::new(open(folder, options)?))
 }
 
 struct Open {
