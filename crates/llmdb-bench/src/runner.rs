@@ -138,7 +138,7 @@ impl Run {
                 (workload, plans)
             })
             .collect();
-        check_room(&options.folder, &work, engines.len() as u64)?;
+        check_room(&options.folder, &work, &engines)?;
         Ok(Self { options, work, engines, stop: Stop::default(), news: News::default() })
     }
 
@@ -221,19 +221,25 @@ impl Run {
     }
 
     /// Engines that take part in a plan, where that many have its durability.
-    fn engines_of(&self, plan: &Plan) -> u64 {
-        self.engines.iter().filter(|kind| kind.offers(plan.durability)).count() as u64
+    fn engines_of(&self, workload: &dyn Workload, plan: &Plan) -> u64 {
+        let kinds = self.engines.iter().map(AsRef::as_ref);
+        kinds.filter(|kind| workload.takes(*kind) && kind.offers(plan.durability)).count() as u64
     }
 }
 
 /// Refuses a run that would fill the disk or the memory.
-fn check_room(folder: &Path, work: &[(Box<dyn Workload>, Vec<Plan>)], engines: u64) -> Result<()> {
+fn check_room(
+    folder: &Path,
+    work: &[(Box<dyn Workload>, Vec<Plan>)],
+    engines: &[Box<dyn EngineKind>],
+) -> Result<()> {
     let free_disk = disk::free_bytes(folder)?;
     let free_memory = disk::free_memory().unwrap_or(u64::MAX);
     for (workload, plans) in work {
         let name = || workload.name().to_owned();
+        let taking_part = engines.iter().filter(|kind| workload.takes(&***kind)).count() as u64;
         for plan in plans {
-            let databases = if plan.one_at_a_time { 1 } else { engines };
+            let databases = if plan.one_at_a_time { 1 } else { taking_part };
             let needed = plan.disk_bytes.saturating_mul(databases).saturating_add(RESERVE);
             if needed > free_disk {
                 return Err(Error::TooLittleDisk {
@@ -262,8 +268,11 @@ struct Clock {
 
 impl Clock {
     fn new(run: &Run) -> Self {
-        let phases = |plan: &Plan| run.engines_of(plan) * plan.phases.len() as u64;
-        let remaining = run.work.iter().flat_map(|(_, plans)| plans).map(phases).sum();
+        let phases = |(workload, plans): &(Box<dyn Workload>, Vec<Plan>)| -> u64 {
+            let sharing = |plan: &Plan| plan.phases.iter().filter(|phase| phase.share.is_none()).count();
+            plans.iter().map(|plan| run.engines_of(&**workload, plan) * sharing(plan) as u64).sum()
+        };
+        let remaining = run.work.iter().map(phases).sum();
         let sizes = &run.options.sizes;
         Self { deadline: Instant::now() + sizes.run_time, phase_time: sizes.phase_time, remaining }
     }
@@ -327,8 +336,9 @@ impl Step<'_> {
         clock: &mut Clock,
         prober: &mut Option<Prober>,
     ) -> Vec<SuiteResult> {
+        let engines = self.run.engines.iter().map(AsRef::as_ref).filter(|kind| self.workload.takes(*kind));
         let (offering, lacking): (Vec<_>, Vec<_>) =
-            self.run.engines.iter().map(AsRef::as_ref).partition(|kind| kind.offers(self.plan.durability));
+            engines.partition(|kind| kind.offers(self.plan.durability));
         let mut running: Vec<_> = offering.into_iter().map(|kind| self.set_up(kind, folder)).collect();
         for phase in 0..self.plan.phases.len() {
             self.measure(phase, &mut running, clock, prober);
@@ -366,7 +376,8 @@ impl Step<'_> {
         prober: &mut Option<Prober>,
     ) {
         let parameters = &self.plan.phases[phase];
-        let times: Vec<Duration> = running.iter().map(|_| clock.next() * parameters.longer.max(1)).collect();
+        let mut time = || parameters.share.unwrap_or_else(|| clock.next() * parameters.longer.max(1));
+        let times: Vec<Duration> = running.iter().map(|_| time()).collect();
         let rounds = if parameters.once { 1 } else { self.run.options.sizes.rounds.max(1) };
         let mut measured: Vec<Option<Measured>> = running.iter().map(|_| None).collect();
         let mut probes = Vec::from_iter(self.probe_again(prober));

@@ -64,6 +64,7 @@ mod stream;
 mod tag;
 mod trim;
 mod verified;
+mod wipe;
 mod write_txn;
 mod writer;
 
@@ -82,4 +83,5 @@ pub use space::Run;
 pub use stream::PageStream;
 pub use trim::TrimReport;
 pub use verified::{CheckedPages, CheckedPagesOf};
+pub use wipe::WipedFree;
 pub use write_txn::WriteTxn;

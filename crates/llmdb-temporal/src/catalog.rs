@@ -9,6 +9,8 @@
 //! temporal/2/ops         commit and place (see `ops`)          an operation (see `ops`)
 //! temporal/2/marks       "kept from"                           the oldest commit that can be asked about, u64
 //!                                                              little-endian; there once history was let go
+//!                        "wipe owed"                           the newest commit with an erasure, u64 little-endian; there
+//!                                                              until its bytes were overwritten
 //! temporal/2/erased      commit and place (see `erase`)         why something was erased; there once it was
 //! temporal/2/now/N       key (see `encoding`)                  its last break point, with the value (see `entry`)
 //! temporal/2/past/N      key, range, closing commit            a block of all its break points there (see `block`)

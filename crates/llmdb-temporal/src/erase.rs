@@ -13,9 +13,10 @@
 //! 2. Nothing of another key changes.
 //! 3. The record says when and why, and not what.
 //!
-//! Where bytes stay: places in pages that records left, pages that are free, separators above leaves, and the log, until
-//! they are used again. A dense copy ([`llmdb_wal::Store::compact_to`]) has none of these: put in the place of the
-//! database it holds no byte of the key, and neither do backups made of it.
+//! 4. A commit that erases marks, in itself, that a wipe is owed, until one was complete (`wipe`).
+//!
+//! Where bytes stay after the commit: places in pages that records left, pages that are free, separators above leaves, and the
+//! log. [`Temporal::wipe`](crate::Temporal::wipe) overwrites all of these.
 //!
 //! Cost: all recorded operations are read once for each erased key.
 
@@ -25,6 +26,7 @@ use crate::catalog;
 use crate::commits::Commits;
 use crate::encoding;
 use crate::error::Error;
+use crate::marks;
 use crate::ops::{self, Log};
 use crate::read::TemporalRead;
 use crate::types::Erasure;
@@ -36,9 +38,8 @@ impl TemporalWrite {
     /// there was anything; where there was not, nothing is recorded.
     ///
     /// From this commit on no question finds anything of it, and the key can be put anew. Its bytes stay in places of the
-    /// data file and the log that are free or stale. To be rid of those, make a dense copy
-    /// ([`Store::compact_to`](llmdb_wal::Store::compact_to)) and put it in the place of the database; the copy holds none of
-    /// them.
+    /// data file and the log that are free or stale, until [`Temporal::wipe`](crate::Temporal::wipe) was called and complete:
+    /// that it is owed is part of this commit, and outlives a crash.
     ///
     /// ```
     /// use llmdb_temporal::{Known, Period, Temporal, ValidTime};
@@ -55,6 +56,8 @@ impl TemporalWrite {
     /// let noon = ValidTime::from_micros(0)?;
     /// assert_eq!(read.get("people", b"ada", noon, Known::At(then.at))?, None);
     /// assert_eq!(read.erasures()?[0].reason, "asked for by mail on 3 March");
+    /// drop(read);
+    /// assert!(db.wipe()?.is_complete());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
@@ -97,6 +100,8 @@ impl TemporalWrite {
         let erased = self.txn.create_tree(catalog::ERASED)?;
         let place = ops::log_key(self.number().get(), u64::from(self.next_index()?));
         self.txn.insert(erased, &place, reason.as_bytes())?;
+        let marks = self.txn.create_tree(catalog::MARKS)?;
+        self.txn.insert(marks, marks::WIPE_OWED, &marks::record(self.number().get()))?;
         self.operation_count += 1;
         Ok(true)
     }

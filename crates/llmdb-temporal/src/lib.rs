@@ -73,7 +73,7 @@
 //!
 //! **Answers for a commit never change** once it is recorded. [`TemporalWrite::retain`] lets old ones go: what is asked as
 //! of a commit before its mark is refused.
-//! [`TemporalWrite::erase`] takes a key out of all of time.
+//! [`TemporalWrite::erase`] takes a key out of all of time, and [`Temporal::wipe`] its bytes out of the files.
 //!
 //! # Costs
 //!
@@ -104,6 +104,7 @@ mod ranges;
 mod read;
 mod retain;
 mod types;
+mod wipe;
 mod write;
 
 pub use check::TemporalCheck;

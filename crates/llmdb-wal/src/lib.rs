@@ -36,5 +36,5 @@ pub use llmdb_btree::{Cursor, Range, ReadTxn, Tree, TreeId};
 pub use llmdb_pager::backup::{BackupHeader, BackupOptions, BackupReport, RestoreReport};
 pub use store::{
     Batch, Change, Clock, CommitSeq, Committed, Durability, OnProgress, Receipt, Recovery, RunningCheckpoint,
-    Savepoint, Stat, Store, StoreOptions, Ticket, WriteQueue, WriteTxn, restore,
+    Savepoint, Stat, Store, StoreOptions, Ticket, Wiped, WriteQueue, WriteTxn, restore,
 };

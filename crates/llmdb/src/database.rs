@@ -16,7 +16,7 @@ use llmdb_temporal::{
     ValidTime,
 };
 use llmdb_wal::store::StoreOptions;
-use llmdb_wal::{BackupOptions, BackupReport, RestoreReport};
+use llmdb_wal::{BackupOptions, BackupReport, RestoreReport, Wiped};
 
 use crate::Error;
 
@@ -186,6 +186,39 @@ impl Database {
         Ok(self.temporal.store().backup_to(path, options, progress)?)
     }
 
+    /// The newest commit with an erasure whose bytes may still stand in the files; `None` where [`Database::wipe`] has
+    /// nothing to do for one.
+    ///
+    /// # Errors
+    /// When damage is found.
+    pub fn wipe_owed(&self) -> Result<Option<CommitNumber>, Error> {
+        Ok(self.temporal.wipe_owed()?)
+    }
+
+    /// Overwrites the bytes of everything that was erased ([`WriteTxn::erase`]), in the data file and in the log, so that
+    /// neither they nor backups made afterwards hold any. A snapshot that was open before keeps what it sees: then
+    /// [`Wiped::is_complete`] says no, and another call is needed once it is closed. A crash on the way is made up for by
+    /// the next call.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// let db = llmdb::Database::open(dir.path().join("agent.llmdb"))?;
+    /// let mut write = db.begin_write()?;
+    /// write.put("main", "home of Ada", llmdb::Period::ALL, llmdb::json!("Paris"))?;
+    /// write.commit()?;
+    /// let mut write = db.begin_write()?;
+    /// assert!(write.erase("main", "home of Ada", "asked for on 3 March")?);
+    /// write.commit()?;
+    /// assert!(db.wipe()?.is_complete() && db.wipe_owed()?.is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When damage is found, the disk is full, or the storage fails; it is still owed then.
+    pub fn wipe(&self) -> Result<Wiped, Error> {
+        Ok(self.temporal.wipe()?)
+    }
+
     /// Writes everything into the data file and lets go of it.
     ///
     /// # Errors
@@ -320,6 +353,26 @@ impl WriteTxn {
     /// As of [`put`](Self::put).
     pub fn delete(&mut self, collection: &str, key: impl AsRef<[u8]>, period: Period) -> Result<(), Error> {
         Ok(self.write.delete(collection, key.as_ref(), period)?)
+    }
+
+    /// Takes a key out of all of time, as if it had never been: the one operation that changes the past. What stays is a
+    /// record of when and why, not of what. Whether there was anything. Once it is committed, [`Database::wipe`] overwrites
+    /// its bytes.
+    ///
+    /// # Errors
+    /// As of [`put`](Self::put); when the reason has more than 64 KiB.
+    pub fn erase(&mut self, collection: &str, key: impl AsRef<[u8]>, reason: &str) -> Result<bool, Error> {
+        Ok(self.write.erase(collection, key.as_ref(), reason)?)
+    }
+
+    /// Lets history go that is older than the newest commit not later than `before`, which can still be asked about;
+    /// questions as of an earlier one are errors ever after. Answers that commit, which may be later where more was let go
+    /// before; `None` where all history is kept.
+    ///
+    /// # Errors
+    /// When damage is found or the storage fails.
+    pub fn retain(&mut self, before: CommitTime) -> Result<Option<CommitStamp>, Error> {
+        Ok(self.write.retain(before)?)
     }
 
     /// Makes it durable. Readers that begin afterwards see it.

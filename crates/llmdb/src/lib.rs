@@ -43,7 +43,7 @@ pub use llmdb_query::{Reduced, reduce};
 pub use llmdb_temporal::{
     Asserted, CommitNumber, CommitStamp, CommitTime, Known, Period, Receipt, ValidTime,
 };
-pub use llmdb_wal::{BackupHeader, BackupOptions, BackupReport, RestoreReport};
+pub use llmdb_wal::{BackupHeader, BackupOptions, BackupReport, RestoreReport, Wiped};
 #[cfg(feature = "wasm")]
 pub use llmdb_wasm as wasm;
 pub use serde_json::json;

@@ -26,6 +26,8 @@ Usage: cargo xtask bench quick [--peers | --all-peers]
        cargo xtask bench ycsb [SECONDS] [--all-peers]
        cargo xtask bench space-path [GIGABYTES]
        cargo xtask bench recovery [GIGABYTES]
+       cargo xtask bench temporal [KEYS:VERSIONS]...
+       cargo xtask bench time-series [POINTS]
        cargo xtask bench ci [--base REV] [--rounds N] [--without-instructions]
        cargo xtask bench ci --self-test [N]
 
@@ -47,6 +49,11 @@ Usage: cargo xtask bench quick [--peers | --all-peers]
   recovery
          a database of GIGABYTES (1), its log near its cap, killed 50 times amid commits and left without power 50
          times: the time to the first read, the worst of all, with a cold cache; a quarter of an hour at 1
+  temporal
+         questions about two times beside LMDB and SQLite by hand, about histories of KEYS:VERSIONS (100000:20 and
+         1000:10000), and whether each bar is met; an hour for these, minutes for smaller ones
+  time-series
+         POINTS (10 million) in order, late and twice, windows of an hour and hourly sums, beside the same
   ci     the gate: counts what a fixed set of operations costs in this checkout and in its base, and times
          both in turn; writes bench-results/comment.md and fails where something became worse
 
@@ -77,6 +84,8 @@ enum Task {
     Ycsb { seconds: u64, peers: Peers },
     Recovery { gigabytes: u64 },
     SpacePath { gigabytes: u64 },
+    Temporal { shapes: Vec<String> },
+    TimeSeries { points: u64 },
     Gate(gate::Options),
     SelfTest { times: u32, rounds: Option<u32>, with_instructions: bool },
 }
@@ -112,6 +121,9 @@ const COMMIT_PATH_ENGINES: [&str; 7] =
 /// Seconds of batches, which take three times as long as other phases.
 const COMMIT_PATH_SECONDS: u64 = 30;
 const YCSB_SECONDS: u64 = 10;
+/// The histories that the bars speak of.
+const TEMPORAL_SHAPES: [&str; 2] = ["100000:20", "1000:10000"];
+const TIME_SERIES_POINTS: u64 = 10_000_000;
 /// Megabytes of keys and values before each crash, at most: a little less than the log holds.
 const RECOVERY_LOG_MB: &str = "60";
 
@@ -124,6 +136,8 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<String> {
         Task::Ycsb { seconds, peers } => ycsb(root, seconds, peers),
         Task::Recovery { gigabytes } => recovery(root, gigabytes),
         Task::SpacePath { gigabytes } => space_path(root, gigabytes),
+        Task::Temporal { shapes } => temporal(root, &shapes),
+        Task::TimeSeries { points } => time_series(root, points),
         Task::Gate(options) => gate::run(root, &options),
         Task::SelfTest { times, rounds, with_instructions } => {
             gate::self_test(root, times, rounds, with_instructions)
@@ -182,6 +196,20 @@ fn recovery(root: &Path, gigabytes: u64) -> Result<String> {
     Err(become_it(&mut command))
 }
 
+fn temporal(root: &Path, shapes: &[String]) -> Result<String> {
+    let mut command = built(root, Peers::Usual.features(), "temporal")?;
+    command.args(["--workload", "temporal_queries", "--rounds", "5", "--seconds", "2"]);
+    command.args(shapes.iter().flat_map(|shape| ["--past", shape]));
+    Err(become_it(&mut command))
+}
+
+fn time_series(root: &Path, points: u64) -> Result<String> {
+    let mut command = built(root, Peers::Usual.features(), "time-series")?;
+    command.args(["--workload", "time_series", "--rounds", "5", "--seconds", "5"]);
+    command.args(["--points", &points.to_string()]);
+    Err(become_it(&mut command))
+}
+
 /// The program with the engines that commits are held against.
 fn beside_committers(root: &Path, peers: Peers, name: &str) -> Result<Command> {
     let is_all = peers == Peers::All;
@@ -226,7 +254,7 @@ fn parse(arguments: &[String]) -> Result<Task> {
     let asked = |what: &str| Failed::new(format!("{what}: see cargo xtask bench --help"));
     let Some((task, rest)) = arguments.split_first() else {
         return Err(asked(
-            "bench needs `quick`, `full`, `read-path`, `commit-path`, `ycsb`, `space-path`, `recovery` or `ci`",
+            "bench needs `quick`, `full`, `read-path`, `commit-path`, `ycsb`, `space-path`, `recovery`, `temporal`, `time-series` or `ci`",
         ));
     };
     match task.as_str() {
@@ -234,6 +262,10 @@ fn parse(arguments: &[String]) -> Result<Task> {
         "full" => Ok(Task::Measure { profile: "full", peers: parse_peers(rest)? }),
         "read-path" => Ok(Task::ReadPath { records: parse_number(rest, "records")? }),
         "space-path" => Ok(Task::SpacePath { gigabytes: parse_number(rest, "gigabytes")?.unwrap_or(10) }),
+        "temporal" => Ok(Task::Temporal { shapes: parse_shapes(rest)? }),
+        "time-series" => {
+            Ok(Task::TimeSeries { points: parse_number(rest, "points")?.unwrap_or(TIME_SERIES_POINTS) })
+        }
         "recovery" => Ok(Task::Recovery { gigabytes: parse_number(rest, "gigabytes")?.unwrap_or(1) }),
         "commit-path" => {
             let (seconds, peers) = parse_seconds(rest, COMMIT_PATH_SECONDS)?;
@@ -259,6 +291,21 @@ fn parse_peers(arguments: &[String]) -> Result<Peers> {
             words.join(" ")
         ))),
     }
+}
+
+/// `[KEYS:VERSIONS]...`.
+fn parse_shapes(arguments: &[String]) -> Result<Vec<String>> {
+    let is_number = |text: &str| text.parse::<u64>().is_ok_and(|number| number > 0);
+    let is_shape = |text: &String| {
+        text.split_once(':').is_some_and(|(keys, versions)| is_number(keys) && is_number(versions))
+    };
+    if let Some(wrong) = arguments.iter().find(|text| !is_shape(text)) {
+        return Err(Failed::new(format!(
+            "bench takes KEYS:VERSIONS above 0 here, not `{wrong}`: see cargo xtask bench --help"
+        )));
+    }
+    let usual = TEMPORAL_SHAPES.map(str::to_owned);
+    Ok(if arguments.is_empty() { usual.to_vec() } else { arguments.to_vec() })
 }
 
 /// `[SECONDS] [--all-peers]`.
@@ -353,6 +400,11 @@ mod tests {
         assert_eq!(parsed(&["commit-path"]).unwrap(), commit_path(30, Peers::Usual));
         assert_eq!(parsed(&["commit-path", "6", "--all-peers"]).unwrap(), commit_path(6, Peers::All));
         assert_eq!(parsed(&["space-path"]).unwrap(), Task::SpacePath { gigabytes: 10 });
+        let temporal =
+            |shapes: &[&str]| Task::Temporal { shapes: shapes.iter().map(ToString::to_string).collect() };
+        assert_eq!(parsed(&["temporal"]).unwrap(), temporal(&TEMPORAL_SHAPES));
+        assert_eq!(parsed(&["temporal", "9:2", "3:4"]).unwrap(), temporal(&["9:2", "3:4"]));
+        assert_eq!(parsed(&["time-series", "500"]).unwrap(), Task::TimeSeries { points: 500 });
         assert_eq!(parsed(&["recovery", "10"]).unwrap(), Task::Recovery { gigabytes: 10 });
         assert_eq!(parsed(&["ycsb", "2"]).unwrap(), Task::Ycsb { seconds: 2, peers: Peers::Usual });
         let all = ["ci", "--base", "main~2", "--rounds", "0", "--without-instructions"];
@@ -374,6 +426,9 @@ mod tests {
             &["read-path", "0"],
             &["read-path", "--peers"],
             &["recovery", "0"],
+            &["temporal", "100"],
+            &["temporal", "0:4"],
+            &["time-series", "many"],
             &["commit-path", "0"],
             &["commit-path", "5", "5"],
             &["ycsb", "--peers"],

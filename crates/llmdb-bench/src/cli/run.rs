@@ -59,6 +59,13 @@ pub(crate) struct RunArguments {
     /// Records of YCSB and of read_path.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     records: Option<u64>,
+    /// KEYS:VERSIONS of temporal_queries' histories, may be given several times: the first with each mix of changes, the
+    /// others with corrections.
+    #[arg(long, value_name = "KEYS:VERSIONS", value_parser = shape)]
+    past: Vec<(u64, u64)>,
+    /// Points of time_series.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
+    points: Option<u64>,
     /// YCSB's operations at most.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     operations: Option<u64>,
@@ -89,6 +96,20 @@ fn rate(text: &str) -> std::result::Result<f64, String> {
     } else {
         Err("it must be from 0.001 to 1e9".into())
     }
+}
+
+/// Keys and versions.
+fn shape(text: &str) -> std::result::Result<(u64, u64), String> {
+    let parts = text
+        .split_once(':')
+        .and_then(|(keys, versions)| Some((keys.parse::<u64>().ok()?, versions.parse::<u64>().ok()?)));
+    // The number of a change has 32 bits.
+    let fits = |&(keys, versions): &(u64, u64)| {
+        keys > 0 && versions > 1 && keys.checked_mul(versions).is_some_and(|all| all < 1 << 32)
+    };
+    parts
+        .filter(fits)
+        .ok_or_else(|| "it must be KEYS:VERSIONS, 1 and 2 at least, 4 billion changes at most".into())
 }
 
 /// A durability by its name.
@@ -184,11 +205,16 @@ fn options(arguments: RunArguments) -> Result<RunOptions> {
     }
     sizes.ycsb_records = arguments.records.unwrap_or(sizes.ycsb_records);
     sizes.contest_records = arguments.records.unwrap_or(sizes.contest_records);
+    if !arguments.past.is_empty() {
+        sizes.past_shapes = arguments.past;
+    }
+    sizes.points = arguments.points.unwrap_or(sizes.points);
     sizes.rounds = arguments.rounds.unwrap_or(sizes.rounds);
     sizes.ycsb_operations = arguments.operations.unwrap_or(sizes.ycsb_operations);
     sizes.ycsb_rate = arguments.rate.or(sizes.ycsb_rate);
     if let Some(seconds) = arguments.seconds {
         sizes.phase_time = Duration::from_secs(seconds);
+        sizes.past_phase = sizes.phase_time;
         sizes.run_time = Duration::from_secs(365 * 86_400);
     }
     Ok(options)

@@ -1,5 +1,6 @@
 //! LMDB, through heed; with a writable map also, where commits are not flushed.
 
+use super::past::{self, Past, Series};
 use super::{
     Engine, EngineKind, NextRecord, OpenOptions, ReadBody, Reader, ScanBody, TREE, WriteBody, Writer,
     locked_version,
@@ -56,20 +57,20 @@ impl EngineKind for Heed {
         matches!(durability, Durability::Sync | Durability::None | Durability::ReadOnly)
     }
 
-    #[expect(
-        unsafe_code,
-        reason = "heed cannot know that nobody else changes the file; the folder is the run's own"
-    )]
+    fn keeps_past(&self) -> bool {
+        !self.write_map
+    }
+
+    fn open_past(&self, folder: &Path, options: &OpenOptions) -> Result<Box<dyn Past>> {
+        past::open_lmdb_past(folder, options)
+    }
+
+    fn open_series(&self, folder: &Path, options: &OpenOptions) -> Result<Box<dyn Series>> {
+        past::open_lmdb_series(folder, options)
+    }
+
     fn open(&self, folder: &Path, options: &OpenOptions) -> Result<Box<dyn Engine>> {
-        let mut env_options = EnvOpenOptions::new().read_txn_without_tls();
-        let map_size = (options.bytes_max.saturating_mul(4).max(MAP_SIZE_MIN) + 0xFFFF) & !0xFFFF;
-        env_options.map_size(map_size as usize).max_dbs(1).max_readers(READERS_MAX);
-        if options.durability == Durability::None {
-            // SAFETY: the flag risks the data at a crash of the machine, which this durability means.
-            unsafe { env_options.flags(self.unsynced_flags()) };
-        }
-        // SAFETY: the folder belongs to this run, and each database is opened once at a time.
-        let env = unsafe { env_options.open(folder) }.map_err(said)?;
+        let env = open_env(folder, options, self.unsynced_flags())?;
         let mut txn = env.write_txn().map_err(said)?;
         let database = env.create_database(&mut txn, Some(TREE)).map_err(said)?;
         txn.commit().map_err(said)?;
@@ -81,6 +82,23 @@ impl Heed {
     fn unsynced_flags(&self) -> EnvFlags {
         if self.write_map { EnvFlags::NO_SYNC | EnvFlags::WRITE_MAP } else { EnvFlags::NO_SYNC }
     }
+}
+
+/// An environment in a folder; `unsynced` where commits need not be flushed.
+#[expect(
+    unsafe_code,
+    reason = "heed cannot know that nobody else changes the file; the folder is the run's own"
+)]
+pub(super) fn open_env(folder: &Path, options: &OpenOptions, unsynced: EnvFlags) -> Result<Env<WithoutTls>> {
+    let mut env_options = EnvOpenOptions::new().read_txn_without_tls();
+    let map_size = (options.bytes_max.saturating_mul(4).max(MAP_SIZE_MIN) + 0xFFFF) & !0xFFFF;
+    env_options.map_size(map_size as usize).max_dbs(1).max_readers(READERS_MAX);
+    if options.durability == Durability::None {
+        // SAFETY: the flag risks the data at a crash of the machine, which this durability means.
+        unsafe { env_options.flags(unsynced) };
+    }
+    // SAFETY: the folder belongs to this run, and each database is opened once at a time.
+    unsafe { env_options.open(folder) }.map_err(said)
 }
 
 fn said(error: impl std::fmt::Display) -> Error {

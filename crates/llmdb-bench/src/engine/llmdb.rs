@@ -1,6 +1,7 @@
 //! LLMDB: the store with its log.
 
 use super::counted::{CountedStorage, Counters};
+use super::past::{self, Past, Series};
 use super::{
     AnswerBody, Counts, Engine, EngineKind, OpenOptions, ReadBody, Reader, Replayed, ScanBody, TREE,
     WriteBody, Writer,
@@ -76,6 +77,18 @@ impl EngineKind for Llmdb {
         Some(Box::new(Self { disk: storage, through: self.through }))
     }
 
+    fn keeps_past(&self) -> bool {
+        true
+    }
+
+    fn open_past(&self, folder: &Path, asked: &OpenOptions) -> Result<Box<dyn Past>> {
+        past::open_our_past(self.open_store(folder, asked)?)
+    }
+
+    fn open_series(&self, folder: &Path, asked: &OpenOptions) -> Result<Box<dyn Series>> {
+        past::open_our_series(self.open_store(folder, asked)?)
+    }
+
     fn open(&self, folder: &Path, asked: &OpenOptions) -> Result<Box<dyn Engine>> {
         let storage = CountedStorage::over(self.disk.clone());
         let counters = storage.counters();
@@ -90,6 +103,15 @@ impl EngineKind for Llmdb {
         }
         let tree = store.begin_read().map_err(said)?.tree_id(TREE).map_err(said)?.ok_or_else(no_tree)?;
         Ok(Box::new(Open { store, tree, counters }))
+    }
+}
+
+impl Llmdb {
+    /// The store alone, for layers above it.
+    fn open_store(&self, folder: &Path, asked: &OpenOptions) -> Result<Store> {
+        let options = store_options(asked.durability).unwrap_or_default();
+        let options = options.storage((self.through)(self.disk.clone())).owner("llmdb-bench");
+        options.open(folder.join(FILE)).map_err(said)
     }
 }
 

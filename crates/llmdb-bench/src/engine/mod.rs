@@ -20,6 +20,7 @@ mod libmdbx;
 mod llmdb;
 mod llmdb_no_log;
 mod no_flush;
+pub mod past;
 pub mod power;
 #[cfg(feature = "peers")]
 mod redb;
@@ -70,6 +71,29 @@ pub trait EngineKind: Send + Sync {
     /// # Errors
     /// The engine's own.
     fn open(&self, folder: &Path, options: &OpenOptions) -> Result<Box<dyn Engine>>;
+
+    /// Whether [`Self::open_past`] and [`Self::open_series`] are offered.
+    fn keeps_past(&self) -> bool {
+        false
+    }
+
+    /// Opens or creates a database of facts with two times in a folder that holds none of another kind.
+    ///
+    /// # Errors
+    /// [`Error::NotOffered`], or the engine's own.
+    fn open_past(&self, folder: &Path, options: &OpenOptions) -> Result<Box<dyn past::Past>> {
+        let _ = (folder, options);
+        Err(Error::NotOffered { engine: self.name().to_owned(), what: "facts with two times".to_owned() })
+    }
+
+    /// Opens or creates a database of series in a folder that holds none of another kind.
+    ///
+    /// # Errors
+    /// [`Error::NotOffered`], or the engine's own.
+    fn open_series(&self, folder: &Path, options: &OpenOptions) -> Result<Box<dyn past::Series>> {
+        let _ = (folder, options);
+        Err(Error::NotOffered { engine: self.name().to_owned(), what: "series of points".to_owned() })
+    }
 }
 
 /// How a workload opens an engine.

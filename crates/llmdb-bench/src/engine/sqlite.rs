@@ -1,5 +1,6 @@
 //! SQLite, through rusqlite, compiled in.
 
+use super::past::{self, Past, Series};
 use super::{Engine, EngineKind, OpenOptions, ReadBody, Reader, ScanBody, WriteBody, Writer, locked_version};
 use crate::error::{Error, Result};
 use crate::results::Durability;
@@ -39,6 +40,18 @@ impl EngineKind for Sqlite {
         )
     }
 
+    fn open_past(&self, folder: &Path, _options: &OpenOptions) -> Result<Box<dyn Past>> {
+        past::open_sqlite_past(folder)
+    }
+
+    fn open_series(&self, folder: &Path, _options: &OpenOptions) -> Result<Box<dyn Series>> {
+        past::open_sqlite_series(folder)
+    }
+
+    fn keeps_past(&self) -> bool {
+        true
+    }
+
     fn open(&self, folder: &Path, options: &OpenOptions) -> Result<Box<dyn Engine>> {
         let path = folder.join("bench.sqlite");
         let writer = connect(&path, options.durability)?;
@@ -73,6 +86,11 @@ fn connect(path: &Path, durability: Durability) -> Result<Connection> {
         ))
         .map_err(said)?;
     Ok(connection)
+}
+
+/// A connection of the same settings whose commits are not flushed.
+pub(super) fn connect_unsynced(path: &Path) -> Result<Connection> {
+    connect(path, Durability::None)
 }
 
 fn said(error: impl std::fmt::Display) -> Error {

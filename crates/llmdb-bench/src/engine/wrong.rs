@@ -1,6 +1,7 @@
 //! Engines that are wrong on purpose. Each must fail every run that could notice: they prove the checks.
 
 use super::no_flush::without_flushes;
+use super::past::{Past, Series, WrongPast, WrongSeries};
 use super::{Engine, EngineKind, Llmdb, OpenOptions, ReadBody, Reader, ScanBody, WriteBody, Writer};
 use crate::error::Result;
 use crate::results::Durability;
@@ -67,6 +68,20 @@ impl EngineKind for Wrong {
         let inner = self.inner.open(folder, options)?;
         Ok(Box::new(WrongEngine { fault: self.fault, inner, operations: AtomicU64::new(0) }))
     }
+
+    fn keeps_past(&self) -> bool {
+        true
+    }
+
+    fn open_past(&self, folder: &Path, options: &OpenOptions) -> Result<Box<dyn Past>> {
+        let inner = self.inner.open_past(folder, options)?;
+        Ok(Box::new(WrongPast { fault: self.fault, inner, operations: AtomicU64::new(0) }))
+    }
+
+    fn open_series(&self, folder: &Path, options: &OpenOptions) -> Result<Box<dyn Series>> {
+        let inner = self.inner.open_series(folder, options)?;
+        Ok(Box::new(WrongSeries { fault: self.fault, inner, operations: AtomicU64::new(0) }))
+    }
 }
 
 struct WrongEngine {
@@ -117,7 +132,7 @@ impl Drop for WrongEngine {
 }
 
 /// Whether this operation is one that goes wrong.
-fn is_turn(operations: Option<&AtomicU64>) -> bool {
+pub(super) fn is_turn(operations: Option<&AtomicU64>) -> bool {
     operations.is_some_and(|count| count.fetch_add(1, Ordering::Relaxed) % EVERY == EVERY - 1)
 }
 

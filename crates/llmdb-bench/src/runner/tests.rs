@@ -101,8 +101,47 @@ fn the_commit_path_s_bars_are_held_or_say_why_not() {
 }
 
 #[test]
+fn the_past_s_bars_are_held_or_say_why_not() {
+    let report = run(tiny(&["temporal", "time-series"]));
+    let has_peers = report.results.iter().any(|result| result.engine == "lmdb");
+    let engines: std::collections::BTreeSet<_> =
+        report.results.iter().map(|result| result.engine.as_str()).collect();
+    let keeping = if has_peers { &["llmdb", "lmdb", "sqlite"][..] } else { &["llmdb"] };
+    assert!(engines.iter().eq(keeping), "{engines:?}");
+    for result in &report.results {
+        assert_eq!(result.error, None, "{}", result.key());
+        assert!(result.verified.is_ok() && result.verified.count > 0, "{}", result.key());
+        assert!(result.figures.iter().all(|figure| figure.value.is_finite()), "{}", result.key());
+    }
+    let ours = |read: &str, figure: &str| {
+        let mut results = report.results.iter().filter(|result| result.engine == "llmdb");
+        let found = results.find(|result| result.parameters["read"].starts_with(read));
+        let figure = found.unwrap_or_else(|| panic!("nothing is read like {read}")).figure(figure);
+        figure.is_some_and(|figure| figure.target.is_some())
+    };
+    for (read, figure) in [
+        ("all changes told", "puts"),
+        ("all changes told", "bytes_per_byte"),
+        ("get, now", "to_plain"),
+        ("get, known 10 versions ago", "to_latest"),
+        ("get, any valid time, known at any commit", "to_latest"),
+        ("random questions one by one", "worst_to_latest"),
+        ("scans of 1000, now", "to_plain"),
+        ("scans of 1000, any", "to_latest"),
+        ("points in batches", "points"),
+        ("windows of an hour", "window_us"),
+        ("least, greatest and mean", "ms_per_million"),
+    ] {
+        assert!(ours(read, figure), "{read}: {figure}");
+    }
+    for (read, figure) in [("get, known 10", "gets_to_lmdb"), ("scans of 100, any", "scans_ratio")] {
+        assert_eq!(ours(read, figure), has_peers, "{read}: {figure}");
+    }
+}
+
+#[test]
 fn keys_of_results_are_unique() {
-    let report = run(tiny(&["micro", "ycsb", "commit_path"]));
+    let report = run(tiny(&["micro", "ycsb", "commit_path", "temporal", "time-series"]));
     let mut keys: Vec<_> = report.results.iter().map(SuiteResult::key).collect();
     let all = keys.len();
     keys.sort();
@@ -121,7 +160,7 @@ fn missed_by(fault: Fault, workload: &str, counts: fn(&SuiteResult) -> bool) -> 
 }
 
 /// Workloads in which a wrong answer can be read.
-const ANSWERING: [&str; 9] = [
+const ANSWERING: [&str; 11] = [
     "read_latency",
     "write_throughput",
     "ycsb_a",
@@ -131,6 +170,8 @@ const ANSWERING: [&str; 9] = [
     "ycsb_f",
     "read_path",
     "commit_path",
+    "temporal_queries",
+    "time_series",
 ];
 
 #[test]
@@ -200,7 +241,9 @@ fn too_little_disk_or_memory_is_said_before_the_work() {
     let mut plans = workload::chosen(&["ycsb_c".to_owned()]).unwrap().remove(0).plans(&options.sizes);
     plans[0].memory_bytes = u64::MAX / 2;
     let work = vec![(workload::chosen(&["ycsb_c".to_owned()]).unwrap().remove(0), plans)];
-    let Err(error) = check_room(&options.folder, &work, 1) else { panic!("no memory is that large") };
+    let Err(error) = check_room(&options.folder, &work, &engine::all()) else {
+        panic!("no memory is that large")
+    };
     assert_eq!(error.code(), "LLMDB-M05");
 }
 

@@ -31,6 +31,8 @@ pub struct Bar {
     pub of: Of,
     /// Another phase whose figure is the peer's, and how to call it.
     pub phase: Option<(usize, &'static str)>,
+    /// The name of the figure that is the ratio; by default the figure's with `_ratio` behind it.
+    pub named: Option<&'static str>,
 }
 
 /// One engine's values of a figure, one a round.
@@ -47,13 +49,19 @@ pub struct Rounds<'a> {
 impl Bar {
     /// A bar against the same phase.
     pub fn new(figure: &'static str, times: f64, of: Of) -> Self {
-        Self { figure, times, of, phase: None }
+        Self { figure, times, of, phase: None, named: None }
     }
 
     /// Against the peer's figure in another phase.
     #[must_use]
     pub fn in_phase(self, phase: usize, called: &'static str) -> Self {
         Self { phase: Some((phase, called)), ..self }
+    }
+
+    /// Under another name than the figure's, where a phase has several bars for one figure.
+    #[must_use]
+    pub fn named(self, name: &'static str) -> Self {
+        Self { named: Some(name), ..self }
     }
 
     /// The bar in words.
@@ -100,7 +108,7 @@ impl Bar {
             _ => "no rounds".to_owned(),
         };
         let text = format!("{}; {} here, {spread}", self.in_words(better), peer.engine);
-        let name = format!("{}_ratio", self.figure);
+        let name = self.named.map_or_else(|| format!("{}_ratio", self.figure), str::to_owned);
         let figure = match better {
             Better::Higher => Figure::higher(&name, ratio, "x"),
             Better::Lower => Figure::lower(&name, ratio, "x"),

@@ -25,6 +25,8 @@ mod read_path;
 mod recovery;
 mod sizes;
 mod space_path;
+mod temporal_queries;
+mod time_series;
 mod write_throughput;
 mod writing;
 mod ycsb;
@@ -33,6 +35,7 @@ use bar::Bar;
 pub use bench::{Around, Bench, Done, News, Span, Stop};
 pub use sizes::Sizes;
 
+use crate::engine::EngineKind;
 use crate::error::{Error, Result};
 use crate::measure::Measured;
 use crate::results::{Durability, Figure, Unmeasurable};
@@ -53,6 +56,12 @@ pub trait Workload: Send + Sync {
     /// Whether it runs only when it is asked for by its name or its suite's.
     fn by_name_only(&self) -> bool {
         false
+    }
+
+    /// Whether an engine can take part at all; one that cannot is left out without a word.
+    fn takes(&self, kind: &dyn EngineKind) -> bool {
+        let _ = kind;
+        true
     }
 
     /// The sets of parameters that these sizes ask for.
@@ -86,6 +95,8 @@ pub struct Phase {
     pub once: bool,
     /// How many times the budget of a phase it takes; 0 counts as 1.
     pub longer: u32,
+    /// Its own time in place of a share of the run's, for one of many short phases.
+    pub share: Option<Duration>,
     /// What our engines must reach as multiples of others.
     pub bars: Vec<Bar>,
 }
@@ -160,6 +171,8 @@ pub fn registry() -> Vec<Box<dyn Workload>> {
     all.push(Box::new(concurrency::Concurrency));
     all.push(Box::new(memory::Memory));
     all.push(Box::new(recovery::Recovery));
+    all.push(Box::new(temporal_queries::TemporalQueries));
+    all.push(Box::new(time_series::TimeSeries));
     all.push(Box::new(read_path::ReadPath));
     all.push(Box::new(commit_path::CommitPath));
     all.push(Box::new(space_path::SpacePath));

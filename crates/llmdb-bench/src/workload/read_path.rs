@@ -22,6 +22,7 @@ use super::{Plan, Sizes, Workload};
 use crate::check::KeyOrder;
 use crate::workload::load::Shape;
 use keys::Keys;
+pub(super) use keys::sum_of;
 use std::sync::{Arc, OnceLock};
 
 /// What records look like.

@@ -44,6 +44,14 @@ pub struct Sizes {
     pub commit: CommitSizes,
     /// `space_path`'s.
     pub space: SpaceSizes,
+    /// Keys and versions of each of `temporal_queries`' histories. The last one, where there are several, is the deep one.
+    pub past_shapes: Vec<(u64, u64)>,
+    /// Bytes of a value there.
+    pub past_value_size: usize,
+    /// Points of `time_series`.
+    pub points: u64,
+    /// The time for one of the many short phases of the two.
+    pub past_phase: Duration,
     /// Records of `concurrency` and `memory`.
     pub system_records: u64,
     /// Threads that read beside a writer.
@@ -129,6 +137,10 @@ impl Sizes {
             contest_records: 3_000,
             commit: CommitSizes::TINY,
             space: SpaceSizes::TINY,
+            past_shapes: vec![(60, 12), (5, 120)],
+            past_value_size: 256,
+            points: 20_000,
+            past_phase: Duration::from_millis(20),
             system_records: 1_000,
             concurrent_readers: 2,
             recovery_log_bytes: vec![128 << 10],
@@ -164,6 +176,10 @@ impl Sizes {
             contest_records: 2_000_000,
             commit: CommitSizes::USUAL,
             space: SpaceSizes::USUAL,
+            past_shapes: vec![(5_000, 12)],
+            past_value_size: 256,
+            points: 1_000_000,
+            past_phase: Duration::from_millis(160),
             system_records: 50_000,
             concurrent_readers: crate::machine::cores().saturating_sub(1).max(1),
             recovery_log_bytes: vec![4 << 20],
@@ -199,6 +215,10 @@ impl Sizes {
             contest_records: 2_000_000,
             commit: CommitSizes::USUAL,
             space: SpaceSizes::USUAL,
+            past_shapes: vec![(6_000, 20), (4, 10_001)],
+            past_value_size: 256,
+            points: 4_000_000,
+            past_phase: Duration::from_millis(250),
             system_records: 500_000,
             concurrent_readers: crate::machine::cores(),
             recovery_log_bytes: vec![1 << 20, 8 << 20],

@@ -573,6 +573,43 @@ fn fill_heads(bytes: &mut [u8], count: usize) {
     bytes[summary + blocks * HEAD_SIZE..].fill(0xff);
 }
 
+/// Whether something stands where nothing does that the branch holds: in holes, or in free space.
+pub(crate) fn has_rests(branch: Branch<'_>) -> bool {
+    let bytes = branch.0.bytes();
+    let (count, has_tails) = (branch.separators(), branch.has_tails());
+    let offsets = HEADER_SIZE + branch.children() * REF_SIZE;
+    let start = offsets + if has_tails { count * OFFSET_SIZE } else { 0 };
+    let end = heads_start(bytes.len(), count) - branch.prefix().len();
+    let tail = |index: usize| {
+        let at = usize::from(read_u16(bytes, offsets + index * OFFSET_SIZE));
+        (at, at + LEN_SIZE + usize::from(read_u16(bytes, at)))
+    };
+    let mut spans: Vec<_> = if has_tails { (0..count).map(tail).collect() } else { Vec::new() };
+    spans.sort_unstable();
+    super::is_any_set_between(bytes, start..end, &spans)
+}
+
+/// Builds a branch anew in its place, with these separators (whole), which are its own or beginnings of them, and zeros
+/// wherever nothing stands. Whether that could be done: not where they are not as many, have not the branch's prefix,
+/// or need more room than there is.
+#[must_use]
+pub(crate) fn rebuild(bytes: &mut [u8], separators: &[Vec<u8>]) -> bool {
+    let copy = bytes.to_vec();
+    let branch = Branch(Page::new(&copy));
+    let children: Vec<Ref> = branch.0.references().collect();
+    let prefix = branch.prefix();
+    let slices: Vec<&[u8]> = separators.iter().map(Vec::as_slice).collect();
+    if slices.len() != branch.separators() || !slices.iter().all(|separator| separator.starts_with(prefix)) {
+        return false;
+    }
+    let suffixes = slices.iter().map(|separator| &separator[prefix.len()..]);
+    if page_use(bytes.len(), prefix.len(), suffixes) > bytes.len() {
+        return false;
+    }
+    build(bytes, branch.0.level(), prefix, &slices, &children);
+    true
+}
+
 /// Bytes that a branch takes, holes not counted.
 pub(crate) fn used(branch: Branch<'_>) -> usize {
     let bytes = branch.0.bytes();

@@ -314,6 +314,22 @@ impl<'a> Leaf<'a> {
     }
 }
 
+/// Whether something stands where nothing does that the leaf holds: in holes, or in free space.
+pub(crate) fn has_rests(leaf: Leaf<'_>) -> bool {
+    let bytes = leaf.0;
+    let prefix_end = HEADER_SIZE + leaf.prefix_len();
+    let mut spans: Vec<(usize, usize)> = leaf
+        .cells()
+        .iter()
+        .map(|cell| usize::from(u16::from_le_bytes(*cell)))
+        .map(|cell| (cell, cell + leaf.cell_size_at(cell)))
+        .collect();
+    spans.sort_unstable();
+    let arrays_end = page_use(leaf.prefix_len(), leaf.len(), 0);
+    super::is_any_set(&bytes[prefix_end..leaf.heads_start()])
+        || super::is_any_set_between(bytes, arrays_end..bytes.len(), &spans)
+}
+
 /// As [`Leaf::find`], in a leaf of `N` bytes, quickly: few bounds are checked, and the lines of the value are asked
 /// for before the key before it is compared.
 #[inline(always)]
@@ -647,8 +663,8 @@ pub(crate) fn replace(bytes: &mut [u8], index: usize, key: &[u8], value: &Stored
     insert(bytes, index, key, value)
 }
 
-/// Closes the holes.
-fn compact(bytes: &mut [u8]) {
+/// Closes the holes, and leaves zeros wherever nothing stands.
+pub(crate) fn compact(bytes: &mut [u8]) {
     let copy = bytes.to_vec();
     let leaf = Leaf(&copy);
     let records: Vec<Carried<'_>> = leaf.carry_all().collect();

@@ -36,3 +36,25 @@ pub(crate) fn shared_prefix<'a>(low: Option<&'a [u8]>, high: Option<&[u8]>) -> &
         _ => &[],
     }
 }
+
+/// Whether any byte is not zero.
+pub(crate) fn is_any_set(bytes: &[u8]) -> bool {
+    bytes.iter().any(|byte| *byte != 0)
+}
+
+/// Whether any byte of a range is not zero that lies in none of the spans, which are in order.
+pub(crate) fn is_any_set_between(
+    bytes: &[u8],
+    range: std::ops::Range<usize>,
+    spans: &[(usize, usize)],
+) -> bool {
+    let mut at = range.start;
+    for &(start, end) in spans {
+        // Spans of damaged pages may overlap.
+        if at < start && is_any_set(&bytes[at..start]) {
+            return true;
+        }
+        at = at.max(end);
+    }
+    at < range.end && is_any_set(&bytes[at..range.end])
+}

@@ -13,40 +13,108 @@ const COLLECTION: &str = "data";
 /// More keys than this are answered by their number.
 const KEY_COUNT_MAX: usize = 50;
 
+/// How many commits of the data go into one transaction: then questions as of a commit inside one have no answer.
+#[derive(Clone, Copy)]
+struct Loading {
+    per_transaction: usize,
+    /// After how many transactions the database is opened anew.
+    reopen_every: usize,
+}
+
+const IN_ORDER: Loading = Loading { per_transaction: 1, reopen_every: usize::MAX };
+
 #[test]
-fn fed_vintages_in_one_load() {
-    all_lines_pass("fed_vintages", usize::MAX, 523);
+fn fed_vintages_a_transaction_for_each_commit() {
+    all_lines_pass("fed_vintages", IN_ORDER, 523);
 }
 
 #[test]
-fn fed_vintages_with_a_reopen_after_every_commit() {
-    all_lines_pass("fed_vintages", 1, 523);
+fn fed_vintages_with_a_reopen_between_any_two_commits() {
+    all_lines_pass("fed_vintages", Loading { reopen_every: 1, ..IN_ORDER }, 523);
 }
 
 #[test]
-fn rustsec_advisories_in_one_load() {
-    all_lines_pass("rustsec_advisories", usize::MAX, 491);
+fn fed_vintages_in_one_transaction_and_in_batches() {
+    // 78 commits: at the end of the last batch stand as many questions as there are about now.
+    loaded_otherwise("fed_vintages", usize::MAX);
+    loaded_otherwise("fed_vintages", 13);
+    loaded_otherwise("fed_vintages", 2);
 }
 
 #[test]
-fn rustsec_advisories_with_a_reopen_after_every_seven_commits() {
-    all_lines_pass("rustsec_advisories", 7, 491);
+fn rustsec_advisories_a_transaction_for_each_commit() {
+    all_lines_pass("rustsec_advisories", IN_ORDER, 491);
 }
 
-fn all_lines_pass(name: &str, reopen_every: usize, line_count: usize) {
-    let bench = load(name, reopen_every);
+#[test]
+fn rustsec_advisories_with_a_reopen_between_any_two_commits() {
+    all_lines_pass("rustsec_advisories", Loading { reopen_every: 1, ..IN_ORDER }, 491);
+}
+
+#[test]
+fn rustsec_advisories_in_one_transaction_and_in_batches() {
+    loaded_otherwise("rustsec_advisories", usize::MAX);
+    loaded_otherwise("rustsec_advisories", 100);
+    loaded_otherwise("rustsec_advisories", 3);
+}
+
+fn all_lines_pass(name: &str, loading: Loading, line_count: usize) {
+    let (bench, _) = load(name, loading);
     let read = bench.db().begin_read().unwrap();
-    let expected: HashMap<String, Value> =
-        lines(name, "expected").map(|line| (text(&line, "id").to_owned(), line)).collect();
+    let expected = expected(name);
     let mut passed = 0;
     for query in lines(name, "queries") {
-        let expected = &expected[text(&query, "id")];
-        let found = answer(&read, &query);
-        assert!(agree(expected, &found), "{query}\nexpected {expected}\nfound {found}");
+        pass(&read, &expected, &query);
         passed += 1;
     }
     assert_eq!(passed, line_count);
     read.check(&mut |_, _| {}).unwrap();
+}
+
+/// Loads several commits of the data in a transaction. What is believed at the end of each transaction is what is believed
+/// at its last commit where each is a transaction: whole timelines of all keys, and all questions about the end of the data.
+fn loaded_otherwise(name: &str, per_transaction: usize) {
+    let ((plain, _), (batched, ends)) =
+        (load(name, IN_ORDER), load(name, Loading { per_transaction, reopen_every: 5 }));
+    let (plain, batched) = (plain.db().begin_read().unwrap(), batched.db().begin_read().unwrap());
+    // Of many ends some, and the last.
+    let step = ends.len().div_ceil(5);
+    let last = ends.len() - 1;
+    for (number, end) in ends.iter().enumerate().filter(|(number, _)| number % step == 0 || *number == last) {
+        let whole = |read: &TemporalRead, commit: i64| -> Vec<(Vec<u8>, Period, Vec<u8>)> {
+            let names = keys(name);
+            let rows = names
+                .iter()
+                .flat_map(|key| read.timeline(COLLECTION, key, Period::ALL, Known::Commit(commit)).unwrap());
+            rows.map(|row| (row.key, row.valid, row.value)).collect()
+        };
+        assert!(whole(&plain, *end) == whole(&batched, number as i64), "transaction {number} of {name}");
+    }
+    let (expected, mut passed) = (expected(name), 0);
+    let about_one_state = ["as_of", "timeline", "snapshot", "snapshot_count", "aggregate_over_valid"];
+    for mut query in lines(name, "queries").filter(|query| about_one_state.contains(&text(query, "kind"))) {
+        if number(&query, "commit") >= ends[last] {
+            query["commit"] = json!(last);
+            pass(&batched, &expected, &query);
+            passed += 1;
+        }
+    }
+    assert!(passed > 0, "no question about the end of {name}");
+    batched.check(&mut |_, _| {}).unwrap();
+}
+
+fn expected(name: &str) -> HashMap<String, Value> {
+    lines(name, "expected").map(|line| (text(&line, "id").to_owned(), line)).collect()
+}
+
+fn pass(read: &TemporalRead, expected: &HashMap<String, Value>, query: &Value) {
+    let expected = &expected[text(query, "id")];
+    let found = answer(read, query);
+    assert!(agree(expected, &found), "{query}\nexpected {expected}\nfound {found}");
+}
+
+fn keys(name: &str) -> BTreeSet<Vec<u8>> {
+    lines(name, "ops").map(|line| key(&line).to_vec()).collect()
 }
 
 fn lines(name: &str, part: &str) -> impl Iterator<Item = Value> {
@@ -56,17 +124,21 @@ fn lines(name: &str, part: &str) -> impl Iterator<Item = Value> {
     lines.into_iter()
 }
 
-fn load(name: &str, reopen_every: usize) -> Bench {
+/// Loads a suite; the number of the last commit of the data in each transaction, besides.
+fn load(name: &str, loading: Loading) -> (Bench, Vec<i64>) {
     let mut bench = Bench::new(11);
     let operations: Vec<Value> = lines(name, "ops").collect();
-    for (index, commit) in operations.chunk_by(|one, next| one["commit"] == next["commit"]).enumerate() {
-        if index % reopen_every == reopen_every - 1 {
+    let commits: Vec<&[Value]> = operations.chunk_by(|one, next| one["commit"] == next["commit"]).collect();
+    let mut ends = Vec::new();
+    for (index, commits) in commits.chunks(loading.per_transaction).enumerate() {
+        if index > 0 && index % loading.reopen_every == 0 {
             bench.reopen().unwrap();
         }
+        let last = &commits[commits.len() - 1][0];
         let mut tx = bench.db().begin_write().unwrap();
-        tx.set_time(commit_time(&commit[0], "tx"));
-        for line in commit {
-            let (key, period) = (text(line, "key").as_bytes(), period(line));
+        tx.set_time(commit_time(last, "tx"));
+        for line in commits.iter().copied().flatten() {
+            let (key, period) = (key(line), period(line));
             match text(line, "op") {
                 "put" => tx.put(COLLECTION, key, period, line["value"].to_string().as_bytes()).unwrap(),
                 "delete" => tx.delete(COLLECTION, key, period).unwrap(),
@@ -74,10 +146,10 @@ fn load(name: &str, reopen_every: usize) -> Bench {
             }
         }
         let receipt = tx.commit().unwrap();
-        assert_eq!(receipt.commit.get(), number(&commit[0], "commit") as u64);
-        assert_eq!(receipt.at, commit_time(&commit[0], "tx"));
+        assert_eq!((receipt.commit.get(), receipt.at), (index as u64, commit_time(last, "tx")));
+        ends.push(number(last, "commit"));
     }
-    bench
+    (bench, ends)
 }
 
 fn answer(read: &TemporalRead, query: &Value) -> Value {

@@ -466,6 +466,27 @@ impl Log {
         self.state().groups.clear();
     }
 
+    /// Overwrites with zeros, and flushes, all space that holds no record which must stay; with `overwrite` unset only
+    /// counts. Answers how many bytes were not zero. What was released before can be fed to nobody afterwards
+    /// ([`Log::read_from`]). The caller sees to it that everything is flushed, and that nothing is appended meanwhile.
+    ///
+    /// # Errors
+    /// A failed read; a failed write or flush, after which every flush fails.
+    pub fn wipe(&self, overwrite: bool) -> Result<u64, Error> {
+        let mut state = self.state();
+        state.check()?;
+        let (start, end) = (state.start, state.open.end().next_multiple_of(BLOCK_SIZE));
+        if overwrite {
+            state.groups.retain(|(group, _)| *group >= start);
+        }
+        drop(state);
+        let result = self.ring.wipe(start, end, overwrite);
+        if let Err(error) = &result {
+            self.state().failed.get_or_insert(error.to_string());
+        }
+        result
+    }
+
     /// Records before `lsn` are not needed any more.
     pub fn release(&self, lsn: Lsn) {
         let mut state = self.state();

@@ -182,6 +182,35 @@ impl Ring {
         Ok(())
     }
 
+    /// Overwrites with zeros, and flushes, what stands outside `start..end` of the ring, as far as it was ever written; with
+    /// `overwrite` unset only counts. Answers how many bytes were not zero. Nothing else is written meanwhile.
+    pub(super) fn wipe(&self, start: Lsn, end: Lsn, overwrite: bool) -> Result<u64, Error> {
+        let _growing = locked(&self.growing);
+        let (first, live) = (start % self.capacity, end - start);
+        // Behind the end up to the ring's, and from its beginning on; or what lies between end and beginning.
+        let behind = first + live;
+        let dead = match behind.checked_sub(self.capacity) {
+            Some(turned) => [turned..first, 0..0],
+            None => [0..first, behind..self.capacity],
+        };
+        let mut found = 0;
+        for range in dead {
+            for at in (range.start..range.end.min(self.written())).step_by(STEP as usize) {
+                let mut piece = vec![0; (range.end.min(self.written()) - at).min(STEP) as usize];
+                read_exact_at(&*self.file, &mut piece, RING_OFFSET + at).map_err(|e| self.reading(e))?;
+                let others = piece.iter().filter(|byte| **byte != 0).count() as u64;
+                if others > 0 && overwrite {
+                    self.write_at(&ZEROS[..piece.len()], at)?;
+                }
+                found += others;
+            }
+        }
+        if found > 0 && overwrite {
+            self.flush()?;
+        }
+        Ok(found)
+    }
+
     fn in_turn(&self, work: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         let mut has_failed = locked(&self.has_failed);
         if *has_failed {

@@ -56,6 +56,7 @@ impl RunningCheckpoint {
     /// Lets the writer know of it, once the transaction that runs now has ended.
     pub fn finish(self) {
         self.pager.finish();
+        self.store.inner.forget_ended();
     }
 }
 
@@ -122,6 +123,15 @@ impl Inner {
 
     fn in_flight(&self) -> MutexGuard<'_, Option<CheckpointProgress>> {
         self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets go of a checkpoint that has ended: whoever asks how far it is keeps the snapshot that it was written from, and
+    /// with it the pages that this sees.
+    fn forget_ended(&self) {
+        let mut in_flight = self.in_flight();
+        if in_flight.as_ref().is_some_and(|progress| progress.pages() == (0, 0)) {
+            *in_flight = None;
+        }
     }
 
     fn release_log(&self, at: Position) {
@@ -225,6 +235,7 @@ impl Inner {
         checkpoint.write()?;
         self.release_log(at);
         checkpoint.finish();
+        self.forget_ended();
         Ok(())
     }
 

@@ -29,6 +29,7 @@ mod recovery;
 mod redo;
 mod replay;
 mod txn;
+mod wipe;
 
 pub use backup::restore;
 pub use changes::{Change, Committed};
@@ -38,6 +39,7 @@ pub use options::{Clock, OnProgress, StoreOptions};
 pub use queue::{Batch, Ticket, WriteQueue};
 pub use recovery::Recovery;
 pub use txn::{Savepoint, WriteTxn};
+pub use wipe::Wiped;
 
 use crate::error::Error;
 use crate::log::{Log, Position};

@@ -10,7 +10,8 @@
 //! 1. An answer is printed and flushed only after its transaction is durable.
 //! 2. A transaction with a bad line is refused whole, and nothing behind it is read. A line that cannot be
 //!    read at all may belong to the open transaction, so that is refused with it.
-//! 3. A transaction ends as early as it can be known: a line without `commit` and `tx` at its end, others
+//! 3. Where it erases, its answer comes when the bytes are overwritten, or says that they are not yet.
+//! 4. A transaction ends as early as it can be known: a line without `commit` and `tx` at its end, others
 //!    at the next line of another group, or at the end of input.
 
 use std::io::{BufRead, Write};
@@ -50,7 +51,7 @@ pub fn apply(
     progress: &mut dyn FnMut(u64),
 ) -> Result<Applied, Error> {
     let mut lines = Reader::new(input);
-    let mut open: Option<Pending> = None;
+    let mut open: Option<Pending<'_>> = None;
     let mut applied = Applied::default();
     while let Some((line, bytes)) = lines.next().map_err(Error::stream("read the input"))? {
         let mut fields = Fields::parse(line, bytes)?;
@@ -102,21 +103,23 @@ impl Group {
 }
 
 /// The transaction that lines are added to.
-struct Pending {
+struct Pending<'d> {
+    db: &'d Database,
     group: Group,
     tx: Tx,
     write: WriteTxn,
+    erases: bool,
     operations: u64,
     refused: Vec<Json>,
 }
 
-impl Pending {
-    fn begin(db: &Database, group: Group, tx: Tx) -> Result<Self, Error> {
+impl<'d> Pending<'d> {
+    fn begin(db: &'d Database, group: Group, tx: Tx) -> Result<Self, Error> {
         let mut write = db.begin_write()?;
         if let Some(tx) = tx {
             write.set_time(tx);
         }
-        Ok(Self { group, tx, write, operations: 0, refused: Vec::new() })
+        Ok(Self { db, group, tx, write, erases: false, operations: 0, refused: Vec::new() })
     }
 
     /// Another line of the same group; its `tx` may be missing, but not another.
@@ -131,7 +134,10 @@ impl Pending {
 
     fn add(&mut self, op: &Op) -> Result<(), Error> {
         match op.apply(&mut self.write)? {
-            Ok(()) => self.operations += 1,
+            Ok(recorded) => {
+                self.operations += u64::from(recorded);
+                self.erases |= recorded && op.erases();
+            }
             Err(refusal) => self.refused.push(json!({
                 "line": op.line,
                 "key": key::to_json(&op.key),
@@ -147,12 +153,16 @@ impl Pending {
         applied.transactions += 1;
         applied.operations += self.operations;
         applied.refused += self.refused.len() as u64;
-        let answer = json!({
+        let mut answer = json!({
             "commit": receipt.commit.get(),
             "known_at": times.json(receipt.at.micros()),
             "ops": self.operations,
             "refused": self.refused,
         });
+        if self.erases {
+            // The answer says that the bytes are gone, so it waits until they are.
+            answer["wiped"] = self.db.wipe()?.is_complete().into();
+        }
         writeln!(answers, "{answer}").and_then(|()| answers.flush()).map_err(Error::stream("write an answer"))
     }
 }

@@ -11,7 +11,9 @@ use crate::{Error, WriteTxn};
 
 /// The collection of a line that names none.
 pub(crate) const DEFAULT_COLLECTION: &str = "main";
-const FIELDS: &str = "op, collection, key, value, valid_from, valid_to, tx, commit";
+const FIELDS: &str = "op, collection, key, value, valid_from, valid_to, tx, commit, reason, before";
+/// What the period of an operation says, which erasing and letting go have not.
+const PERIOD: [&str; 2] = ["valid_from", "valid_to"];
 
 /// What an operation does.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,12 +22,15 @@ enum Action {
     Update(Value),
     Insert(Value),
     Delete,
+    Erase(String),
+    Retain(CommitTime),
 }
 
 /// An operation. `valid_from` is `None` for "from the commit on".
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Op {
     pub(crate) line: u64,
+    /// Empty where it is about all keys.
     pub(crate) key: Vec<u8>,
     collection: String,
     action: Action,
@@ -38,8 +43,14 @@ impl Op {
     pub(crate) fn parse(mut fields: Fields) -> Result<Self, LineError> {
         let name = required(&mut fields, "op", Fields::string)?;
         let action = action(&mut fields, &name)?;
+        let key = match action {
+            Action::Retain(_) => {
+                refuse_all(&fields, &name, &["key", "collection"])?;
+                Vec::new()
+            }
+            _ => required(&mut fields, "key", Fields::key)?,
+        };
         let collection = fields.string("collection")?.unwrap_or_else(|| DEFAULT_COLLECTION.into());
-        let key = required(&mut fields, "key", Fields::key)?;
         let valid_from = fields.time("valid_from")?.map(|from| valid(from, ValidTime::NEG_INF));
         let valid_to =
             fields.time("valid_to")?.map_or(ValidTime::POS_INF, |to| valid(to, ValidTime::POS_INF));
@@ -48,18 +59,25 @@ impl Op {
         Ok(Self { line, key, collection, action, valid_from, valid_to })
     }
 
-    /// Does it. A refused `insert` is `Ok(Err(..))`: the transaction goes on without it.
-    pub(crate) fn apply(&self, write: &mut WriteTxn) -> Result<Result<(), llmdb_temporal::Error>, Error> {
+    /// Whether its bytes are to be overwritten behind its commit.
+    pub(crate) fn erases(&self) -> bool {
+        matches!(self.action, Action::Erase(_))
+    }
+
+    /// Does it. Whether anything was recorded. A refused `insert` is `Ok(Err(..))`: the transaction goes on without it.
+    pub(crate) fn apply(&self, write: &mut WriteTxn) -> Result<Result<bool, llmdb_temporal::Error>, Error> {
         let period = self.period(write.time())?;
         let (collection, key) = (self.collection.as_str(), self.key.as_slice());
         let done = match &self.action {
-            Action::Put(value) => write.put(collection, key, period, value.clone()),
-            Action::Update(value) => write.update(collection, key, period, value.clone()),
-            Action::Insert(value) => write.insert(collection, key, period, value.clone()),
-            Action::Delete => write.delete(collection, key, period),
+            Action::Put(value) => write.put(collection, key, period, value.clone()).map(|()| true),
+            Action::Update(value) => write.update(collection, key, period, value.clone()).map(|()| true),
+            Action::Insert(value) => write.insert(collection, key, period, value.clone()).map(|()| true),
+            Action::Delete => write.delete(collection, key, period).map(|()| true),
+            Action::Erase(reason) => write.erase(collection, key, reason),
+            Action::Retain(before) => write.retain(*before).map(|_| true),
         };
         match done {
-            Ok(()) => Ok(Ok(())),
+            Ok(recorded) => Ok(Ok(recorded)),
             Err(Error::Temporal(overlap @ llmdb_temporal::Error::Overlap { .. })) => Ok(Err(overlap)),
             Err(Error::Temporal(error)) => Err(self.blame(error)),
             Err(error) => Err(error),
@@ -122,13 +140,22 @@ fn action(fields: &mut Fields, name: &str) -> Result<Action, LineError> {
         "put" => Ok(Action::Put(value(fields)?)),
         "update" => Ok(Action::Update(value(fields)?)),
         "insert" => Ok(Action::Insert(value(fields)?)),
-        "delete" => no_value(fields).map(|()| Action::Delete),
-        "erase" | "retain" => {
-            let message = format!("{name:?} is not available yet: a later version brings it");
-            Err(fields.refuse("op", Fault::NotYet, message))
+        "delete" => no_value(fields, name).map(|()| Action::Delete),
+        "erase" => {
+            refuse_all(fields, name, &PERIOD)?;
+            no_value(fields, name)?;
+            Ok(Action::Erase(fields.string("reason")?.unwrap_or_default()))
+        }
+        "retain" => {
+            refuse_all(fields, name, &PERIOD)?;
+            no_value(fields, name)?;
+            let before = fields.commit_time("before")?;
+            let missing = || fields.refuse("before", Fault::FieldMissing, "is missing: a time of knowledge");
+            before.map(Action::Retain).ok_or_else(missing)
         }
         _ => {
-            let message = format!("unknown operation {name:?}; use put, update, insert or delete");
+            let message =
+                format!("unknown operation {name:?}; use put, update, insert, delete, erase or retain");
             Err(fields.refuse("op", Fault::OperationUnknown, message))
         }
     }
@@ -141,10 +168,24 @@ fn value(fields: &mut Fields) -> Result<Value, LineError> {
     }
 }
 
-fn no_value(fields: &mut Fields) -> Result<(), LineError> {
+fn no_value(fields: &mut Fields, operation: &str) -> Result<(), LineError> {
     match fields.take("value") {
         None | Some(serde_json::Value::Null) => Ok(()),
-        Some(_) => Err(fields.refuse("value", Fault::FieldConflict, "does not go with delete; leave it out")),
+        Some(_) => {
+            let message = format!("does not go with {operation}; leave it out");
+            Err(fields.refuse("value", Fault::FieldConflict, message))
+        }
+    }
+}
+
+/// Refuses fields that an operation has no use for.
+fn refuse_all(fields: &Fields, operation: &str, names: &[&str]) -> Result<(), LineError> {
+    match names.iter().find(|name| fields.has(name)) {
+        None => Ok(()),
+        Some(name) => {
+            let message = format!("does not go with {operation}; leave it out");
+            Err(fields.refuse(name, Fault::FieldConflict, message))
+        }
     }
 }
 
@@ -163,8 +204,17 @@ mod tests {
             (r#"{}"#, "op", Fault::FieldMissing),
             (r#"{"op":1,"key":"k"}"#, "op", Fault::FieldType),
             (r#"{"op":"upsert","key":"k","value":1}"#, "op", Fault::OperationUnknown),
-            (r#"{"op":"erase","key":"k"}"#, "op", Fault::NotYet),
-            (r#"{"op":"retain","key":"k"}"#, "op", Fault::NotYet),
+            (r#"{"op":"erase"}"#, "key", Fault::FieldMissing),
+            (r#"{"op":"erase","key":"k","value":1}"#, "value", Fault::FieldConflict),
+            (r#"{"op":"erase","key":"k","valid_from":1}"#, "valid_from", Fault::FieldConflict),
+            (r#"{"op":"erase","key":"k","reason":1}"#, "reason", Fault::FieldType),
+            (r#"{"op":"erase","key":"k","before":1}"#, "before", Fault::FieldUnknown),
+            (r#"{"op":"retain"}"#, "before", Fault::FieldMissing),
+            (r#"{"op":"retain","before":1,"key":"k"}"#, "key", Fault::FieldConflict),
+            (r#"{"op":"retain","before":1,"collection":"c"}"#, "collection", Fault::FieldConflict),
+            (r#"{"op":"retain","before":1,"valid_to":2}"#, "valid_to", Fault::FieldConflict),
+            (r#"{"op":"retain","before":"long ago"}"#, "before", Fault::TimeFormat),
+            (r#"{"op":"put","key":"k","value":1,"reason":"x"}"#, "reason", Fault::FieldUnknown),
             (r#"{"op":"put","value":1}"#, "key", Fault::FieldMissing),
             (r#"{"op":"put","key":"","value":1}"#, "key", Fault::BadKey),
             (r#"{"op":"put","key":7,"value":1}"#, "key", Fault::FieldType),

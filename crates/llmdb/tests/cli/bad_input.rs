@@ -38,14 +38,18 @@ fn line(fields: &str) -> Vec<u8> {
 fn an_unknown_operation() {
     refused(
         &line(r#""op":"upsert","key":"k","value":1"#),
-        &["`op`", "\"upsert\"", "use put, update, insert or delete"],
+        &["`op`", "\"upsert\"", "use put, update, insert, delete, erase or retain"],
     );
 }
 
 #[test]
-fn an_operation_of_a_later_version() {
-    refused(&line(r#""op":"erase","key":"k""#), &["`op`", "not available yet"]);
-    refused(&line(r#""op":"retain","key":"k""#), &["`op`", "not available yet"]);
+fn erasing_and_letting_go_take_no_period_and_no_value() {
+    refused(&line(r#""op":"erase","key":"k","valid_from":0"#), &["`valid_from`", "does not go with erase"]);
+    refused(&line(r#""op":"erase","key":"k","value":1"#), &["`value`", "does not go with erase"]);
+    refused(&line(r#""op":"erase""#), &["`key`", "is missing"]);
+    refused(&line(r#""op":"retain","key":"k","before":1"#), &["`key`", "does not go with retain"]);
+    refused(&line(r#""op":"retain""#), &["`before`", "is missing"]);
+    refused(&line(r#""op":"retain","before":"1999""#), &["`before`"]);
 }
 
 #[test]

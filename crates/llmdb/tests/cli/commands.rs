@@ -5,8 +5,9 @@ use std::fs;
 use crate::common::{Place, feed, llmdb};
 use serde_json::{Value as Json, json};
 
-const COMMANDS: [&str; 10] =
-    ["demo", "apply", "ask", "get", "put", "delete", "history", "timeline", "stat", "check"];
+const COMMANDS: [&str; 12] = [
+    "demo", "apply", "ask", "get", "put", "delete", "history", "timeline", "stat", "check", "erase", "retain",
+];
 
 #[test]
 fn help_has_examples_and_the_exit_codes() {

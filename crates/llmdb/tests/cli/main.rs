@@ -6,6 +6,7 @@ mod commands;
 mod common;
 mod demo;
 mod docs;
+mod erase;
 mod kill;
 mod lines;
 mod reference;

@@ -43,10 +43,31 @@ fn the_adapter_script_gives_the_expected_answers_too() {
 
 #[test]
 fn tzdb_is_answered_as_expected() {
+    tzdb_passes(&|place, ops| {
+        place.apply(ops);
+    });
+}
+
+/// Each run of the binary opens the database anew.
+#[test]
+fn tzdb_is_answered_as_expected_with_a_reopen_between_any_two_commits() {
+    tzdb_passes(&|place, ops| {
+        let lines: Vec<&str> = ops.lines().collect();
+        let group = |line: &str| {
+            let line: Json = serde_json::from_str(line).unwrap();
+            (line["commit"].clone(), line["tx"].clone())
+        };
+        for commit in lines.chunk_by(|one, next| group(one) == group(next)) {
+            place.apply(&commit.join("\n"));
+        }
+    });
+}
+
+fn tzdb_passes(load: &dyn Fn(&Place, &str)) {
     let place = Place::new();
     let packed = |file| fs::File::open(root().join("crates/llmdb/demo-data").join(file)).unwrap();
     let unpack = |file| std::io::read_to_string(flate2::read::GzDecoder::new(packed(file))).unwrap();
-    place.apply(&unpack("tzdb.ops.jsonl.gz"));
+    load(&place, &unpack("tzdb.ops.jsonl.gz"));
     let queries = unpack("tzdb.queries.jsonl.gz");
     let queries: Vec<Json> = queries.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let questions: Vec<_> = queries

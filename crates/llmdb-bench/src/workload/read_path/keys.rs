@@ -70,7 +70,7 @@ fn shuffle(entries: &mut [Entry], rng: &mut Rng) {
 
 /// All bytes, eight at a time.
 #[inline]
-pub(super) fn sum_of(value: &[u8]) -> u64 {
+pub(in crate::workload) fn sum_of(value: &[u8]) -> u64 {
     let (words, rest) = value.as_chunks::<8>();
     let sum = words.iter().fold(0_u64, |sum, word| sum.wrapping_add(u64::from_le_bytes(*word)));
     rest.iter().fold(sum, |sum, &byte| sum.wrapping_add(u64::from(byte)))

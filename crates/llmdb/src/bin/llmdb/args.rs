@@ -11,8 +11,9 @@ use llmdb::{CommitTime, Known, Period, ValidTime};
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done; for ask: every question was answered
-  1  get: nothing is in force; check: damage was found; ask: a question
-     failed; demo: an answer was not the expected one
+  1  get: nothing is in force; erase: there was nothing; check: damage, or what
+     must not be there, was found; ask: a question failed; demo: an answer was
+     not the expected one
   2  the input or the surroundings are at fault, and nothing was half-applied:
      a bad argument or line, a database that another process owns, a directory
      that cannot be written, a full disk, a file that the demo did not make
@@ -90,6 +91,26 @@ Examples:
   llmdb delete agent.llmdb home --valid-from 2023-01-01T00:00:00Z \\
     --valid-to 2023-02-01T00:00:00Z")]
     Delete(Delete),
+    /// Take a key out of all of time, and its bytes out of the files
+    #[command(after_help = "\
+Nothing of the key is in any answer any more, as of whatever time, and its bytes
+are overwritten in the data file and the log; backups made afterwards hold none.
+Backups and copies made before are yours to delete. That something was erased
+stays, when and why: the reason should not say what.
+
+Examples:
+  llmdb erase agent.llmdb \"home of Ada\" --reason \"asked for on 3 March\"
+  llmdb check agent.llmdb --prove-erased --key \"home of Ada\"")]
+    Erase(Erase),
+    /// Let history go that is older than a time
+    #[command(after_help = "\
+What was believed at the newest commit not later than that time, and ever since,
+can still be asked for; questions as of before are errors. What is true now is
+not touched.
+
+Example:
+  llmdb retain agent.llmdb --before 2023-01-01T00:00:00Z")]
+    Retain(Retain),
     /// Show what was believed about one instant of the world, when
     #[command(after_help = "\
 Examples:
@@ -108,8 +129,19 @@ Examples:
     #[command(after_help = "Example:\n  llmdb stat agent.llmdb --format json")]
     Stat(Whole),
     /// Read every page that is in use and verify it
-    #[command(after_help = "Example:\n  llmdb check agent.llmdb && echo sound")]
-    Check(Whole),
+    #[command(after_help = "\
+With --prove-erased it also says whether bytes of anything erased are still to be
+overwritten, and looks for the given keys and values, byte by byte, in the data
+file, the log, and the files given with --also, such as backups. Something found
+is told of with its place, and the exit code is 1. What stands there may be
+another key's: then it was not erased. Not looked at: what the device keeps of
+blocks that were overwritten or given back, and memory that was swapped out.
+
+Examples:
+  llmdb check agent.llmdb && echo sound
+  llmdb check agent.llmdb --prove-erased --key \"home of Ada\" \\
+    --value '\"Rue de Rivoli 12\"' --also monday.backup")]
+    Check(Check),
     /// Copy the database to a file, while others go on using it or not
     #[command(after_help = "\
 A backup holds what was committed when it began. With --since it holds only what
@@ -256,6 +288,46 @@ pub(crate) struct Timeline {
 pub(crate) struct Whole {
     /// The database
     pub(crate) db: PathBuf,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    #[command(flatten)]
+    pub(crate) whole: Whole,
+    /// Prove that what was erased is gone from the files
+    #[arg(long)]
+    pub(crate) prove_erased: bool,
+    /// A key that must stand nowhere: text, or base64:...; may be given several times
+    #[arg(long = "key", requires = "prove_erased", value_parser = key_bytes)]
+    pub(crate) keys: Vec<KeyBytes>,
+    /// A value that must stand nowhere: JSON, or any text; may be given several times
+    #[arg(long = "value", requires = "prove_erased", allow_hyphen_values = true)]
+    pub(crate) values: Vec<String>,
+    /// A further file to look into, such as a backup; may be given several times
+    #[arg(long, requires = "prove_erased", value_name = "FILE")]
+    pub(crate) also: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Erase {
+    #[command(flatten)]
+    pub(crate) key: Key,
+    /// Why, for the record that stays; it should not say what
+    #[arg(long, default_value = "")]
+    pub(crate) reason: String,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Retain {
+    /// The database
+    pub(crate) db: PathBuf,
+    /// The time of knowledge from which on everything is kept
+    #[arg(long, value_name = "T", value_parser = commit_time, allow_hyphen_values = true)]
+    pub(crate) before: CommitTime,
     #[command(flatten)]
     pub(crate) output: Output,
 }

@@ -26,6 +26,8 @@ fn main() -> ExitCode {
         Command::Get(args) => commands::get(&args),
         Command::Put(args) => commands::put(&args),
         Command::Delete(args) => commands::delete(&args),
+        Command::Erase(args) => commands::erase(&args),
+        Command::Retain(args) => commands::retain(&args),
         Command::History(args) => commands::history(&args),
         Command::Timeline(args) => commands::timeline(&args),
         Command::Stat(args) => commands::stat(&args),

@@ -6,14 +6,14 @@ use std::path::Path;
 
 use llmdb::{Error, lines};
 
-use super::{open, open_to_read};
+use super::{open_to_read, open_to_write};
 use crate::args::Stream;
 use crate::exit::{DONE, Failure, INPUT, NO};
 use crate::progress::Progress;
 
 pub(crate) fn apply(args: &Stream) -> Result<u8, Failure> {
     let (input, size) = input(&args.file)?;
-    let db = open(&args.db, "apply", true)?;
+    let db = open_to_write(&args.db, "apply", true)?;
     let progress = Progress::bytes("applying", size);
     let mut out = io::stdout().lock();
     let done = lines::apply(&db, input, &mut out, args.times.times(), &mut |bytes| progress.at(bytes));

@@ -8,8 +8,8 @@ use llmdb_pager::CheckReport;
 use llmdb_temporal::TemporalCheck;
 use serde_json::Value as Json;
 
-use super::open_to_read;
-use crate::args::{Format, Output, Whole};
+use super::{open, open_to_read, prove};
+use crate::args::{Check, Format, Output, Whole};
 use crate::exit::{DONE, Failure, NO, damaged_page};
 use crate::output;
 use crate::progress::Progress;
@@ -22,11 +22,15 @@ pub(crate) fn stat(args: &Whole) -> Result<u8, Failure> {
     Ok(DONE)
 }
 
-pub(crate) fn check(args: &Whole) -> Result<u8, Failure> {
-    let db = match open_to_read(&args.db, "check") {
+pub(crate) fn check(args: &Check) -> Result<u8, Failure> {
+    let Whole { db: path, output } = &args.whole;
+    let needles = prove::needles(args)?;
+    // The proof looks at free room, which only the writer knows.
+    let opened = if args.prove_erased { open(path, "check", false) } else { open_to_read(path, "check") };
+    let db = match opened {
         Err(Failure::Database(error)) if damaged_page(&error).is_some() => {
             // So near to the root that the database does not open: a finding all the same.
-            print(&json!({"sound": false, "damage": [finding(&error)]}), &args.output)?;
+            print(&json!({"sound": false, "damage": [finding(&error)]}), output)?;
             return Ok(NO);
         }
         opened => opened?,
@@ -36,8 +40,13 @@ pub(crate) fn check(args: &Whole) -> Result<u8, Failure> {
     drop(progress);
     // Damaged pages would only be found again.
     let history = if pages.is_sound() { Some(check_history(&db)) } else { None };
-    let (findings, sound) = findings(&pages, history.as_ref());
-    print(&findings, &args.output)?;
+    let (mut findings, mut sound) = findings(&pages, history.as_ref());
+    if args.prove_erased {
+        let (proof, is_gone) = prove::prove(&db, &needles, &args.also)?;
+        findings["erased"] = proof;
+        sound &= is_gone;
+    }
+    print(&findings, output)?;
     db.close()?;
     Ok(if sound { DONE } else { NO })
 }

@@ -4,21 +4,21 @@ use std::io::{self, Read, Write};
 
 use llmdb::{Database, Receipt, Value, WriteTxn, json};
 
-use super::open;
+use super::open_to_write;
 use crate::args::{Delete, Format, Key, Output, PeriodArgs, Put};
 use crate::exit::{DONE, Failure};
 use crate::output;
 
 pub(crate) fn put(args: &Put) -> Result<u8, Failure> {
     let value = value(&args.value)?;
-    let db = open(&args.key.db, "put", true)?;
+    let db = open_to_write(&args.key.db, "put", true)?;
     let (write, period) = begin(&db, &args.period)?;
     let Key { collection, key, .. } = &args.key;
     commit(db, write, &args.output, |write| write.put(collection, &key.0, period, value))
 }
 
 pub(crate) fn delete(args: &Delete) -> Result<u8, Failure> {
-    let db = open(&args.key.db, "delete", false)?;
+    let db = open_to_write(&args.key.db, "delete", false)?;
     let (write, period) = begin(&db, &args.period)?;
     let Key { collection, key, .. } = &args.key;
     commit(db, write, &args.output, |write| write.delete(collection, &key.0, period))
