@@ -14,7 +14,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use llmdb_wasm::fuzzing::{time_batch_calls, unmetered};
-use llmdb_wasm::{ArtifactCache, Limits, Module, Parallel, Rows, Runtime, Value, guests};
+use llmdb_wasm::{ArtifactCache, Limits, Module, Parallel, Rows, Runtime, Value, Window, guests};
 
 const PAGE_SIZE: usize = 4096;
 /// A core's second cache holds it, with the guest's copy.
@@ -51,21 +51,30 @@ fn page_pick(page: &[u8]) -> u64 {
 }
 
 fn main() {
+    println!("resident before any call: {}", resident());
     // `cargo test --benches` only wants to know that it runs.
     let is_test = !std::env::args().any(|argument| argument == "--bench");
     let megabytes = std::env::var("WASM_PERF_MB").ok().and_then(|text| text.parse().ok());
     let megabytes = if is_test { 4 } else { megabytes.unwrap_or(512) };
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
-    let map = make_file(&directory.path().join("pages"), megabytes);
+    let path = directory.path().join("pages");
+    let map = make_file(&path, megabytes);
     let module = Runtime::default().compile_named("pages", guests::PAGES.as_bytes()).expect("compiles");
     println!("pages of {PAGE_SIZE} bytes, metered; M pages/s, and the share of the native loop");
     for size in [map.len(), 8 << 20, 1 << 20] {
         let Some(bytes) = map.get(..size) else { continue };
-        maps(&module, bytes);
+        maps(&module, bytes, &path);
     }
     metering(&module, &map[..SMALL_PAGES * PAGE_SIZE]);
     calls(&module, if is_test { 1_000 } else { 1_000_000 });
     compiling(directory.path());
+}
+
+/// Resident memory of this process, where the system tells.
+fn resident() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.map_or("unknown".to_owned(), |size| size.trim().to_owned())
 }
 
 fn make_file(path: &Path, megabytes: usize) -> memmap2::Mmap {
@@ -98,7 +107,7 @@ fn rate(pages: usize, time: Duration) -> f64 {
     pages as f64 / time.as_secs_f64() / 1e6
 }
 
-fn maps(module: &Module, bytes: &[u8]) {
+fn maps(module: &Module, bytes: &[u8], path: &Path) {
     let rows = Rows::new(bytes, PAGE_SIZE).expect("whole pages");
     let repeats = ((64 << 20) / bytes.len()).clamp(1, 64);
     println!("{} MiB", bytes.len() >> 20);
@@ -135,11 +144,37 @@ fn maps(module: &Module, bytes: &[u8]) {
         assert_eq!(parallel_bytes, expected, "{name}");
         let pages = rows.len() * repeats;
         let [native, one, two] = [native_time, time, parallel_time].map(|time| rate(pages, time));
+        let window =
+            window_time(module, name, path, bytes.len(), repeats, &expected).map(|time| rate(pages, time));
+        let window =
+            window.map_or(String::new(), |rate| format!("   window {rate:7.2} ({:.2})", rate / native));
         println!(
-            "  {name:16} native {native:7.2}   guest {one:7.2} ({:.2})   two threads {two:7.2}",
+            "  {name:16} native {native:7.2}   copied {one:7.2} ({:.2}), two threads {two:7.2}{window}",
             one / native
         );
     }
+}
+
+/// Through a window; none for a function that wants columns.
+fn window_time(
+    module: &Module,
+    name: &str,
+    path: &Path,
+    length: usize,
+    repeats: usize,
+    expected: &[u8],
+) -> Option<Duration> {
+    let window = Window::new(File::open(path).expect("a file"), 0, length as u64).expect("fits");
+    let mut stage = module.map_trusted(name, &window).ok()?;
+    let mut output = stage.pages(0..0).expect("a map");
+    let time = best(|| {
+        for _ in 0..repeats {
+            output.clear();
+            stage.pages_into(0..stage.page_count(), &mut output).expect("a map");
+        }
+    });
+    assert_eq!(output.bytes(), expected, "{name}");
+    Some(time)
 }
 
 /// The same calls on the same bytes inside the guest, metered and not.

@@ -21,6 +21,8 @@ use crate::compiled::Loaded;
 use crate::error::{Error, Result};
 use crate::input::{COLUMN_SIZE, DECLARATION_SIZE, Declaration, Input};
 use crate::instance::{Instance, Value};
+#[cfg(unix)]
+use crate::raw::window::{FileRange, WINDOW_START, with_window};
 use crate::rows::Rows;
 
 /// The version of the ABI that this host speaks; it runs guests of version 1 too.
@@ -120,7 +122,23 @@ pub(crate) struct Guest {
 impl Guest {
     pub(crate) fn new(module: &Loaded, name: &str, role: Role) -> Result<Self> {
         check_exports(module, name, role)?;
-        let (instance, function) = (Instance::new(module.clone())?, role.export(name));
+        Self::of_instance(Instance::new(module.clone())?, module, name, role)
+    }
+
+    /// As [`new`](Self::new), with a range of a file behind the guest's memory.
+    #[cfg(unix)]
+    pub(crate) fn with_window(module: &Loaded, name: &str, role: Role, range: FileRange) -> Result<Self> {
+        check_exports(module, name, role)?;
+        let instance = with_window(range, || Instance::new(module.clone()))?;
+        let mut guest = Self::of_instance(instance, module, name, role)?;
+        // Nothing is copied, so bytes are no bound.
+        guest.count_max = module.limits.batch_records;
+        guest.target = FIRST_BATCH_ITEMS.min(guest.count_max);
+        Ok(guest)
+    }
+
+    fn of_instance(instance: Instance, module: &Loaded, name: &str, role: Role) -> Result<Self> {
+        let function = role.export(name);
         let mut guest = Self {
             instance,
             function,
@@ -246,6 +264,12 @@ impl Guest {
         Ok(Given { pointer: written?, size: rows.len(), count: rows.len(), started })
     }
 
+    /// Pages of the window, `offset` bytes behind its start, which are there already.
+    #[cfg(unix)]
+    pub(crate) fn give_window(&self, offset: u64, count: usize) -> Given {
+        Given { pointer: WINDOW_START + offset, size: count, count, started: Instant::now() }
+    }
+
     /// Where the guest is to write `size` bytes of answers.
     pub(crate) fn output_for(&mut self, size: usize) -> Result<u64> {
         self.output = self.grown(self.output, size)?;
@@ -312,7 +336,7 @@ impl Guest {
         outcome
     }
 
-    fn input_error(&self, reason: String) -> Error {
+    pub(crate) fn input_error(&self, reason: String) -> Error {
         let module = self.instance.module().name.to_string();
         Error::Input { module, function: self.function.clone(), reason }
     }

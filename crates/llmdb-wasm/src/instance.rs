@@ -121,10 +121,10 @@ impl Instance {
         self.elapsed
     }
 
-    /// Bytes of the guest's memory now; 0 where it exports none.
+    /// Bytes of the guest's own memory now; 0 where it exports none.
     #[must_use]
     pub fn memory_size(&self) -> u64 {
-        self.memory.as_ref().map_or(0, |memory| self.vm.view(memory).data_size())
+        self.memory.as_ref().map_or(0, |memory| self.vm.memory_size(memory))
     }
 
     /// A copy of a range of the guest's memory. `function` is whom to blame for a bad range.

@@ -142,7 +142,14 @@ impl Stage {
     }
 }
 
-fn call(guest: &mut Guest, callee: &Map, role: Role, given: Given, output: &mut Output) -> Result<()> {
+/// Calls the guest with a batch and takes its answers.
+pub(crate) fn call(
+    guest: &mut Guest,
+    callee: &Map,
+    role: Role,
+    given: Given,
+    output: &mut Output,
+) -> Result<()> {
     let width = if role == Role::Filter { 1 } else { guest.declaration.width as usize };
     let pointer = if width == 0 { 0 } else { guest.output_for(width * given.count)? };
     let arguments = [argument(given.pointer), argument(given.size as u64), argument(pointer)];

@@ -30,6 +30,7 @@ const UNSAFE_FILES: &[&str] = &[
     "crates/llmdb-wasm/guest/src/lib.rs",
     "crates/llmdb-wasm/src/raw/artifact.rs",
     "crates/llmdb-wasm/src/raw/vm.rs",
+    "crates/llmdb-wasm/src/raw/window.rs",
 ];
 
 /// Longest Rust file, tests included.

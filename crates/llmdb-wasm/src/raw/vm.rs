@@ -72,6 +72,14 @@ impl Tunables for HostTunables {
         style: &MemoryStyle,
         location: NonNull<VMMemoryDefinition>,
     ) -> Result<VMMemory, MemoryError> {
+        #[cfg(unix)]
+        {
+            // SAFETY: the caller's promise, passed on; the engine has just made the definition.
+            let requested = unsafe { super::window::requested(ty, location) };
+            if let Some(memory) = requested {
+                return memory;
+            }
+        }
         // SAFETY: the caller's promise, passed on.
         unsafe { self.0.create_vm_memory(ty, style, location) }
     }
@@ -202,6 +210,11 @@ impl Vm {
 
     pub(crate) fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Bytes of the guest's own memory, without a window.
+    pub(crate) fn memory_size(&self, memory: &Memory) -> u64 {
+        memory.size(&self.store).bytes().0 as u64
     }
 
     pub(crate) fn view(&self, memory: &Memory) -> MemoryView<'_> {

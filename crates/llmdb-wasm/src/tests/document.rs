@@ -42,5 +42,11 @@ fn the_document_states_the_numbers_of_the_code() {
     assert_eq!((limits.call_time.as_secs(), SLICE), (2, 65_536));
     says("| one call, by the clock | 2 s |");
     says("in slices of 65,536");
+    #[cfg(unix)]
+    assert_eq!(
+        (crate::raw::window::WINDOW_START, crate::Window::BYTES_MAX),
+        (1 << 30, (3 << 30) - (64 << 10))
+    );
+    says("from the address 1 GiB on, up to 3 GiB less 64 KiB");
     says(format!("| `data.drop`, `elem.drop` | {ENGINE_CALL_FUEL} |"));
 }
