@@ -230,32 +230,6 @@ fn a_file_cut_short_ends_the_call_and_not_the_process() {
     assert_eq!(words(stage.pages(0..100).unwrap().bytes()), expected[..100]);
 }
 
-/// Set in the child of the test below.
-const CHILD: &str = "LLMDB_WASM_WINDOW_CHILD";
-
-#[test]
-#[expect(unsafe_code, reason = "a map of the host's own, which no window knows")]
-fn the_signal_of_another_map_ends_the_process_as_before() {
-    if std::env::var_os(CHILD).is_none() {
-        let name = "the_signal_of_another_map_ends_the_process_as_before";
-        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
-        let output = child.args([name, "--exact", "--nocapture"]).env(CHILD, "1").output().unwrap();
-        let signal = std::os::unix::process::ExitStatusExt::signal(&output.status);
-        assert_eq!(signal, Some(7), "SIGBUS; {}", String::from_utf8_lossy(&output.stdout));
-        assert!(String::from_utf8_lossy(&output.stdout).contains("the window is open"));
-        return;
-    }
-    let file = file();
-    let mut stage = pages_module().map_trusted("page_sum", &window(&file)).unwrap();
-    stage.pages(0..3).unwrap();
-    let own = self::file();
-    // SAFETY: nobody makes a reference of a value that changes; the process is to end at the read.
-    let map = unsafe { memmap2::Mmap::map(&own) }.unwrap();
-    own.set_len(0).unwrap();
-    println!("the window is open");
-    std::process::exit(i32::from(std::hint::black_box(&map)[4096]));
-}
-
 #[test]
 fn many_windows_come_and_go() {
     let (file, module) = (file(), pages_module());

@@ -73,12 +73,9 @@ impl Tunables for HostTunables {
         location: NonNull<VMMemoryDefinition>,
     ) -> Result<VMMemory, MemoryError> {
         #[cfg(unix)]
-        {
+        if *style == MemoryStyle::Static {
             // SAFETY: the caller's promise, passed on; the engine has just made the definition.
-            let requested = unsafe { super::window::requested(ty, location) };
-            if let Some(memory) = requested {
-                return memory;
-            }
+            return unsafe { super::memory::make(*ty, location) };
         }
         // SAFETY: the caller's promise, passed on.
         unsafe { self.0.create_vm_memory(ty, style, location) }

@@ -1,45 +1,32 @@
-//! Window: guest memory with a read-only map of a file behind it.
+//! Window: a read-only map of a file behind a guest's memory, and the signal of a file that is cut short.
 //!
-//! ```text
-//!   0            own size          memory limit        1 GiB                 + window         8 GiB + 64 KiB
-//!   | read, write | nothing, grown into | nothing       | the file, read only  | nothing          |
-//! ```
-//!
-//! All of it is reserved from the start, so that no address that a guest can compute lies outside. `memory.size` and
-//! `memory.grow` know the guest's own part only.
-//!
-//! A file that is cut short behind our back makes the system answer a read of the window by SIGBUS, which the engine
-//! does not handle on Linux. A handler of our own takes the page's rights away and lets the read happen again: now it
-//! is an ordinary violation, which the engine makes a trap of the guest.
+//! Such a file makes the system answer a read of the window by SIGBUS, which the engine does not handle on Linux. A
+//! handler of our own takes the page's rights away and lets the read happen again: now it is an ordinary violation, which
+//! the engine makes a trap of the guest.
 //!
 //! Invariants
-//! 1. The reservation belongs to one memory, which unmaps it when it is dropped, after its window left the table of the
-//!    handler.
+//! 1. The map lies in the reservation of one memory, and leaves the table of the handler before that is unmapped.
 //! 2. The host never reads the window, only guests do: no Rust reference ever points into a file that may change.
 //! 3. The handler touches nothing but atomics and system calls, and passes on every signal that is not for a window.
+//!
+//! Not here: the memory that it lies behind (`memory`).
 
 use std::cell::RefCell;
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
-use std::ptr::{NonNull, null_mut};
+use std::ptr::null_mut;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use wasmer::sys::vm::{LinearMemory, MemoryError, MemoryStyle, Trap, TrapCode, VMMemory, VMMemoryDefinition};
-use wasmer::{MemoryType, Pages};
-
+use super::reserve::{ALIGNMENT, Reservation};
 use crate::limits::WASM_PAGE;
 
 /// Where a window begins, as an address of the guest.
 pub(crate) const WINDOW_START: u64 = 1 << 30;
 /// Bytes of a window: what is left below 4 GiB, without its last page.
 pub(crate) const WINDOW_BYTES_MAX: u64 = (1 << 32) - WINDOW_START - WASM_PAGE;
-/// Index and offset of an access, 4 GiB each, and the engine's guard.
-const RESERVED_BYTES: usize = (8 << 30) + (1 << 16);
-/// The system maps large pages where address and offset in the file agree in this.
-const ALIGNMENT: usize = 2 << 20;
 /// Windows of a process at a time.
 const WINDOW_COUNT_MAX: usize = 256;
 
@@ -70,181 +57,47 @@ pub(crate) fn with_window<T>(range: FileRange, make: impl FnOnce() -> T) -> T {
     make()
 }
 
-/// The memory that was asked for by [`with_window`]; none where none was.
-///
-/// # Safety
-/// `definition` must be valid for as long as the memory lives, and nobody else may use it now.
-pub(crate) unsafe fn requested(
-    ty: &MemoryType,
-    definition: NonNull<VMMemoryDefinition>,
-) -> Option<Result<VMMemory, MemoryError>> {
-    let range = REQUEST.take()?;
-    // SAFETY: the caller's promise, passed on.
-    let memory = unsafe { WindowMemory::new(*ty, &range, definition) };
-    let memory = memory.map_err(|error| MemoryError::Region(error.to_string()));
-    Some(memory.map(|memory| VMMemory(Box::new(memory))))
-}
-
-/// The reservation, unmapped when dropped.
+/// A file that is mapped behind a memory. The reservation unmaps it.
 #[derive(Debug)]
-struct Reservation(NonNull<u8>);
-
-impl Reservation {
-    fn new() -> io::Result<Self> {
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-        // SAFETY: a new mapping at an address of the system's choice touches nothing that exists.
-        let start =
-            unsafe { libc::mmap(null_mut(), RESERVED_BYTES + ALIGNMENT, libc::PROT_NONE, flags, -1, 0) };
-        if start == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        NonNull::new(start.cast()).map(Self).ok_or_else(io::Error::last_os_error)
-    }
-
-    /// The first address at a multiple of the alignment.
-    fn base(&self) -> NonNull<u8> {
-        let skipped = self.0.as_ptr().align_offset(ALIGNMENT);
-        // SAFETY: less than the alignment, by which the reservation is longer.
-        unsafe { self.0.add(skipped) }
-    }
-
-    /// Lets the guest read and write `length` bytes at `offset`.
-    fn open(&self, offset: usize, length: usize) -> io::Result<()> {
-        assert!(offset + length <= RESERVED_BYTES);
-        // SAFETY: inside the reservation, as just checked, where nobody holds a reference.
-        let status = unsafe {
-            libc::mprotect(
-                self.base().add(offset).as_ptr().cast(),
-                length,
-                libc::PROT_READ | libc::PROT_WRITE,
-            )
-        };
-        if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-    }
-
-    /// Maps `range` at the window's place.
-    fn map(&self, range: &FileRange) -> io::Result<()> {
-        assert!(range.length as u64 <= WINDOW_BYTES_MAX);
-        let offset = libc::off_t::try_from(range.offset).map_err(io::Error::other)?;
-        let (flags, rights) = (libc::MAP_SHARED | libc::MAP_FIXED, libc::PROT_READ);
-        // SAFETY: the window lies inside the reservation, by the assertion, so the mapping replaces nothing but what is
-        // ours, where nobody holds a reference. The file is open.
-        let mapped = unsafe {
-            let place = self.base().add(WINDOW_START as usize).as_ptr().cast();
-            libc::mmap(place, range.length, rights, flags, range.file.as_raw_fd(), offset)
-        };
-        if mapped == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(()) }
-    }
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        // SAFETY: our own mapping, whole, and its memory is gone with the instance that used it.
-        unsafe { libc::munmap(self.0.as_ptr().cast(), RESERVED_BYTES + ALIGNMENT) };
-    }
-}
-
-/// A memory with a window.
-#[derive(Debug)]
-struct WindowMemory {
-    // Field order is drop order: the entry goes before the reservation.
+pub(super) struct Mapped {
+    /// Where it ends, in bytes behind the memory's base.
+    end: usize,
+    /// Leaves the table when dropped.
     _entry: Entry,
-    reservation: Reservation,
-    ty: MemoryType,
-    pages: u32,
-    definition: NonNull<VMMemoryDefinition>,
 }
 
-// SAFETY: the reservation is plain memory of the process, and the definition lies in the instance that owns this memory
-// and goes where it goes.
-unsafe impl Send for WindowMemory {}
-// SAFETY: no method that takes `&self` changes anything.
-unsafe impl Sync for WindowMemory {}
-
-impl WindowMemory {
-    /// # Safety
-    /// `definition` must be valid for as long as the memory lives, and nobody else may use it now.
-    unsafe fn new(
-        ty: MemoryType,
-        range: &FileRange,
-        mut definition: NonNull<VMMemoryDefinition>,
-    ) -> io::Result<Self> {
-        install_handler()?;
-        let reservation = Reservation::new()?;
-        let pages = ty.minimum.0;
-        let own = pages as usize * WASM_PAGE as usize;
+impl Mapped {
+    /// Maps what was asked for by [`with_window`] into `reservation`, of which the guest has `own` bytes; none where
+    /// nothing was.
+    pub(super) fn requested(reservation: &Reservation, own: usize) -> io::Result<Option<Self>> {
+        let Some(range) = REQUEST.take() else { return Ok(None) };
         if own as u64 > WINDOW_START {
             return Err(io::Error::other("a memory of more than 1 GiB leaves no room for a window"));
         }
-        reservation.open(0, own)?;
-        reservation.map(range)?;
-        let base = reservation.base();
-        let start = base.addr().get() + WINDOW_START as usize;
-        let entry = Entry::new(start, range.length)?;
-        // SAFETY: the caller promised that it is valid and that nobody else uses it.
-        let written = unsafe { definition.as_mut() };
-        written.base = base.as_ptr();
-        // Bulk instructions are held against this, and may read the window; the page's rights do the rest.
-        written.current_length = WINDOW_START as usize + range.length;
-        Ok(Self { _entry: entry, reservation, ty, pages, definition })
-    }
-}
-
-impl LinearMemory for WindowMemory {
-    fn ty(&self) -> MemoryType {
-        MemoryType { minimum: Pages(self.pages), ..self.ty }
+        install_handler()?;
+        Self::new(reservation, &range).map(Some)
     }
 
-    fn size(&self) -> Pages {
-        Pages(self.pages)
-    }
-
-    fn style(&self) -> MemoryStyle {
-        MemoryStyle::Static
-    }
-
-    fn grow(&mut self, delta: Pages) -> Result<Pages, MemoryError> {
-        let before = Pages(self.pages);
-        let refused = MemoryError::CouldNotGrow { current: before, attempted_delta: delta };
-        let cap = (WINDOW_START / WASM_PAGE) as u32;
-        let maximum = self.ty.maximum.map_or(cap, |maximum| maximum.0.min(cap));
-        let after = self.pages.checked_add(delta.0).filter(|after| *after <= maximum).ok_or(refused)?;
-        let page = WASM_PAGE as usize;
-        if delta.0 > 0 {
-            let opened = self.reservation.open(self.pages as usize * page, delta.0 as usize * page);
-            opened.map_err(|error| MemoryError::Region(error.to_string()))?;
+    fn new(reservation: &Reservation, range: &FileRange) -> io::Result<Self> {
+        assert!(range.length as u64 <= WINDOW_BYTES_MAX);
+        let place = reservation.place(WINDOW_START as usize, range.length);
+        // Before the map is there: should this fail, nothing has happened.
+        let entry = Entry::new(place.addr().get(), range.length)?;
+        let offset = libc::off_t::try_from(range.offset).map_err(io::Error::other)?;
+        let (flags, rights) = (libc::MAP_SHARED | libc::MAP_FIXED, libc::PROT_READ);
+        // SAFETY: the window lies inside the reservation, as `place` has checked, so the mapping replaces nothing but
+        // what is ours, where nobody holds a reference. The file is open.
+        let mapped = unsafe {
+            libc::mmap(place.as_ptr().cast(), range.length, rights, flags, range.file.as_raw_fd(), offset)
+        };
+        if mapped == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
         }
-        self.pages = after;
-        Ok(before)
+        Ok(Self { end: WINDOW_START as usize + range.length, _entry: entry })
     }
 
-    fn vmmemory(&self) -> NonNull<VMMemoryDefinition> {
-        self.definition
-    }
-
-    fn try_clone(&self) -> Result<Box<dyn LinearMemory + Send + Sync + 'static>, MemoryError> {
-        Err(MemoryError::MemoryNotShared)
-    }
-
-    /// Held against the guest's own part: the engine would write into the gap behind it, on the host's stack.
-    ///
-    /// # Safety
-    /// As the trait demands.
-    unsafe fn initialize_with_data(&self, start: usize, data: &[u8]) -> Result<(), Trap> {
-        let own = self.pages as usize * WASM_PAGE as usize;
-        if start.checked_add(data.len()).is_none_or(|end| end > own) {
-            return Err(Trap::lib(TrapCode::HeapAccessOutOfBounds));
-        }
-        // SAFETY: inside the guest's own part, as just checked, which is open for writing; the host's data lies elsewhere.
-        unsafe {
-            let place = self.reservation.base().add(start);
-            std::ptr::copy_nonoverlapping(data.as_ptr(), place.as_ptr(), data.len());
-        }
-        Ok(())
-    }
-
-    fn copy(&self) -> Result<Box<dyn LinearMemory + Send + Sync + 'static>, MemoryError> {
-        Err(MemoryError::MemoryNotShared)
+    pub(super) fn end(&self) -> usize {
+        self.end
     }
 }
 
@@ -358,5 +211,44 @@ fn pass_on(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::
             // SAFETY: setting the default has no preconditions.
             unsafe { libc::signal(signal, libc::SIG_DFL) };
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+
+    /// Set in the child of the test below.
+    const CHILD: &str = "LLMDB_WASM_WINDOW_CHILD";
+
+    #[test]
+    fn the_signal_of_another_map_ends_the_process_as_before() {
+        if std::env::var_os(CHILD).is_none() {
+            let name = "raw::window::tests::the_signal_of_another_map_ends_the_process_as_before";
+            let mut child = std::process::Command::new(std::env::current_exe().expect("this program"));
+            let output =
+                child.args([name, "--exact", "--nocapture"]).env(CHILD, "1").output().expect("a child");
+            let words = String::from_utf8_lossy(&output.stdout);
+            assert_eq!(output.status.signal(), Some(libc::SIGBUS), "{words}");
+            assert!(words.contains("the window is open"), "{words}");
+            return;
+        }
+        let file = || {
+            let file = tempfile::tempfile().expect("a file");
+            file.set_len(8 * 4096).expect("room");
+            file
+        };
+        let reservation = Reservation::take().expect("addresses");
+        let range = FileRange { file: Arc::new(file()), offset: 0, length: 8 * 4096 };
+        let window = with_window(range, || Mapped::requested(&reservation, 0));
+        let _window = window.expect("a window").expect("asked for");
+        let own = file();
+        // SAFETY: nobody makes a reference to a value that changes; the process is to end at the read.
+        let map = unsafe { memmap2::Mmap::map(&own) }.expect("a map");
+        own.set_len(0).expect("a file");
+        println!("the window is open");
+        std::process::exit(i32::from(std::hint::black_box(&map)[4096]));
     }
 }

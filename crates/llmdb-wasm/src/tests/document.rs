@@ -22,6 +22,22 @@ fn the_document_lists_every_error_code_once() {
     assert_eq!(DOCUMENT.matches("| LLMDB-W").count(), codes);
 }
 
+/// Of the lines of a table; in the source all stand behind `//!`.
+fn table(text: &str, head: &str) -> Vec<String> {
+    let lines = text.lines().map(|line| line.trim_start_matches("//!").trim_start_matches(' '));
+    let lines = lines.skip_while(|line| !line.starts_with(head));
+    lines.take_while(|line| !line.starts_with("```")).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_format_s_document_has_the_table_of_modules() {
+    let format = include_str!("../../../../docs/format.md");
+    let documented = table(format, "key              value (little-endian)");
+    assert_eq!(documented.len(), 8, "{documented:?}");
+    assert_eq!(documented, table(include_str!("../modules.rs"), "key              value (little-endian)"));
+    assert_eq!(format.matches("<!-- table: wasm/").count(), 1);
+}
+
 #[test]
 fn the_document_states_the_numbers_of_the_code() {
     let limits = Limits::default();

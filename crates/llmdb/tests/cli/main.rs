@@ -9,3 +9,5 @@ mod docs;
 mod kill;
 mod lines;
 mod reference;
+#[cfg(feature = "wasm")]
+mod wasm;

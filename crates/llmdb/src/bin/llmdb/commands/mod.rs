@@ -3,6 +3,8 @@
 mod backup;
 mod read;
 mod stream;
+#[cfg(feature = "wasm")]
+mod wasm;
 mod whole;
 mod write;
 
@@ -15,6 +17,8 @@ use crate::exit::Failure;
 pub(crate) use backup::{backup, restore};
 pub(crate) use read::{get, history, timeline};
 pub(crate) use stream::{apply, ask};
+#[cfg(feature = "wasm")]
+pub(crate) use wasm::wasm;
 pub(crate) use whole::{check, stat};
 pub(crate) use write::{delete, put};
 
