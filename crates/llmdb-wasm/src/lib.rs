@@ -61,9 +61,13 @@ mod raw;
 mod reducer;
 mod rewrite;
 mod rows;
+mod runs;
 mod runtime;
 mod seal;
 mod stage;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod twins;
 mod watch;
 #[cfg(unix)]
 mod window;

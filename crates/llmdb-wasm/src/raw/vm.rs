@@ -27,8 +27,8 @@ use wasmer::sys::vm::{
 };
 use wasmer::sys::{BaseTunables, Tunables};
 use wasmer::{
-    Engine, Exports, Function, GlobalType, Imports, InstantiationError, Memory, MemoryType, MemoryView,
-    Module, RuntimeError, Store, TableType, TypedFunction, Value,
+    Engine, Exports, Function, GlobalType, Imports, InstantiationError, Memory, MemoryType, Module,
+    RuntimeError, Store, TableType, TypedFunction, Value,
 };
 
 use crate::meter::SLICE;
@@ -214,8 +214,29 @@ impl Vm {
         memory.size(&self.store).bytes().0 as u64
     }
 
-    pub(crate) fn view(&self, memory: &Memory) -> MemoryView<'_> {
-        memory.view(&self.store)
+    /// The guest's own memory. While it is borrowed no guest of this store runs.
+    pub(crate) fn bytes(&self, memory: &Memory) -> &[u8] {
+        let (start, size) = self.own_part(memory);
+        // SAFETY: `own_part` says what is there; it moves and shrinks never, grows only while the guest runs, and only
+        // the guest writes it, which runs by calls that take this value exclusively. Threads and shared memories are
+        // refused.
+        unsafe { std::slice::from_raw_parts(start, size) }
+    }
+
+    /// As [`bytes`](Self::bytes), to write to.
+    pub(crate) fn bytes_mut(&mut self, memory: &Memory) -> &mut [u8] {
+        let (start, size) = self.own_part(memory);
+        // SAFETY: as for `bytes`; the exclusive borrow of this value is the only way to the memory meanwhile.
+        unsafe { std::slice::from_raw_parts_mut(start, size) }
+    }
+
+    /// Start and length of what a guest can read and write, not of a window behind it. The engine panics where the
+    /// memory is of another store.
+    fn own_part(&self, memory: &Memory) -> (*mut u8, usize) {
+        let start = memory.view(&self.store).data_ptr();
+        // A memory of no pages may have no place.
+        let start = if start.is_null() { NonNull::dangling().as_ptr() } else { start };
+        (start, memory.size(&self.store).bytes().0)
     }
 
     pub(crate) fn call(&mut self, fuel: i64, callee: &Function, arguments: &[Value]) -> Ended<Box<[Value]>> {
