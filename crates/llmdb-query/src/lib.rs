@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Reading order: [`value`] (what a belief holds), [`question`] (what can be asked), [`answer`] (what
-//! comes back), [`exec`] (how), and with the feature `wasm` `reduce` (user functions over a scan).
+//! comes back), [`exec`] (how), and with the feature `wasm` `reduce` and `functions` (user functions
+//! over a scan).
 //!
 //! Invariants
 //! 1. A question is honoured or refused: no part of it is dropped.
@@ -19,6 +20,8 @@
 pub mod answer;
 pub mod error;
 pub mod exec;
+#[cfg(feature = "wasm")]
+pub mod functions;
 pub mod question;
 #[cfg(feature = "wasm")]
 pub mod reduce;
@@ -27,6 +30,8 @@ pub mod value;
 pub use answer::{Answer, ChangeRow, DiffRow, Fact, Row, Rows};
 pub use error::Error;
 pub use exec::ask;
+#[cfg(feature = "wasm")]
+pub use functions::{FactScan, filter, map};
 pub use llmdb_temporal as temporal;
 pub use question::{KeyRange, Question};
 #[cfg(feature = "wasm")]

@@ -10,9 +10,9 @@
 //! Not here: limits and the ABI (`llmdb-wasm`).
 
 use llmdb_temporal::{Known, TemporalRead, ValidTime};
-use llmdb_wasm::{Module, Record, Stats};
+use llmdb_wasm::{Module, Stats};
 
-use crate::value::payload;
+use crate::functions::record;
 use crate::{Error, KeyRange};
 
 /// The answer of a guest, and what it took.
@@ -61,14 +61,7 @@ pub fn reduce(
         let (from, to) = keys.bounds();
         for version in read.scan(collection, from, to, valid_at, known)? {
             let version = version?;
-            reducer.push(Record {
-                key: &version.key,
-                value: payload(&version.value)?,
-                valid_from: version.valid.from.micros(),
-                valid_to: version.valid.to.micros(),
-                known_from: version.known_from.at.micros(),
-                known_to: version.known_to.map_or(i64::MAX, |stamp| stamp.at.micros()),
-            })?;
+            reducer.push(record(&version)?)?;
         }
     }
     let output = reducer.finish()?;

@@ -6,6 +6,8 @@
 ;;   page_sum_scalar  map      the same, one at a time
 ;;   page_pick        map      a page -> u64: of its 64 records of 64 bytes, the second words of those whose first
 ;;                             byte is below 26, added
+;;   downsample       map      a page of 256 samples, a time (i64) and a number (f64) each -> the first time, the least
+;;                             number, the greatest, the mean
 ;;   totals           reduce   two columns of 8 bytes, at 0 and at 16 -> two u64: their sums
 ;;
 ;; All numbers are little-endian, all sums wrap.
@@ -19,6 +21,8 @@
   (data (i32.const 96) "\02\00\00\00\00\00\00\00\01\00\00\00\00\00\00\00\00\00\00\00\08\00\00\00")
   ;; The maps of pages: pages, 8 bytes an answer, 4,096 bytes a page.
   (data (i32.const 128) "\03\00\00\00\08\00\00\00\00\10\00\00\00\00\00\00")
+  ;; downsample: pages, 32 bytes an answer, 4,096 bytes a page.
+  (data (i32.const 144) "\03\00\00\00\20\00\00\00\00\10\00\00\00\00\00\00")
   ;; totals: columns, two: 0, 8 and 16, 8.
   (data (i32.const 160) "\02\00\00\00\00\00\00\00\02\00\00\00\00\00\00\00\00\00\00\00\08\00\00\00\10\00\00\00\08\00\00\00")
 
@@ -167,6 +171,35 @@
           (br_if $records (i32.ne (local.get $at) (local.get $page_end))))
         (i64.store (local.get $out) (local.get $sum))
         (local.set $out (i32.add (local.get $out) (i32.const 8)))
+        (br_if $next (i32.ne (local.get $out) (local.get $end)))))
+    (i64.const 0))
+
+  (func (export "downsample_input") (result i32) (i32.const 144))
+  (func (export "downsample_map") (param $at i32) (param $count i32) (param $out i32) (result i64)
+    (local $end i32) (local $page_end i32) (local $number f64)
+    (local $least f64) (local $greatest f64) (local $sum f64)
+    (local.set $end (i32.add (local.get $out) (i32.shl (local.get $count) (i32.const 5))))
+    (block $done
+      (br_if $done (i32.eqz (local.get $count)))
+      (loop $next
+        (i64.store (local.get $out) (i64.load (local.get $at)))
+        (local.set $page_end (i32.add (local.get $at) (i32.const 4096)))
+        (local.set $least (f64.const inf))
+        (local.set $greatest (f64.const -inf))
+        (local.set $sum (f64.const 0))
+        (loop $samples
+          (local.set $number (f64.load offset=8 (local.get $at)))
+          (local.set $sum (f64.add (local.get $sum) (local.get $number)))
+          (local.set $least
+            (select (local.get $number) (local.get $least) (f64.lt (local.get $number) (local.get $least))))
+          (local.set $greatest
+            (select (local.get $number) (local.get $greatest) (f64.gt (local.get $number) (local.get $greatest))))
+          (local.set $at (i32.add (local.get $at) (i32.const 16)))
+          (br_if $samples (i32.ne (local.get $at) (local.get $page_end))))
+        (f64.store offset=8 (local.get $out) (local.get $least))
+        (f64.store offset=16 (local.get $out) (local.get $greatest))
+        (f64.store offset=24 (local.get $out) (f64.mul (local.get $sum) (f64.const 0x1p-8)))
+        (local.set $out (i32.add (local.get $out) (i32.const 32)))
         (br_if $next (i32.ne (local.get $out) (local.get $end)))))
     (i64.const 0))
 

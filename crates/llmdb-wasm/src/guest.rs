@@ -19,8 +19,10 @@ use crate::batch::{HEADER_SIZE, Record, RecordBatch};
 use crate::check::Shape;
 use crate::compiled::Loaded;
 use crate::error::{Error, Result};
-use crate::input::{COLUMN_SIZE, DECLARATION_SIZE, Declaration, Input};
+use crate::input::{COLUMN_SIZE, DECLARATION_SIZE, Declaration, Input, columns_size};
 use crate::instance::{Instance, Value};
+#[cfg(unix)]
+use crate::raw::window::{FileRange, WINDOW_START, with_window};
 use crate::rows::Rows;
 
 /// The version of the ABI that this host speaks; it runs guests of version 1 too.
@@ -107,7 +109,6 @@ pub(crate) struct Guest {
     pub(crate) function: String,
     pub(crate) declaration: Declaration,
     batch: RecordBatch,
-    gathered: Vec<u8>,
     buffer: Region,
     output: Region,
     /// Items at which a batch is closed, and their most.
@@ -120,13 +121,28 @@ pub(crate) struct Guest {
 impl Guest {
     pub(crate) fn new(module: &Loaded, name: &str, role: Role) -> Result<Self> {
         check_exports(module, name, role)?;
-        let (instance, function) = (Instance::new(module.clone())?, role.export(name));
+        Self::of_instance(Instance::new(module.clone())?, module, name, role)
+    }
+
+    /// As [`new`](Self::new), with a range of a file behind the guest's memory.
+    #[cfg(unix)]
+    pub(crate) fn with_window(module: &Loaded, name: &str, role: Role, range: FileRange) -> Result<Self> {
+        check_exports(module, name, role)?;
+        let instance = with_window(range, || Instance::new(module.clone()))?;
+        let mut guest = Self::of_instance(instance, module, name, role)?;
+        // Nothing is copied, so bytes are no bound.
+        guest.count_max = module.limits.batch_records;
+        guest.target = FIRST_BATCH_ITEMS.min(guest.count_max);
+        Ok(guest)
+    }
+
+    fn of_instance(instance: Instance, module: &Loaded, name: &str, role: Role) -> Result<Self> {
+        let function = role.export(name);
         let mut guest = Self {
             instance,
             function,
             declaration: Declaration::default(),
             batch: RecordBatch::new(),
-            gathered: Vec::new(),
             buffer: Region::default(),
             output: Region::default(),
             target: 0,
@@ -231,19 +247,23 @@ impl Guest {
     /// Writes `rows`, which [`check_rows`](Self::check_rows) has passed, into the guest.
     pub(crate) fn give_rows(&mut self, rows: Rows<'_>) -> Result<Given> {
         let started = Instant::now();
-        let mut gathered = std::mem::take(&mut self.gathered);
-        let bytes = match &self.declaration.input {
-            Input::Columns(columns) => {
-                rows.gather(columns, &mut gathered);
-                &gathered[..]
-            }
-            _ => rows.bytes(),
+        let size = match &self.declaration.input {
+            Input::Columns(columns) => columns_size(columns, rows.len()),
+            _ => rows.bytes().len(),
         };
-        let pointer = self.buffer_for(bytes.len());
-        let written =
-            pointer.and_then(|pointer| self.instance.write(ALLOC, pointer, bytes).map(|()| pointer));
-        self.gathered = gathered;
-        Ok(Given { pointer: written?, size: rows.len(), count: rows.len(), started })
+        let pointer = self.buffer_for(size)?;
+        let place = self.instance.range_mut(ALLOC, pointer, size as u64)?;
+        match &self.declaration.input {
+            Input::Columns(columns) => rows.gather(columns, place),
+            _ => place.copy_from_slice(rows.bytes()),
+        }
+        Ok(Given { pointer, size: rows.len(), count: rows.len(), started })
+    }
+
+    /// Pages of the window, `offset` bytes behind its start, which are there already.
+    #[cfg(unix)]
+    pub(crate) fn give_window(&self, offset: u64, count: usize) -> Given {
+        Given { pointer: WINDOW_START + offset, size: count, count, started: Instant::now() }
     }
 
     /// Where the guest is to write `size` bytes of answers.
@@ -312,7 +332,7 @@ impl Guest {
         outcome
     }
 
-    fn input_error(&self, reason: String) -> Error {
+    pub(crate) fn input_error(&self, reason: String) -> Error {
         let module = self.instance.module().name.to_string();
         Error::Input { module, function: self.function.clone(), reason }
     }
@@ -330,7 +350,7 @@ impl Guest {
         let export = input_name(name);
         let pointer = u64::from(self.call_i32(&export, &[])? as u32);
         let mut head = [0; DECLARATION_SIZE as usize];
-        self.instance.read_into(&export, pointer, &mut head)?;
+        head.copy_from_slice(self.instance.range(&export, pointer, DECLARATION_SIZE)?);
         let wrong = |guest: &Self, reason| guest.instance.abi_error(&export, reason);
         let count = Declaration::column_count(&head).map_err(|reason| wrong(self, reason))?;
         let size = u64::from(count) * COLUMN_SIZE;

@@ -153,3 +153,67 @@ fn column(bytes: &[u8; COLUMN_SIZE as usize]) -> Result<Column, String> {
 fn word(bytes: &[u8], index: usize) -> u32 {
     bytes.as_chunks().0.get(index).map_or(0, |word| u32::from_le_bytes(*word))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn bytes(words: &[u32]) -> Vec<u8> {
+        words.iter().flat_map(|word| word.to_le_bytes()).collect()
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Declaration, String> {
+        let head = bytes.first_chunk().expect("16 bytes");
+        let columns = Declaration::column_count(head)? as usize * COLUMN_SIZE as usize;
+        let columns = bytes.get(16..16 + columns).ok_or("too short")?;
+        Declaration::parse(head, columns)
+    }
+
+    #[test]
+    fn declarations_are_read_as_written() {
+        let columns = parse(&bytes(&[2, 8, 2, 0, 5, 8, 100, 4096])).unwrap();
+        let expected = vec![Column { offset: 5, width: 8 }, Column { offset: 100, width: 4096 }];
+        assert_eq!(columns, Declaration { input: Input::Columns(expected), width: 8 });
+        assert_eq!(columns.input.item_size(), 4104);
+        let pages = parse(&bytes(&[3, 0, 65_536, 0])).unwrap();
+        assert_eq!(pages, Declaration { input: Input::Pages(65_536), width: 0 });
+        let Input::Records(fields) = parse(&bytes(&[1, 4096, 9, 0])).unwrap().input else {
+            panic!("records")
+        };
+        assert_eq!((fields.key, fields.value, fields.valid, fields.known), (true, false, false, true));
+    }
+
+    #[test]
+    fn each_column_begins_at_a_multiple_of_16() {
+        let column = |width| Column { offset: 0, width };
+        assert_eq!(columns_size(&[column(1)], 5), 5);
+        assert_eq!(columns_size(&[column(1), column(8), column(4)], 5), 64 + 20);
+        assert_eq!(columns_size(&[column(32), column(32)], 3), 192);
+    }
+
+    proptest! {
+        #[test]
+        fn any_words_are_a_sane_declaration_or_an_error(
+            kind in 0u32..5, width: u16, what in prop_oneof![0u32..20, any::<u32>()], zero in 0u32..2,
+            rest in prop::collection::vec(prop_oneof![0u32..5000, any::<u32>()], 40),
+        ) {
+            let words = [&[kind, u32::from(width), what, zero][..], &rest].concat();
+            if let Ok(declaration) = parse(&bytes(&words)) {
+                prop_assert!(declaration.width <= WIDTH_MAX);
+                prop_assert_eq!(zero, 0);
+                match declaration.input {
+                    Input::Columns(columns) => {
+                        prop_assert!((1..=COLUMN_COUNT_MAX as usize).contains(&columns.len()));
+                        prop_assert!(columns.iter().all(|column| (1..=WIDTH_MAX).contains(&column.width)));
+                    }
+                    Input::Pages(size) => prop_assert!(size.is_power_of_two() && PAGE_SIZES.contains(&size)),
+                    Input::Records(fields) => {
+                        prop_assert!(fields.key || fields.value || fields.valid || fields.known);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -9,6 +9,7 @@
 //! Not here: what a guest's exports mean (`guest`); how a call is ended by the clock (`watch`).
 
 use std::fmt;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use wasmer::sys::vm::TrapCode;
@@ -121,10 +122,10 @@ impl Instance {
         self.elapsed
     }
 
-    /// Bytes of the guest's memory now; 0 where it exports none.
+    /// Bytes of the guest's own memory now; 0 where it exports none.
     #[must_use]
     pub fn memory_size(&self) -> u64 {
-        self.memory.as_ref().map_or(0, |memory| self.vm.view(memory).data_size())
+        self.memory.as_ref().map_or(0, |memory| self.vm.memory_size(memory))
     }
 
     /// A copy of a range of the guest's memory. `function` is whom to blame for a bad range.
@@ -132,11 +133,7 @@ impl Instance {
     /// # Errors
     /// [`Error::OutOfBounds`].
     pub fn read(&self, function: &str, pointer: u64, length: u64) -> Result<Vec<u8>> {
-        self.check_range(function, pointer, length)?;
-        let Some(memory) = &self.memory else { return Ok(Vec::new()) };
-        let view = self.vm.view(memory);
-        let end = pointer + length;
-        view.copy_range_to_vec(pointer..end).map_err(|_| self.out_of_bounds(function, pointer, length))
+        self.range(function, pointer, length).map(<[u8]>::to_vec)
     }
 
     /// Copies `bytes` into the guest's memory. `function` is whom to blame for a bad range.
@@ -144,20 +141,29 @@ impl Instance {
     /// # Errors
     /// [`Error::OutOfBounds`].
     pub fn write(&mut self, function: &str, pointer: u64, bytes: &[u8]) -> Result<()> {
-        let length = bytes.len() as u64;
-        self.check_range(function, pointer, length)?;
-        let Some(memory) = &self.memory else { return Ok(()) };
-        let written = self.vm.view(memory).write(pointer, bytes);
-        written.map_err(|_| self.out_of_bounds(function, pointer, length))
+        self.range_mut(function, pointer, bytes.len() as u64)?.copy_from_slice(bytes);
+        Ok(())
     }
 
-    /// Fills `bytes` from the guest's memory.
-    pub(crate) fn read_into(&self, function: &str, pointer: u64, bytes: &mut [u8]) -> Result<()> {
-        let length = bytes.len() as u64;
-        self.check_range(function, pointer, length)?;
-        let Some(memory) = &self.memory else { return Ok(()) };
-        let read = self.vm.view(memory).read(pointer, bytes);
-        read.map_err(|_| self.out_of_bounds(function, pointer, length))
+    /// A range of the guest's memory.
+    pub(crate) fn range(&self, function: &str, pointer: u64, length: u64) -> Result<&[u8]> {
+        let bytes = self.memory.as_ref().map_or(&[][..], |memory| self.vm.bytes(memory));
+        let range = within(bytes.len(), pointer, length);
+        let found = range.and_then(|range| bytes.get(range));
+        found.ok_or_else(|| self.out_of_bounds(function, pointer, length))
+    }
+
+    /// As [`range`](Self::range), to write to.
+    pub(crate) fn range_mut(&mut self, function: &str, pointer: u64, length: u64) -> Result<&mut [u8]> {
+        let size = self.memory_size() as usize;
+        let Some(range) = within(size, pointer, length) else {
+            return Err(self.out_of_bounds(function, pointer, length));
+        };
+        let bytes = match &self.memory {
+            Some(memory) => self.vm.bytes_mut(memory),
+            None => &mut [],
+        };
+        Ok(bytes.get_mut(range).unwrap_or_default())
     }
 
     /// Adds to [`elapsed`](Self::elapsed). Batch calls leave it to their callers, who look at the clock less often.
@@ -239,20 +245,34 @@ impl Instance {
         let used = self.budget() - ended.fuel_left.max(0);
         self.fuel_last = used as u64 * self.module.limits.fuel_per_instruction;
         self.fuel_total += self.fuel_last;
-        let (module, function) = (&self.module, function.to_owned());
+        // The fuel can pass below zero after the last test of the call; any other test traps.
         let out_of_fuel = ended.fuel_left < 0;
-        let error = match ended.outcome {
-            _ if ended.is_late => {
-                let limit = module.limits.call_time;
-                Error::Deadline { module: module.name.to_string(), function, elapsed: limit, limit }
+        match ended.outcome {
+            Ok(results) if !out_of_fuel && !ended.is_late => Ok(results),
+            outcome => Err(self.failed(function, outcome.err(), out_of_fuel, ended.is_late)),
+        }
+    }
+
+    /// Why a call failed; it was this instance's last.
+    #[cold]
+    fn failed(
+        &mut self,
+        function: &str,
+        error: Option<RuntimeError>,
+        out_of_fuel: bool,
+        is_late: bool,
+    ) -> Error {
+        let module = &self.module;
+        let (name, limit) = (module.name.to_string(), module.limits.call_time);
+        let error = match error {
+            _ if is_late => {
+                Error::Deadline { module: name, function: function.to_owned(), elapsed: limit, limit }
             }
-            // The fuel can pass below zero after the last test of the call; any other test traps.
-            Ok(results) if !out_of_fuel => return Ok(results),
-            Err(error) if !out_of_fuel => trapped(module, &function, &error),
-            _ => Error::OutOfFuel { module: module.name.to_string(), function, limit: self.fuel_limit },
+            Some(error) if !out_of_fuel => trapped(module, function, &error),
+            _ => Error::OutOfFuel { module: name, function: function.to_owned(), limit: self.fuel_limit },
         };
         self.kill(&error);
-        Err(error)
+        error
     }
 
     fn callee(&self, export: &str, function: &str, arguments: &[wasmer::Value]) -> Result<Function> {
@@ -283,9 +303,9 @@ impl Instance {
     }
 
     pub(crate) fn check_range(&self, function: &str, pointer: u64, length: u64) -> Result<()> {
-        match pointer.checked_add(length) {
-            Some(end) if end <= self.memory_size() => Ok(()),
-            _ => Err(self.out_of_bounds(function, pointer, length)),
+        match within(self.memory_size() as usize, pointer, length) {
+            Some(_) => Ok(()),
+            None => Err(self.out_of_bounds(function, pointer, length)),
         }
     }
 
@@ -309,6 +329,12 @@ impl Value {
             Self::F64(value) => wasmer::Value::F64(value),
         }
     }
+}
+
+/// A range of `size` bytes, if it is one.
+fn within(size: usize, pointer: u64, length: u64) -> Option<Range<usize>> {
+    let end = pointer.checked_add(length).filter(|end| *end <= size as u64)?;
+    Some(pointer as usize..end as usize)
 }
 
 fn trapped(module: &Loaded, function: &str, error: &RuntimeError) -> Error {

@@ -23,10 +23,11 @@
 //! Invariants
 //! 1. Bytes are checked (`check`), then rewritten (`rewrite`, `meter`), then compiled (`engine`); no other way
 //!    leads to running code, but for artifacts that carry the user's own seal (`artifacts`, `seal`).
-//! 2. No guest sees memory of the host or of another guest; what is exchanged is copied, with checked ranges.
+//! 2. No guest sees memory of the host or of another guest; what is exchanged is copied, with checked ranges. Only a
+//!    function that its caller trusts reads a file where it is (`window`).
 //! 3. Equal input gives equal output and equal fuel: NaNs are canonical, relaxed instructions are refused.
 //!
-//! Not here: trees, time, query; pages mapped into guests.
+//! Not here: trees, time, query.
 
 // Compiles the example in the ABI's document.
 #[cfg(doctest)]
@@ -60,10 +61,16 @@ mod raw;
 mod reducer;
 mod rewrite;
 mod rows;
+mod runs;
 mod runtime;
 mod seal;
 mod stage;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod twins;
 mod watch;
+#[cfg(unix)]
+mod window;
 // The tests write their modules as text.
 #[cfg(all(test, feature = "wat"))]
 mod tests;
@@ -84,3 +91,5 @@ pub use reducer::{Reducer, Reduction};
 pub use rows::Rows;
 pub use runtime::Runtime;
 pub use stage::Stage;
+#[cfg(unix)]
+pub use window::{Window, WindowStage};

@@ -21,9 +21,8 @@
 //! The division is there for what it is to the compiler: a trap without a branch. Branches are what compilation takes
 //! its time for.
 //!
-//! A run ends with the first instruction that may go elsewhere (a branch, a call, `loop`, `if`, `else`, `end`,
-//! `return`, `unreachable`), and its cost is taken from the local where it begins. At the entry of a function,
-//! at the head of a loop and after a call the result is tested.
+//! The cost of a run is taken from the local where it begins, or earlier where it is certain to come (`runs`). At the entry
+//! of a function, at the head of a loop and after a call the result is tested.
 //!
 //! Invariants
 //! 1. When a call ends without a trap, the fuel gone is exactly the number of instructions executed, plus the
@@ -45,6 +44,7 @@ use wasm_encoder::{BlockType, Function, Instruction, ValType};
 use wasmparser::{FunctionBody, Operator};
 
 use crate::rewrite::{Frame, RewriteError};
+use crate::runs::{ends_run, payments};
 
 /// Fuel that a guest takes from the reserve at once, a power of two. It bounds how late an interrupt comes: 20 us in
 /// a tight loop, some ms where each instruction waits for memory.
@@ -78,6 +78,7 @@ pub(crate) fn metered(frame: &Frame, body: &FunctionBody<'_>) -> Result<Function
         depth: 0,
         entry: Entry::Function,
         run: Vec::new(),
+        payments: payments(body, cost)?.into_iter(),
     };
     meter.out.instruction(&Instruction::Block(frame.results));
     let mut operators = body.get_operators_reader()?;
@@ -118,11 +119,14 @@ struct Meter<'a> {
     depth: u32,
     entry: Entry,
     run: Vec<Operator<'a>>,
+    /// What is to be paid for the runs to come.
+    payments: std::vec::IntoIter<i64>,
 }
 
 impl Meter<'_> {
     fn write_run(&mut self) -> Result<(), RewriteError> {
-        self.charge_run(self.run.iter().map(cost).sum());
+        let payment = self.payments.next().unwrap_or_default();
+        self.charge_run(payment);
         self.entry = match self.run.last() {
             Some(Operator::Loop { .. }) => Entry::Loop,
             Some(Operator::Call { .. } | Operator::CallIndirect { .. }) => Entry::Call,
@@ -135,6 +139,9 @@ impl Meter<'_> {
     }
 
     fn charge_run(&mut self, fuel: i64) {
+        if fuel == 0 && matches!(self.entry, Entry::Plain) {
+            return;
+        }
         let from = match self.entry {
             Entry::Function | Entry::Call => Instruction::GlobalGet(self.frame.fuel_global),
             Entry::Loop | Entry::Plain => Instruction::LocalGet(self.fuel),
@@ -152,7 +159,9 @@ impl Meter<'_> {
         let (fuel, reserve) = (self.fuel, self.frame.reserve_global());
         self.emit(&[
             Instruction::I64Sub,
-            Instruction::LocalTee(fuel),
+            Instruction::LocalSet(fuel),
+            Instruction::Loop(BlockType::Empty),
+            Instruction::LocalGet(fuel),
             Instruction::I64Const(0),
             Instruction::I64LtS,
             Instruction::If(BlockType::Empty),
@@ -178,6 +187,10 @@ impl Meter<'_> {
             Instruction::I64And,
             Instruction::LocalTee(fuel),
             Instruction::GlobalSet(self.frame.fuel_global),
+            // To the test once more, instead of on from here: so the compiler puts all this out of the way, and a turn
+            // that has fuel jumps over nothing.
+            Instruction::Br(1),
+            Instruction::End,
             Instruction::End,
         ]);
     }
@@ -273,24 +286,6 @@ impl Meter<'_> {
             self.out.instruction(instruction);
         }
     }
-}
-
-fn ends_run(operator: &Operator<'_>) -> bool {
-    use Operator as Op;
-    matches!(
-        operator,
-        Op::Loop { .. }
-            | Op::If { .. }
-            | Op::Else
-            | Op::End
-            | Op::Br { .. }
-            | Op::BrIf { .. }
-            | Op::BrTable { .. }
-            | Op::Return
-            | Op::Unreachable
-            | Op::Call { .. }
-            | Op::CallIndirect { .. }
-    )
 }
 
 fn cost(operator: &Operator<'_>) -> i64 {

@@ -13,6 +13,8 @@ use crate::guest::Role;
 use crate::instance::Instance;
 use crate::reducer::{Reducer, Reduction};
 use crate::stage::Stage;
+#[cfg(unix)]
+use crate::window::{Window, WindowStage};
 
 /// A module that is ready to run. Cheap to clone, shared by threads.
 #[derive(Debug, Clone)]
@@ -77,6 +79,17 @@ impl Module {
     /// As [`reducer`](Self::reducer), and what the guest declares of its input if that makes no sense.
     pub fn map(&self, name: &str) -> Result<Stage> {
         Stage::new(&self.loaded, name, Role::Map)
+    }
+
+    /// A map over pages of a file, which the guest reads where they are. It can read every byte of the window: only for
+    /// functions that are trusted with that.
+    ///
+    /// # Errors
+    /// As [`map`](Self::map); a function that does not declare pages; [`Error::Engine`](crate::Error::Engine) where the
+    /// range cannot be mapped.
+    #[cfg(unix)]
+    pub fn map_trusted(&self, name: &str, window: &Window) -> Result<WindowStage> {
+        WindowStage::new(&self.loaded, name, window)
     }
 
     /// A filter by the export `NAME_filter`, where `name` is `NAME`.

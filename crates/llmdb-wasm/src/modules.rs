@@ -1,14 +1,14 @@
 //! Modules: named modules kept in a map of bytes, as a database is one.
 //!
 //! ```text
-//!   key              value (little-endian)
-//!   "code/" hash     the module, binary
-//!   "name/" name     OFFSET  SIZE  DESCRIPTION
-//!                         0     1  version of this layout: 1
-//!                         1     1  1 where the module is disabled, else 0
-//!                         2    32  hash of the module
-//!                        34     8  bytes of the module
-//!                        42     8  fuel that its calls have used, as far as `add_fuel` was told
+//! key              value (little-endian)
+//! "code/" hash     the module, binary
+//! "name/" name     OFFSET  SIZE  DESCRIPTION
+//!                       0     1  version of this layout: 1
+//!                       1     1  1 where the module is disabled, else 0
+//!                       2    32  hash of the module
+//!                      34     8  bytes of the module
+//!                      42     8  fuel that its calls have used, as far as `add_fuel` was told
 //! ```
 //!
 //! Invariants
@@ -203,6 +203,10 @@ impl<M: ByteMap> Modules<M> {
         if entry.is_disabled {
             return Err(Error::Disabled { module: entry.name });
         }
+        self.compiled(runtime, name_or_hash, &entry)
+    }
+
+    fn compiled(&self, runtime: &Runtime, name_or_hash: &str, entry: &StoredModule) -> Result<Module> {
         let key = code_key(&entry.hash);
         let bytes = self.map.get(&key).map_err(|error| failed(name_or_hash, &*error))?;
         let bytes = bytes.ok_or_else(|| damaged(name_or_hash, "its code is gone"))?;
@@ -212,12 +216,14 @@ impl<M: ByteMap> Modules<M> {
         runtime.compile_named(&entry.name, &bytes)
     }
 
-    /// What a module exports, how much memory it may take, its size, and the fuel seen.
+    /// What a module exports, how much memory it may take, its size, and the fuel seen. Disabled ones are described too.
     ///
     /// # Errors
-    /// As [`load`](Self::load).
+    /// As [`load`](Self::load), but for those that are disabled.
     pub fn describe(&self, runtime: &Runtime, name_or_hash: &str) -> Result<(StoredModule, Description)> {
-        Ok((self.find(name_or_hash)?, self.load(runtime, name_or_hash)?.describe()))
+        let entry = self.find(name_or_hash)?;
+        let description = self.compiled(runtime, name_or_hash, &entry)?.describe();
+        Ok((entry, description))
     }
 
     /// Refuses, or takes again, calls of the module.
@@ -380,6 +386,7 @@ mod tests {
         assert!(modules.load(&runtime, &hash).is_ok());
         modules.set_disabled("b", true).unwrap();
         assert!(matches!(modules.load(&runtime, &hash), Err(Error::Disabled { .. })));
+        assert!(modules.describe(&runtime, "b").unwrap().0.is_disabled);
         modules.set_disabled("a", false).unwrap();
         assert!(modules.load(&runtime, "a").is_ok());
     }

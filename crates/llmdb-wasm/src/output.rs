@@ -72,11 +72,10 @@ impl Output {
         Some(start..*self.ends.get(index)?)
     }
 
-    /// Room for `count` more answers of the fixed width, to be filled in.
-    pub(crate) fn room(&mut self, count: usize) -> &mut [u8] {
-        let old = self.bytes.len();
-        self.bytes.resize(old + count * self.width, 0);
-        self.bytes.get_mut(old..).unwrap_or_default()
+    /// Takes answers of the fixed width.
+    pub(crate) fn extend_fixed(&mut self, answers: &[u8]) {
+        debug_assert!(answers.len().is_multiple_of(self.width.max(1)));
+        self.bytes.extend_from_slice(answers);
     }
 
     /// Takes `count` answers of any length in the guest's layout: their ends as `u32`, then their bytes. None where
@@ -109,7 +108,7 @@ mod tests {
     #[test]
     fn fixed_answers_are_cut_by_their_width() {
         let mut output = Output::new(2);
-        output.room(3).copy_from_slice(&[0, 1, 2, 3, 4, 5]);
+        output.extend_fixed(&[0, 1, 2, 3, 4, 5]);
         assert_eq!(output.iter().collect::<Vec<_>>(), [[0, 1], [2, 3], [4, 5]]);
         assert_eq!((output.len(), output.get(3)), (3, None));
         assert_eq!(output.kept().collect::<Vec<_>>(), [1, 2]);

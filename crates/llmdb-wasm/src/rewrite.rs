@@ -36,6 +36,7 @@ use crate::check::Shape;
 pub(crate) const REWRITE_VERSION: u64 = {
     let hash = fnv(0xcbf2_9ce4_8422_2325, include_bytes!("rewrite.rs"));
     let hash = fnv(hash, include_bytes!("meter.rs"));
+    let hash = fnv(hash, include_bytes!("runs.rs"));
     let hash = fnv(hash, include_bytes!("bulk.rs"));
     let hash = fnv(hash, include_bytes!("check.rs"));
     fnv(hash, include_bytes!("engine.rs"))

@@ -59,9 +59,9 @@ impl<'a> Rows<'a> {
         Self { bytes, row_size: self.row_size }
     }
 
-    /// Gathers `columns` into `out`, which becomes what a guest sees. The columns lie within a row.
-    pub(crate) fn gather(&self, columns: &[Column], out: &mut Vec<u8>) {
-        out.resize(columns_size(columns, self.len()), 0);
+    /// Gathers `columns` into `out`, of [`columns_size`] bytes: what a guest sees. The columns lie within a row.
+    pub(crate) fn gather(&self, columns: &[Column], out: &mut [u8]) {
+        debug_assert_eq!(out.len(), columns_size(columns, self.len()));
         let mut at = 0usize;
         for column in columns {
             let from = at.next_multiple_of(COLUMN_ALIGNMENT);

@@ -142,7 +142,14 @@ impl Stage {
     }
 }
 
-fn call(guest: &mut Guest, callee: &Map, role: Role, given: Given, output: &mut Output) -> Result<()> {
+/// Calls the guest with a batch and takes its answers.
+pub(crate) fn call(
+    guest: &mut Guest,
+    callee: &Map,
+    role: Role,
+    given: Given,
+    output: &mut Output,
+) -> Result<()> {
     let width = if role == Role::Filter { 1 } else { guest.declaration.width as usize };
     let pointer = if width == 0 { 0 } else { guest.output_for(width * given.count)? };
     let arguments = [argument(given.pointer), argument(given.size as u64), argument(pointer)];
@@ -157,7 +164,10 @@ fn call(guest: &mut Guest, callee: &Map, role: Role, given: Given, output: &mut 
             let reason = format!("it answered {answer}, with answers of {width} bytes it must be 0");
             return Err(guest.instance.abi_error(&guest.function, reason));
         }
-        _ => guest.instance.read_into(&guest.function, pointer, output.room(given.count))?,
+        _ => {
+            let size = (width * given.count) as u64;
+            output.extend_fixed(guest.instance.range(&guest.function, pointer, size)?);
+        }
     }
     if role == Role::Filter {
         check_filtered(guest, given, output)?;
@@ -167,8 +177,8 @@ fn call(guest: &mut Guest, callee: &Map, role: Role, given: Given, output: &mut 
 
 fn take_any(guest: &Guest, given: Given, packed: u64, output: &mut Output) -> Result<()> {
     let function = &guest.function;
-    let answers = guest.instance.read(function, packed & u64::from(u32::MAX), packed >> 32)?;
-    output.extend(given.count, &answers).ok_or_else(|| {
+    let answers = guest.instance.range(function, packed & u64::from(u32::MAX), packed >> 32)?;
+    output.extend(given.count, answers).ok_or_else(|| {
         let reason =
             format!("its {} bytes are not the ends and bytes of {} answers", answers.len(), given.count);
         guest.instance.abi_error(function, reason)

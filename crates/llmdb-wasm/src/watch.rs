@@ -73,6 +73,10 @@ impl Slot {
         WATCH.thread.get_or_init(start).as_ref()?;
         let entry = Entry { slot: Arc::downgrade(&slot), state: 0, since: Instant::now() };
         WATCH.entries().push(entry);
+        // Those of instances that are gone are removed when the thread looks, so it has to.
+        if WATCH.asleep.load(Ordering::SeqCst) {
+            WATCH.wake();
+        }
         Some(slot)
     }
 

@@ -391,6 +391,42 @@ fn a_parallel_error_is_that_of_the_first_chunk_that_fails() {
 }
 
 #[test]
+fn a_time_series_is_thinned_as_rust_does_it() {
+    let sample = |i: u64| {
+        let number = (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as f64 / 1e3 - 5_000.0;
+        [(i * 1_000_000).to_le_bytes(), number.to_le_bytes()].concat()
+    };
+    let bytes = (0..100 * 256).flat_map(sample).collect::<Vec<_>>();
+    let thinned = |page: &[u8]| {
+        let numbers = || words(page).skip(1).step_by(2).map(f64::from_bits);
+        let least =
+            numbers().fold(f64::INFINITY, |least, number| if number < least { number } else { least });
+        let most =
+            numbers().fold(f64::NEG_INFINITY, |most, number| if number > most { number } else { most });
+        let mean = numbers().fold(0.0, |sum, number| sum + number) / 256.0;
+        [words(page).next().unwrap(), least.to_bits(), most.to_bits(), mean.to_bits()]
+    };
+    let output = pages_module().map("downsample").unwrap().rows(rows(&bytes, PAGE_SIZE)).unwrap();
+    let expected = bytes.chunks(PAGE_SIZE).flat_map(thinned).collect::<Vec<_>>();
+    assert_eq!(words(output.bytes()).collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn values_of_any_length_come_back_as_they_are() {
+    let module = Runtime::default().compile_named("records", guests::RECORDS.as_bytes()).unwrap();
+    let values = (0..3_000usize).map(|i| random_bytes(i as u64, i * i % 997)).collect::<Vec<_>>();
+    let records = || values.iter().map(|value| Record::new(b"key", value));
+    let output = module.map("value").unwrap().records(records()).unwrap();
+    assert!(output.iter().eq(values.iter().map(Vec::as_slice)));
+    let sizes = module.map("value_size").unwrap().records(records()).unwrap();
+    assert!(words(sizes.bytes()).eq(values.iter().map(|value| value.len() as u64)));
+    let texts = module.filter("is_text").unwrap().records(records()).unwrap();
+    let expected = values.iter().enumerate().filter(|(_, value)| value.first() == Some(&b'"'));
+    assert_eq!(texts.kept().collect::<Vec<_>>(), expected.map(|(at, _)| at).collect::<Vec<_>>());
+    assert!(texts.kept().count() > 3);
+}
+
+#[test]
 fn many_small_calls_of_many_threads_stay_within_bounds() {
     let module = pages_module();
     std::thread::scope(|scope| {

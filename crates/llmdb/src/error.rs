@@ -17,6 +17,10 @@ pub enum Error {
     /// A question failed.
     #[error(transparent)]
     Query(#[from] llmdb_query::Error),
+    /// A user function, or the module that it is in, is at fault.
+    #[cfg(feature = "wasm")]
+    #[error(transparent)]
+    Wasm(#[from] llmdb_wasm::Error),
     /// A line of input is wrong.
     #[cfg(feature = "cli")]
     #[error(transparent)]
@@ -38,6 +42,8 @@ impl Error {
             Self::Store(error) => error.code(),
             Self::Temporal(error) => error.code(),
             Self::Query(error) => error.code(),
+            #[cfg(feature = "wasm")]
+            Self::Wasm(error) => error.code(),
             #[cfg(feature = "cli")]
             Self::Line(error) => error.code,
             Self::Stream { .. } => "LLMDB-D01",

@@ -22,8 +22,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Reading order: [`database`] (open, read, write), [`error`], and with the feature `cli` `lines` (JSON
-//! lines in and out, which the binary `llmdb` speaks).
+//! Reading order: [`database`] (open, read, write), [`error`], with the feature `cli` `lines` (JSON
+//! lines in and out, which the binary `llmdb` speaks), with the feature `wasm` `modules` (functions kept in the
+//! database).
 //!
 //! Not here: how time is stored (`llmdb-temporal`), how questions are answered (`llmdb-query`), files and
 //! logs (`llmdb-wal` and below).
@@ -34,18 +35,22 @@ pub mod error;
 mod line_error;
 #[cfg(feature = "cli")]
 pub mod lines;
+#[cfg(feature = "wasm")]
+pub mod modules;
 
 pub use database::{Database, Options, ReadTxn, WriteTxn};
 pub use error::Error;
 pub use llmdb_query::{Answer, ChangeRow, DiffRow, Fact, KeyRange, Question, Row, Rows, Value};
 #[cfg(feature = "wasm")]
-pub use llmdb_query::{Reduced, reduce};
+pub use llmdb_query::{FactScan, Reduced, filter, map, reduce};
 pub use llmdb_temporal::{
     Asserted, CommitNumber, CommitStamp, CommitTime, Known, Period, Receipt, ValidTime,
 };
 pub use llmdb_wal::{BackupHeader, BackupOptions, BackupReport, RestoreReport, Wiped};
 #[cfg(feature = "wasm")]
 pub use llmdb_wasm as wasm;
+#[cfg(feature = "wasm")]
+pub use modules::StoredModules;
 pub use serde_json::json;
 
 #[cfg(doctest)]

@@ -27,8 +27,8 @@ use wasmer::sys::vm::{
 };
 use wasmer::sys::{BaseTunables, Tunables};
 use wasmer::{
-    Engine, Exports, Function, GlobalType, Imports, InstantiationError, Memory, MemoryType, MemoryView,
-    Module, RuntimeError, Store, TableType, TypedFunction, Value,
+    Engine, Exports, Function, GlobalType, Imports, InstantiationError, Memory, MemoryType, Module,
+    RuntimeError, Store, TableType, TypedFunction, Value,
 };
 
 use crate::meter::SLICE;
@@ -72,6 +72,11 @@ impl Tunables for HostTunables {
         style: &MemoryStyle,
         location: NonNull<VMMemoryDefinition>,
     ) -> Result<VMMemory, MemoryError> {
+        #[cfg(unix)]
+        if *style == MemoryStyle::Static {
+            // SAFETY: the caller's promise, passed on; the engine has just made the definition.
+            return unsafe { super::memory::make(*ty, location) };
+        }
         // SAFETY: the caller's promise, passed on.
         unsafe { self.0.create_vm_memory(ty, style, location) }
     }
@@ -204,8 +209,34 @@ impl Vm {
         &self.store
     }
 
-    pub(crate) fn view(&self, memory: &Memory) -> MemoryView<'_> {
-        memory.view(&self.store)
+    /// Bytes of the guest's own memory, without a window.
+    pub(crate) fn memory_size(&self, memory: &Memory) -> u64 {
+        memory.size(&self.store).bytes().0 as u64
+    }
+
+    /// The guest's own memory. While it is borrowed no guest of this store runs.
+    pub(crate) fn bytes(&self, memory: &Memory) -> &[u8] {
+        let (start, size) = self.own_part(memory);
+        // SAFETY: `own_part` says what is there; it moves and shrinks never, grows only while the guest runs, and only
+        // the guest writes it, which runs by calls that take this value exclusively. Threads and shared memories are
+        // refused.
+        unsafe { std::slice::from_raw_parts(start, size) }
+    }
+
+    /// As [`bytes`](Self::bytes), to write to.
+    pub(crate) fn bytes_mut(&mut self, memory: &Memory) -> &mut [u8] {
+        let (start, size) = self.own_part(memory);
+        // SAFETY: as for `bytes`; the exclusive borrow of this value is the only way to the memory meanwhile.
+        unsafe { std::slice::from_raw_parts_mut(start, size) }
+    }
+
+    /// Start and length of what a guest can read and write, not of a window behind it. The engine panics where the
+    /// memory is of another store.
+    fn own_part(&self, memory: &Memory) -> (*mut u8, usize) {
+        let start = memory.view(&self.store).data_ptr();
+        // A memory of no pages may have no place.
+        let start = if start.is_null() { NonNull::dangling().as_ptr() } else { start };
+        (start, memory.size(&self.store).bytes().0)
     }
 
     pub(crate) fn call(&mut self, fuel: i64, callee: &Function, arguments: &[Value]) -> Ended<Box<[Value]>> {

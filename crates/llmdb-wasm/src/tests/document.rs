@@ -22,6 +22,22 @@ fn the_document_lists_every_error_code_once() {
     assert_eq!(DOCUMENT.matches("| LLMDB-W").count(), codes);
 }
 
+/// Of the lines of a table; in the source all stand behind `//!`.
+fn table(text: &str, head: &str) -> Vec<String> {
+    let lines = text.lines().map(|line| line.trim_start_matches("//!").trim_start_matches(' '));
+    let lines = lines.skip_while(|line| !line.starts_with(head));
+    lines.take_while(|line| !line.starts_with("```")).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_format_s_document_has_the_table_of_modules() {
+    let format = include_str!("../../../../docs/format.md");
+    let documented = table(format, "key              value (little-endian)");
+    assert_eq!(documented.len(), 8, "{documented:?}");
+    assert_eq!(documented, table(include_str!("../modules.rs"), "key              value (little-endian)"));
+    assert_eq!(format.matches("<!-- table: wasm/").count(), 1);
+}
+
 #[test]
 fn the_document_states_the_numbers_of_the_code() {
     let limits = Limits::default();
@@ -42,5 +58,11 @@ fn the_document_states_the_numbers_of_the_code() {
     assert_eq!((limits.call_time.as_secs(), SLICE), (2, 65_536));
     says("| one call, by the clock | 2 s |");
     says("in slices of 65,536");
+    #[cfg(unix)]
+    assert_eq!(
+        (crate::raw::window::WINDOW_START, crate::Window::BYTES_MAX),
+        (1 << 30, (3 << 30) - (64 << 10))
+    );
+    says("from the address 1 GiB on, up to 3 GiB less 64 KiB");
     says(format!("| `data.drop`, `elem.drop` | {ENGINE_CALL_FUEL} |"));
 }

@@ -332,3 +332,121 @@ fn an_exhausted_guest_does_not_run_the_rest_of_its_callers() {
     let added = u32::from_le_bytes(instance.read("run", 0, 4).unwrap().try_into().unwrap());
     assert!(added > 0 && added < 20_000 / 7 + 200, "{added} additions ran");
 }
+
+/// Writes random nests of blocks, loops and `if`s, with branches out of them and round.
+struct Nests {
+    state: u64,
+    /// Of each open block whether it is a loop, outermost first.
+    open: Vec<bool>,
+}
+
+impl Nests {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.state =
+            self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.state >> 33) % bound
+    }
+
+    /// An `i32` on the stack that is 0 or 1; `x` is another number afterwards.
+    fn bit(&mut self) -> String {
+        let (factor, shift) = (self.below(1 << 20) * 2 + 1, self.below(31));
+        format!(
+            "(i32.and (i32.shr_u (local.tee $x (i32.add (i32.mul (local.get $x) (i32.const {factor}))
+                (i32.const 12345))) (i32.const {shift})) (i32.const 1))"
+        )
+    }
+
+    /// A condition under which to go to the label. Rounds are few: then no loop turns again.
+    fn condition(&mut self, depth: usize) -> String {
+        let bit = self.bit();
+        let is_loop = self.open.iter().rev().nth(depth).copied().unwrap_or(false);
+        if !is_loop {
+            return bit;
+        }
+        format!(
+            "(i32.and {bit} (i32.gt_s (local.tee $rounds (i32.sub (local.get $rounds) (i32.const 1))) (i32.const 0)))"
+        )
+    }
+
+    fn body(&mut self, size: u64) -> String {
+        let mut text = String::new();
+        for _ in 0..=self.below(4) {
+            let choice = if size == 0 { self.below(3) } else { self.below(9) };
+            text += &match choice {
+                0 => "(local.set $x (i32.xor (local.get $x) (i32.const 77)))".to_owned(),
+                1 => {
+                    let depth = self.below(self.open.len() as u64 + 1) as usize;
+                    let condition = self.condition(depth);
+                    // To the function's label only with its result.
+                    if depth == self.open.len() {
+                        format!("(if {condition} (then (return (local.get $x))))")
+                    } else {
+                        format!("(br_if {depth} {condition})")
+                    }
+                }
+                2 if !self.open.is_empty() && self.below(3) == 0 => {
+                    let depth = self.below(self.open.len() as u64) as usize;
+                    let condition = self.condition(depth);
+                    format!("(if {condition} (then (br {})))", depth + 1)
+                }
+                2 => "(call $callee)".to_owned(),
+                3 | 4 => self.nested(false, size, "(block ", ")"),
+                5 | 6 => self.nested(true, size, "(loop ", ")"),
+                _ => {
+                    let bit = self.bit();
+                    let mut text = self.nested(false, size, &format!("(if {bit} (then "), ")");
+                    if self.below(2) == 0 {
+                        text += &self.nested(false, size, "(else ", ")");
+                    }
+                    text + ")"
+                }
+            };
+        }
+        text
+    }
+
+    fn nested(&mut self, is_loop: bool, size: u64, before: &str, after: &str) -> String {
+        self.open.push(is_loop);
+        let body = self.body(size - 1);
+        self.open.pop();
+        format!("{before}{body}{after}")
+    }
+}
+
+#[test]
+fn random_nests_of_blocks_cost_what_is_executed() {
+    let mut different = std::collections::BTreeSet::new();
+    for seed in 0..300 {
+        let mut nests = Nests { state: seed, open: Vec::new() };
+        let body = nests.body(5);
+        let source = format!(
+            "(module (func $callee) (func (export \"run\") (param $x i32) (result i32) (local $rounds i32)
+                (local.set $rounds (i32.const 50)) {body} (local.get $x)))"
+        );
+        different.insert(check(&source));
+    }
+    assert!(different.len() > 50, "{} different counts", different.len());
+}
+
+#[test]
+fn what_is_certain_to_follow_is_paid_together() {
+    use crate::runs::payments;
+    let source = "(module (func (param i32)
+        (block $left nop
+            (if (local.get 0) (then nop) (else nop nop))
+            nop
+            (loop $round (br_if $round (local.get 0)))
+            nop)
+        nop
+        (block (br_if 1 (local.get 0)))
+        nop))";
+    let bytes = wat::parse_str(source).unwrap();
+    let bodies = wasmparser::Parser::new(0).parse_all(&bytes).filter_map(|payload| match payload.unwrap() {
+        wasmparser::Payload::CodeSectionEntry(body) => Some(body),
+        _ => None,
+    });
+    let paid = bodies.map(|body| payments(&body, |_| 1).unwrap()).next().unwrap();
+    // Until the `if`: block nop local.get if, nop loop, nop end, nop block local.get br_if. The arms: nop else, nop nop
+    // end. The loop's: local.get br_if, end. Then end, and what follows a block that was left: nop end.
+    assert_eq!(paid, [12, 2, 3, 0, 2, 1, 0, 0, 1, 2, 0]);
+}

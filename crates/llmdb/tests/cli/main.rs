@@ -10,3 +10,5 @@ mod erase;
 mod kill;
 mod lines;
 mod reference;
+#[cfg(feature = "wasm")]
+mod wasm;

@@ -154,6 +154,10 @@ Examples:
   llmdb backup agent.llmdb tuesday.backup --since monday.backup
   llmdb backup agent.llmdb - | ssh elsewhere 'cat > agent.backup'")]
     Backup(Backup),
+    /// Keep functions in WebAssembly in the database, and run them over its facts
+    #[cfg(feature = "wasm")]
+    #[command(subcommand, after_help = "Example:\n  llmdb wasm --help\n  llmdb wasm run --help")]
+    Wasm(Wasm),
     /// Make a database of backups
     #[command(after_help = "\
 A full backup first, then those that were made since, each behind the one before
@@ -189,6 +193,154 @@ pub(crate) struct Restore {
     pub(crate) from: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) output: Output,
+}
+
+#[cfg(feature = "wasm")]
+#[derive(Debug, Subcommand)]
+pub(crate) enum Wasm {
+    /// Keep a module under a name
+    #[command(after_help = "\
+The module, binary or text, is checked and compiled first, and what does not run
+here is refused. What had the name before is replaced. See docs/wasm-abi.md for
+what a module exports.
+
+Examples:
+  llmdb wasm put agent.llmdb stats stats.wasm
+  cat count.wat | llmdb wasm put agent.llmdb count -")]
+    Put(WasmPut),
+    /// List the modules
+    #[command(after_help = "Example:\n  llmdb wasm list agent.llmdb --format json")]
+    List(Whole),
+    /// Show what a module exports, takes and has used
+    #[command(after_help = "\
+Examples:
+  llmdb wasm describe agent.llmdb stats
+  llmdb wasm describe agent.llmdb 5f0c... (64 digits: its hash)")]
+    Describe(WasmModule),
+    /// Refuse calls of a module
+    #[command(after_help = "Example:\n  llmdb wasm disable agent.llmdb stats")]
+    Disable(WasmName),
+    /// Take calls of a module again
+    #[command(after_help = "Example:\n  llmdb wasm enable agent.llmdb stats")]
+    Enable(WasmName),
+    /// Remove a module
+    #[command(after_help = "Example:\n  llmdb wasm remove agent.llmdb stats")]
+    Remove(WasmName),
+    /// Run a function over the facts that are in force
+    #[command(after_help = "\
+The function sees each fact as a record: key, value (JSON as text), times. A map
+prints an answer for each, a filter the facts it keeps, a reduction one answer.
+Functions have no files, network or clock, and their work is bounded by fuel: one
+for each instruction, so many for each call.
+
+Examples:
+  llmdb wasm run agent.llmdb stats map value_size --as u64
+  llmdb wasm run agent.llmdb stats filter is_text --prefix notes/
+  llmdb wasm run demo.llmdb offsets reduce offset_stats --collection zones --as i64")]
+    Run(WasmRun),
+}
+
+#[cfg(feature = "wasm")]
+#[derive(Debug, Args)]
+pub(crate) struct WasmPut {
+    /// The database; made when it is missing
+    pub(crate) db: PathBuf,
+    /// The name, up to 255 bytes
+    pub(crate) name: String,
+    /// The file with the module; - is standard input
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[cfg(feature = "wasm")]
+#[derive(Debug, Args)]
+pub(crate) struct WasmModule {
+    /// The database
+    pub(crate) db: PathBuf,
+    /// The module's name, or its hash
+    pub(crate) module: String,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[cfg(feature = "wasm")]
+#[derive(Debug, Args)]
+pub(crate) struct WasmName {
+    /// The database
+    pub(crate) db: PathBuf,
+    /// The module's name
+    pub(crate) name: String,
+}
+
+#[cfg(feature = "wasm")]
+#[derive(Debug, Args)]
+pub(crate) struct WasmRun {
+    /// The database
+    pub(crate) db: PathBuf,
+    /// The module's name, or its hash
+    pub(crate) module: String,
+    /// What the function is
+    pub(crate) kind: WasmKind,
+    /// The function's name
+    pub(crate) function: String,
+    /// The collection
+    #[arg(long, default_value = "main")]
+    pub(crate) collection: String,
+    /// Only keys that start with this: text, or base64:...
+    #[arg(long, value_name = "KEY", value_parser = key_bytes, conflicts_with_all = ["from", "to"])]
+    pub(crate) prefix: Option<KeyBytes>,
+    /// Only keys from this on
+    #[arg(long, value_name = "KEY", value_parser = key_bytes)]
+    pub(crate) from: Option<KeyBytes>,
+    /// Only keys before this
+    #[arg(long, value_name = "KEY", value_parser = key_bytes)]
+    pub(crate) to: Option<KeyBytes>,
+    /// The instant of the world [default: now]
+    #[arg(long, value_name = "T", value_parser = micros, allow_hyphen_values = true)]
+    pub(crate) valid_at: Option<i64>,
+    #[command(flatten)]
+    pub(crate) known: KnownArgs,
+    /// What the answers of a map or reduction are made of; numbers are little-endian
+    #[arg(long = "as", value_name = "FORM", default_value_t = WasmForm::Bytes, value_enum)]
+    pub(crate) form: WasmForm,
+    /// Fuel of each call [default: 25000000]
+    #[arg(long, value_name = "N")]
+    pub(crate) max_fuel: Option<u64>,
+    /// Add the fuel used to what `describe` shows; opens the database for writing
+    #[arg(long)]
+    pub(crate) note_fuel: bool,
+    /// Keep compiled code in this directory of your own, for later runs
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) cache: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[cfg(feature = "wasm")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WasmKind {
+    /// An answer for each fact
+    Map,
+    /// Keeps facts or drops them
+    Filter,
+    /// One answer for all
+    Reduce,
+}
+
+#[cfg(feature = "wasm")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WasmForm {
+    /// Text where they are UTF-8, else base64
+    Bytes,
+    /// JSON text
+    Json,
+    /// Signed numbers of 64 bits
+    I64,
+    /// Unsigned numbers of 64 bits
+    U64,
+    /// Floats of 64 bits
+    F64,
 }
 
 #[derive(Debug, Args)]

@@ -73,7 +73,19 @@ fn code(error: &Error) -> u8 {
         Error::Temporal(error) => temporal_code(error),
         Error::Query(llmdb_query::Error::Temporal(error)) => temporal_code(error),
         Error::Stream { source, .. } => io_code(source),
+        #[cfg(feature = "wasm")]
+        Error::Wasm(error) | Error::Query(llmdb_query::Error::Wasm(error)) => wasm_code(error),
         _ => IO,
+    }
+}
+
+/// Modules and the records for them are input; what is damaged in the database or fails in the engine is not.
+#[cfg(feature = "wasm")]
+fn wasm_code(error: &llmdb::wasm::Error) -> u8 {
+    match error.code() {
+        "LLMDB-W14" => IO,
+        "LLMDB-W19" => OPEN,
+        _ => INPUT,
     }
 }
 

@@ -34,6 +34,8 @@ fn main() -> ExitCode {
         Command::Check(args) => commands::check(&args),
         Command::Backup(args) => commands::backup(&args),
         Command::Restore(args) => commands::restore(&args),
+        #[cfg(feature = "wasm")]
+        Command::Wasm(args) => commands::wasm(&args),
     };
     done.map_or_else(|failure| failure.report(), ExitCode::from)
 }

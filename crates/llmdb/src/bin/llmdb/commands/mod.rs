@@ -5,6 +5,8 @@ mod erase;
 mod prove;
 mod read;
 mod stream;
+#[cfg(feature = "wasm")]
+mod wasm;
 mod whole;
 mod write;
 
@@ -18,6 +20,8 @@ pub(crate) use backup::{backup, restore};
 pub(crate) use erase::{erase, retain};
 pub(crate) use read::{get, history, timeline};
 pub(crate) use stream::{apply, ask};
+#[cfg(feature = "wasm")]
+pub(crate) use wasm::wasm;
 pub(crate) use whole::{check, stat};
 pub(crate) use write::{delete, put};
 
