@@ -2,17 +2,18 @@
 //!
 //! ```text
 //! TREE                   KEY                                   RECORD
-//! temporal/2/catalog     name of a collection, UTF-8           its number, u32 little-endian, from 0
-//! temporal/2/commits     commit, u64 big-endian                commit time, i64 little-endian
-//! temporal/2/times       commit time, i64 with flipped sign    commit, u64 little-endian
+//! temporal/3/catalog     name of a collection, UTF-8           its number, u32 little-endian, from 0
+//! temporal/3/commits     commit, u64 big-endian                commit time, i64 little-endian
+//! temporal/3/times       commit time, i64 with flipped sign    commit, u64 little-endian
 //!                        bit, big-endian
-//! temporal/2/ops         commit and place (see `ops`)          an operation (see `ops`)
-//! temporal/2/marks       "kept from"                           the oldest commit that can be asked about, u64
+//! temporal/3/ops         commit and place (see `ops`)          an operation (see `ops`)
+//! temporal/3/marks       "kept from"                           the oldest commit that can be asked about, u64
 //!                                                              little-endian; there once history was let go
-//! temporal/2/erased      commit and place (see `erase`)         why something was erased; there once it was
-//! temporal/2/now/N       key (see `encoding`)                  its last break point, with the value (see `entry`)
-//! temporal/2/past/N      key, range, closing commit            a block of all its break points there (see `block`)
-//! temporal/2/ranges/N    key, range                            which ranges there are, if several (see `ranges`)
+//! temporal/3/erased      commit and place (see `erase`)         why something was erased; there once it was
+//! temporal/3/now/N       key (see `encoding`)                  its last break point, with the value, and the latest
+//!                                                              others (see `entry`)
+//! temporal/3/past/N      key, range, closing commit            a block of its break points there (see `block`)
+//! temporal/3/ranges/N    key, range                            which ranges there are, if several (see `ranges`)
 //! ```
 //!
 //! Invariants
@@ -28,13 +29,13 @@ use crate::error::Error;
 /// What the names of all our trees start with, in all versions.
 pub(crate) const FAMILY: &str = "temporal/";
 /// What the names of all trees of this version start with.
-pub(crate) const VERSION: &str = "temporal/2/";
-pub(crate) const CATALOG: &str = "temporal/2/catalog";
-pub(crate) const COMMITS: &str = "temporal/2/commits";
-pub(crate) const TIMES: &str = "temporal/2/times";
-pub(crate) const OPS: &str = "temporal/2/ops";
-pub(crate) const ERASED: &str = "temporal/2/erased";
-pub(crate) const MARKS: &str = "temporal/2/marks";
+pub(crate) const VERSION: &str = "temporal/3/";
+pub(crate) const CATALOG: &str = "temporal/3/catalog";
+pub(crate) const COMMITS: &str = "temporal/3/commits";
+pub(crate) const TIMES: &str = "temporal/3/times";
+pub(crate) const OPS: &str = "temporal/3/ops";
+pub(crate) const ERASED: &str = "temporal/3/erased";
+pub(crate) const MARKS: &str = "temporal/3/marks";
 
 const NAME_SIZE_MAX: usize = 255;
 

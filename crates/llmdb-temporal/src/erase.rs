@@ -76,6 +76,7 @@ impl TemporalWrite {
     }
 
     fn take_out(&mut self, collection: &str, key: &[u8], reason: &str) -> Result<bool, Error> {
+        self.apply_pending()?;
         let Some(trees) = self.open(collection)? else { return Ok(false) };
         let prefix = encoding::prefix(key);
         let mut operations = Vec::new();

@@ -86,6 +86,7 @@
 //!
 //! Not here: JSON, text forms of times, queries over values (the layers above); durability (`llmdb-wal`).
 
+mod apply;
 mod block;
 mod catalog;
 mod check;
@@ -99,11 +100,15 @@ mod erase;
 mod error;
 mod marks;
 mod ops;
+mod pending;
 mod points;
 mod ranges;
 mod read;
+mod recent;
 mod retain;
+mod trees;
 mod types;
+mod walk;
 mod write;
 
 pub use check::TemporalCheck;

@@ -35,7 +35,7 @@ const COLLECTION_OFFSET: usize = OPERATION_OFFSET + size_of::<u8>();
 const FROM_OFFSET: usize = COLLECTION_OFFSET + size_of::<u32>();
 const TO_OFFSET: usize = FROM_OFFSET + size_of::<i64>();
 const KEY_SIZE_OFFSET: usize = TO_OFFSET + size_of::<i64>();
-const KEY_OFFSET: usize = KEY_SIZE_OFFSET + size_of::<u32>();
+pub(crate) const KEY_OFFSET: usize = KEY_SIZE_OFFSET + size_of::<u32>();
 const _: () = assert!(KEY_OFFSET == 25);
 
 /// An operation as recorded, borrowed from the log.
@@ -74,8 +74,9 @@ pub(crate) fn log_key(commit: u64, index: u64) -> [u8; 16] {
 }
 
 impl<'a> Recorded<'a> {
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(KEY_OFFSET + self.key.len() + self.value.len());
+    /// Appends the record.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        out.reserve(KEY_OFFSET + self.key.len() + self.value.len());
         out.push(match self.op {
             Operation::Put => 0,
             Operation::Update => 1,
@@ -88,7 +89,6 @@ impl<'a> Recorded<'a> {
         out.extend_from_slice(&(self.key.len() as u32).to_le_bytes());
         out.extend_from_slice(self.key);
         out.extend_from_slice(self.value);
-        out
     }
 
     pub(crate) fn decode(bytes: &'a [u8]) -> Result<Self, RecordError> {
@@ -131,20 +131,48 @@ impl<'a> Recorded<'a> {
 pub(crate) fn value_of<'t>(log: Option<Tree<'t>>, belief: Belief, prefix: &[u8]) -> Result<&'t [u8], Error> {
     let key = log_key(belief.asserted, u64::from(belief.index));
     let record = log.map_or(Ok(None), |log| log.get(&key))?;
-    let recorded = record.map(Recorded::decode);
-    match recorded {
-        Some(Ok(Recorded { op: Operation::Put | Operation::Update | Operation::Insert, value, .. })) => {
-            Ok(value)
-        }
-        found => Err(Error::Damaged {
-            place: format!("tree {}", catalog::OPS),
-            key: encoding::user_key(prefix).unwrap_or_else(|_| prefix.to_vec()),
-            commit: Some(CommitNumber::new(belief.asserted)),
-            what: match found {
-                Some(Err(what)) => what.to_string(),
-                _ => format!("operation {} of the commit, which asserted a value, is missing", belief.index),
-            },
-        }),
+    asserted(record).ok_or_else(|| value_missing(record, belief, prefix))
+}
+
+/// The values that operations asserted, by their place in `beliefs`. `key` tells the key that believes one.
+pub(crate) fn values_of<'t>(
+    log: Option<Tree<'t>>,
+    beliefs: &[Belief],
+    key: impl Fn(usize) -> Vec<u8>,
+    mut visit: impl FnMut(usize, &'t [u8]),
+) -> Result<(), Error> {
+    let keys: Vec<_> =
+        beliefs.iter().map(|belief| log_key(belief.asserted, u64::from(belief.index))).collect();
+    let mut missing = None;
+    let mut told = |index, record: Option<&'t [u8]>| match asserted(record) {
+        Some(value) => visit(index, value),
+        None => missing = Some((index, record)),
+    };
+    match log {
+        Some(log) => log.get_many(&keys, told)?,
+        None => (0..keys.len()).for_each(|index| told(index, None)),
+    }
+    missing.map_or(Ok(()), |(index, record)| {
+        Err(value_missing(record, beliefs[index], &encoding::prefix(&key(index))))
+    })
+}
+
+/// The value in the record of an operation that has one.
+#[inline]
+fn asserted(record: Option<&[u8]>) -> Option<&[u8]> {
+    Recorded::decode(record?).ok()?.outcome()
+}
+
+#[cold]
+fn value_missing(record: Option<&[u8]>, belief: Belief, prefix: &[u8]) -> Error {
+    Error::Damaged {
+        place: format!("tree {}", catalog::OPS),
+        key: encoding::user_key(prefix).unwrap_or_else(|_| prefix.to_vec()),
+        commit: Some(CommitNumber::new(belief.asserted)),
+        what: match record.map(Recorded::decode) {
+            Some(Err(what)) => what.to_string(),
+            _ => format!("operation {} of the commit, which asserted a value, is missing", belief.index),
+        },
     }
 }
 
@@ -193,6 +221,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn encoded(recorded: &Recorded<'_>) -> Vec<u8> {
+        let mut out = Vec::new();
+        recorded.encode(&mut out);
+        out
+    }
+
     fn sample() -> Recorded<'static> {
         let valid = Period::since(ValidTime::from_micros(2).unwrap());
         Recorded { op: Operation::Insert, collection: 5, valid, key: b"k\0", value: b"vv" }
@@ -200,7 +234,7 @@ mod tests {
 
     #[test]
     fn the_byte_table_is_what_is_written() {
-        let bytes = sample().encode();
+        let bytes = encoded(&sample());
         let want = [&[3, 5, 0, 0, 0, 2][..], &[0; 7], &[0xff; 7], &[0x7f, 2, 0, 0, 0], b"k\0vv"].concat();
         assert_eq!(bytes, want);
         assert_eq!(log_key(1, 2), [0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2]);
@@ -208,7 +242,7 @@ mod tests {
 
     #[test]
     fn every_shortened_record_is_refused_or_only_loses_value_bytes() {
-        let bytes = sample().encode();
+        let bytes = encoded(&sample());
         for size in 0..bytes.len() {
             match Recorded::decode(&bytes[..size]) {
                 Ok(short) => assert!(size >= KEY_OFFSET + 2 && short.key == sample().key),
@@ -219,7 +253,7 @@ mod tests {
 
     #[test]
     fn an_empty_period_or_key_and_a_delete_with_a_value_are_refused() {
-        let decode = |record: Recorded<'_>| Recorded::decode(&record.encode()).map(|_| ()).unwrap_err();
+        let decode = |record: Recorded<'_>| Recorded::decode(&encoded(&record)).map(|_| ()).unwrap_err();
         let empty = Period::since(ValidTime::POS_INF);
         assert_eq!(decode(Recorded { valid: empty, ..sample() }), RecordError::Period);
         assert_eq!(decode(Recorded { key: b"", ..sample() }), RecordError::EmptyKey);
@@ -237,7 +271,7 @@ mod tests {
             ]
         ) {
             if let Ok(recorded) = Recorded::decode(&bytes) {
-                prop_assert_eq!(recorded.encode(), bytes);
+                prop_assert_eq!(encoded(&recorded), bytes);
             }
         }
     }

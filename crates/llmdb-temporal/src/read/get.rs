@@ -11,7 +11,7 @@ use super::sweep::Rectangle;
 use super::{Collection, prefix};
 use crate::entry::{Belief, Point, Tail};
 use crate::error::Error;
-use crate::points::{NOW, Piece};
+use crate::points::{Found, Piece};
 use crate::types::{Known, Period, ValidTime, Version};
 
 impl<'t> Collection<'t> {
@@ -50,17 +50,20 @@ impl<'t> Collection<'t> {
         at: ValidTime,
         commit: u64,
     ) -> Result<Option<&'t [u8]>, Error> {
-        if commit == NOW {
-            let Some(tail) = self.points.tail(prefix)? else { return Ok(None) };
-            if tail.point.at <= at {
-                return self.value_of_tail(prefix, &tail);
-            }
-            if !tail.has_blocks {
-                return Ok(None);
-            }
-        }
-        match self.points.in_force(prefix, at, commit)? {
-            Some(Point { belief: Some(belief), .. }) => self.value(prefix, belief).map(Some),
+        let found = self.points.find(prefix, at, commit, commit >= self.recent_from)?;
+        self.value_found(prefix, found)
+    }
+
+    /// The value of what was in force.
+    #[inline]
+    pub(super) fn value_found(
+        &self,
+        prefix: &[u8],
+        found: Option<Found<'t>>,
+    ) -> Result<Option<&'t [u8]>, Error> {
+        match found {
+            Some(Found::Tail(tail)) => self.value_of_tail(prefix, &tail),
+            Some(Found::Point(Point { belief: Some(belief), .. })) => self.value(prefix, belief).map(Some),
             _ => Ok(None),
         }
     }
