@@ -111,7 +111,7 @@ impl<'a> Key<'a> {
             settled,
             has_blocks: self.has_blocks,
             is_apart: self.is_apart,
-            others: Others::of(self.from, others),
+            others: Others::Given(self.from, others),
             value,
         };
         tail.encode(out);

@@ -10,8 +10,9 @@
 //!     17     8  the commit since which nothing from there on changed, u64, not earlier than the one before
 //!     25     8  kinds 1 and 2 only: the commit that asserted the value, u64, not later than the one at 9
 //!     33     4  kinds 1 and 2 only: the place of the operation that asserted it in that commit, u32
-//!      +     n  latest ones only: those beside the last break point (see `recent`)
+//!      +     2  latest ones only: how many there are beside the last break point, and how they are written (see `recent`)
 //!      +     n  kind 1 only: the value, n >= 0 bytes
+//!      +     n  latest ones only: those beside the last break point
 //! ```
 //!
 //! The latest break points are all that stood at or behind some valid time at any commit since one; the blocks hold
@@ -34,9 +35,9 @@ const SINCE_OFFSET: usize = AT_OFFSET + size_of::<i64>();
 const SETTLED_OFFSET: usize = SINCE_OFFSET + size_of::<u64>();
 const ASSERTED_OFFSET: usize = SETTLED_OFFSET + size_of::<u64>();
 const INDEX_OFFSET: usize = ASSERTED_OFFSET + size_of::<u64>();
-/// Bytes before the latest ones, and before the value where there are none.
-pub(crate) const HEAD_SIZE: usize = INDEX_OFFSET + size_of::<u32>();
-const _: () = assert!(HEAD_SIZE == 37);
+/// Bytes before the value, at most.
+pub(crate) const HEAD_SIZE: usize = INDEX_OFFSET + size_of::<u32>() + size_of::<[u8; 2]>();
+const _: () = assert!(HEAD_SIZE == 39);
 
 const KIND_NOTHING: u8 = 0;
 const KIND_VALUE: u8 = 1;
@@ -142,7 +143,7 @@ impl<'a> Tail<'a> {
     /// The first commit since which the latest ones are whole.
     #[inline]
     pub(crate) fn from(&self) -> u64 {
-        self.others.from
+        self.others.from()
     }
 
     /// From which valid time on the latest ones are whole.
@@ -186,6 +187,10 @@ impl<'a> Tail<'a> {
     /// As [`Self::recent`], into a list that is empty.
     pub(crate) fn recent_into(&self, points: &mut Vec<Point>) {
         points.extend(self.others.points());
+        if !points.is_sorted_by_key(|point| point.at) {
+            // A damaged record: what follows relies on their order.
+            points.sort_by_key(|point| (point.at, point.since));
+        }
         if self.is_recent() {
             let place =
                 points.partition_point(|point| (point.at, point.since) < (self.point.at, self.point.since));
@@ -232,10 +237,14 @@ impl<'a> Tail<'a> {
             out.extend_from_slice(&belief.asserted.to_le_bytes());
             out.extend_from_slice(&belief.index.to_le_bytes());
         }
+        let shape = self.others.shape();
         if has_others {
-            self.others.encode(out);
+            out.extend_from_slice(&shape);
         }
         out.extend_from_slice(self.value.unwrap_or_default());
+        if has_others {
+            self.others.encode(shape, out);
+        }
     }
 
     fn has_others(&self) -> bool {
@@ -259,7 +268,9 @@ impl<'a> Tail<'a> {
         }
         let mut others = Others::NONE;
         if flags & HAS_OTHERS != 0 {
-            (others, rest) = Others::decode(rest)?;
+            let shape: &[u8; 2];
+            (shape, rest) = rest.split_first_chunk().ok_or_else(size)?;
+            (others, rest) = Others::decode(*shape, rest)?;
         }
         if kind != KIND_VALUE && !rest.is_empty() {
             return Err(size());
@@ -278,9 +289,7 @@ impl<'a> Tail<'a> {
             others,
             value: (kind == KIND_VALUE).then_some(rest),
         };
-        if tail.has_others() != (flags & HAS_OTHERS != 0)
-            || (!tail.has_blocks && (others.from > 0 || tail.is_apart))
-        {
+        if tail.has_others() != (flags & HAS_OTHERS != 0) || (!tail.has_blocks && tail.is_apart) {
             return Err(EntryError::Order("what is said to follow the last break point does not"));
         }
         Ok(tail)
@@ -291,7 +300,7 @@ impl<'a> Tail<'a> {
         let tail = Self::decode(bytes)?;
         let mut again = Vec::with_capacity(bytes.len());
         tail.encode(&mut again);
-        if again != bytes {
+        if again != bytes || (!tail.has_blocks && tail.from() > 0) {
             return Err(EntryError::Order("the record of a key is not written as it should be"));
         }
         crate::block::check_order(&tail.recent(), tail.lo())?;
@@ -335,10 +344,10 @@ mod tests {
         let belief = [2, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0];
         assert_eq!(encoded(&tail(Some((2, 7)), Some(b"v"))), [&[1][..], &head, &belief, b"v"].concat());
         assert_eq!(encoded(&tail(Some((2, 7)), None)), [&[2][..], &head, &belief].concat());
-        let others = Others::of(6, &[]);
+        let others = Others::Given(6, &[]);
         let with_blocks = Tail { has_blocks: true, others, ..tail(Some((2, 7)), Some(b"v")) };
-        let none = [0, 2, 6, 0, 0, 0, 0, 0, 0, 0];
-        assert_eq!(encoded(&with_blocks), [&[13][..], &head, &belief, &none, b"v"].concat());
+        let none = [6, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(encoded(&with_blocks), [&[13][..], &head, &belief, &[0, 2], b"v", &none].concat());
         let apart = Tail { is_apart: true, ..with_blocks };
         assert_eq!(encoded(&apart)[0], 29);
     }
@@ -371,7 +380,7 @@ mod tests {
         let point = |at, since, until| Point { at: ValidTime::from_raw(at), since, until, belief: None };
         let (gone, between) = (point(-1, 100, 258), point(-5, 120, 270));
         let others = [between, gone, point(3, 261, 265)];
-        let tail = Tail { has_blocks: true, others: Others::of(110, &others), ..tail(None, None) };
+        let tail = Tail { has_blocks: true, others: Others::Given(110, &others), ..tail(None, None) };
         let at = |at, commit| tail.in_force(ValidTime::from_raw(at), commit).map(|point| point.at.micros());
         assert_eq!(
             [at(-2, 130), at(-1, 130), at(5, 262), at(5, 270)],

@@ -67,8 +67,8 @@ pub(crate) struct Placed<'t> {
 /// What was in force.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Found<'t> {
-    /// The last break point, whose record is at hand.
-    Tail(Tail<'t>),
+    /// The last break point, and its value where that is at hand.
+    Last(Point, Option<&'t [u8]>),
     /// Another one.
     Point(Point),
 }
@@ -122,8 +122,7 @@ impl<'t> Points<'t> {
     /// The break point in force at `at` once `commit` was recorded.
     pub(crate) fn in_force(&self, prefix: &[u8], at: ValidTime, commit: u64) -> Result<Option<Point>, Error> {
         Ok(self.find(prefix, at, commit, false)?.map(|found| match found {
-            Found::Tail(tail) => tail.point,
-            Found::Point(point) => point,
+            Found::Last(point, _) | Found::Point(point) => point,
         }))
     }
 
@@ -152,7 +151,7 @@ impl<'t> Points<'t> {
         at: ValidTime,
         commit: u64,
     ) -> Result<Option<Found<'t>>, Error> {
-        match Self::find_in_record(tail, at, commit) {
+        match Self::find_in_record(&tail, at, commit) {
             Some(found) => Ok(found),
             None => self.find_in_blocks(prefix, at, commit, Some(tail)),
         }
@@ -168,7 +167,7 @@ impl<'t> Points<'t> {
         commit: u64,
         walk: &mut Walk<'t>,
     ) -> Result<Option<Found<'t>>, Error> {
-        match Self::find_in_record(tail, at, commit) {
+        match Self::find_in_record(&tail, at, commit) {
             Some(found) => Ok(found),
             None => self.find_by(prefix, at, commit, Some(tail), |place| walk.floor(prefix, place)),
         }
@@ -176,13 +175,13 @@ impl<'t> Points<'t> {
 
     /// What was in force, where the record of the key knows.
     #[inline]
-    fn find_in_record(tail: Tail<'t>, at: ValidTime, commit: u64) -> Option<Option<Found<'t>>> {
+    fn find_in_record(tail: &Tail<'t>, at: ValidTime, commit: u64) -> Option<Option<Found<'t>>> {
         if tail.point.at <= at && tail.settled <= commit {
-            return Some(Some(Found::Tail(tail)));
+            return Some(Some(Found::Last(tail.point, tail.value)));
         }
         if at >= tail.lo() && commit >= tail.from() {
             if let Some(point) = tail.in_force(at, commit) {
-                return Some(Some(found(&tail, point)));
+                return Some(Some(found(tail, point)));
             }
             if !tail.has_blocks {
                 return Some(None);
@@ -191,7 +190,7 @@ impl<'t> Points<'t> {
         None
     }
 
-    #[inline]
+    #[inline(never)]
     fn find_in_blocks(
         &self,
         prefix: &[u8],
@@ -491,7 +490,7 @@ pub(crate) fn placed<'t>(key: &[u8], record: &'t [u8]) -> Result<Placed<'t>, Ent
 }
 
 fn found<'t>(tail: &Tail<'t>, point: Point) -> Found<'t> {
-    if point == tail.point { Found::Tail(*tail) } else { Found::Point(point) }
+    if point == tail.point { Found::Last(point, tail.value) } else { Found::Point(point) }
 }
 
 fn split_block_behind(behind: [u8; 16]) -> Result<(ValidTime, u64), EntryError> {

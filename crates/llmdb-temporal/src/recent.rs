@@ -2,92 +2,91 @@
 //!
 //! ```text
 //! OFFSET  SIZE  DESCRIPTION (little-endian)
-//!      0     1  n, how many
-//!      1     1  w, bytes of each stored commit: 2, 4 or 8; 2 where n = 0
-//!      2     8  the first commit since which they are whole, u64; 0 where the key has no blocks
-//!     10     8  base: the least commit that any of them names, u64; missing where n = 0, like all that follows
-//!     18    8n  where they lie, i64, rising; of those at one place the earlier comes first
+//!      0     8  the first commit since which they are whole, u64; 0 where the key has no blocks
+//!      8     8  base: the least commit that any of them names, u64; missing where n = 0, like all that follows
+//!     16    8n  where they lie, i64, rising; of those at one place the earlier comes first
 //!      +    wn  since which commit they stood, minus base
 //!      +    wn  until which commit they stood, minus base; all bits 1 = they stand
 //!      +    wn  which commit asserted the value, minus base; all bits 1 = nothing from here on
 //!      +    4n  the place of the operation that asserted it in its commit, u32; 0 for nothing
 //! ```
 //!
-//! w is the least where all distances from base are below 2^8w - 1.
+//! n and w stand in the record of the key (see `entry`): how many they are, and bytes of each stored commit: 2, 4 or 8, the
+//! least where all distances from base are below 2^8w - 1; 2 where n = 0.
 //!
 //! Invariants
-//! 1. What is read lies inside the record: sizes are checked when it is decoded.
+//! 1. What is read lies inside the record: sizes are checked when it is decoded. Nothing else of it is looked at then.
 //!
 //! Not here: what they mean beside blocks (`entry`, `points`).
 
 use crate::entry::{ALIVE, Belief, EntryError, Point};
 use crate::types::ValidTime;
 
-const FROM_OFFSET: usize = 2;
-const BASE_OFFSET: usize = FROM_OFFSET + size_of::<u64>();
+const BASE_OFFSET: usize = size_of::<u64>();
 const TIMES_OFFSET: usize = BASE_OFFSET + size_of::<u64>();
-const _: () = assert!(TIMES_OFFSET == 18);
+const _: () = assert!(TIMES_OFFSET == 16);
 const TIME_SIZE: usize = size_of::<i64>();
 const INDEX_SIZE: usize = size_of::<u32>();
 
 /// Bytes that so many take at most.
 pub(crate) const fn size_max(count: usize) -> usize {
-    TIMES_OFFSET + count * (TIME_SIZE + 3 * size_of::<u64>() + INDEX_SIZE)
+    size(count, size_of::<u64>())
+}
+
+#[inline]
+const fn size(count: usize, width: usize) -> usize {
+    if count == 0 { BASE_OFFSET } else { TIMES_OFFSET + count * (TIME_SIZE + 3 * width + INDEX_SIZE) }
 }
 
 /// Latest break points, stored or to be stored.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Others<'a> {
-    /// Since which commit they are whole.
-    pub(crate) from: u64,
-    points: Points<'a>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Points<'a> {
-    Given(&'a [Point]),
+pub(crate) enum Others<'a> {
+    /// Since which commit they are whole, and they.
+    Given(u64, &'a [Point]),
     Stored(Columns<'a>),
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Columns<'a> {
-    /// What stands behind the base.
+pub(crate) struct Columns<'a> {
     bytes: &'a [u8],
     count: usize,
     width: usize,
-    base: u64,
 }
 
 impl<'a> Others<'a> {
-    pub(crate) const NONE: Self = Self { from: 0, points: Points::Given(&[]) };
-
-    /// Of break points in order.
-    pub(crate) fn of(from: u64, points: &'a [Point]) -> Self {
-        Self { from, points: Points::Given(points) }
-    }
+    pub(crate) const NONE: Self = Self::Given(0, &[]);
 
     #[inline]
     pub(crate) fn len(&self) -> usize {
-        match self.points {
-            Points::Given(points) => points.len(),
-            Points::Stored(columns) => columns.count,
+        match self {
+            Self::Given(_, points) => points.len(),
+            Self::Stored(columns) => columns.count,
+        }
+    }
+
+    /// Since which commit they are whole.
+    #[inline]
+    pub(crate) fn from(&self) -> u64 {
+        match self {
+            Self::Given(from, _) => *from,
+            Self::Stored(columns) => number::<8>(columns.bytes, 0),
         }
     }
 
     /// Where the first one lies.
     #[inline]
     pub(crate) fn first_at(&self) -> Option<ValidTime> {
-        match self.points {
-            Points::Given(points) => points.first().map(|first| first.at),
-            Points::Stored(columns) => (columns.count > 0).then(|| columns.at(0)),
+        match self {
+            Self::Given(_, points) => points.first().map(|first| first.at),
+            Self::Stored(columns) => (columns.count > 0).then(|| columns.at(0)),
         }
     }
 
     #[inline]
     fn get(&self, index: usize) -> Point {
-        match self.points {
-            Points::Given(points) => points[index],
-            Points::Stored(columns) => columns.get(index),
+        match self {
+            Self::Given(_, points) => points[index],
+            Self::Stored(columns) => columns.get(index),
         }
     }
 
@@ -98,12 +97,13 @@ impl<'a> Others<'a> {
     /// The last one behind `low` and not behind `at` that stood once `commit` was recorded.
     #[inline]
     pub(crate) fn in_force(&self, low: ValidTime, at: ValidTime, commit: u64) -> Option<Point> {
-        match self.points {
-            Points::Given(points) => points
+        match self {
+            Self::Given(_, points) => points
                 .iter()
                 .rfind(|point| low <= point.at && point.at <= at && point.stood_at(commit))
                 .copied(),
-            Points::Stored(columns) => match columns.width {
+            Self::Stored(columns) if columns.count == 0 => None,
+            Self::Stored(columns) => match columns.width {
                 2 => columns.in_force::<2>(low, at, commit),
                 4 => columns.in_force::<4>(low, at, commit),
                 _ => columns.in_force::<8>(low, at, commit),
@@ -111,49 +111,46 @@ impl<'a> Others<'a> {
         }
     }
 
-    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
-        match self.points {
-            Points::Given(points) => encode(self.from, points, out),
-            Points::Stored(_) => encode(self.from, &self.points().collect::<Vec<_>>(), out),
+    /// How many they are, and bytes of each commit, as the record of the key has it.
+    pub(crate) fn shape(&self) -> [u8; 2] {
+        let base = self.points().map(|point| least(&point)).min().unwrap_or(0);
+        let last = self.points().map(|point| if point.until == ALIVE { point.since } else { point.until });
+        let span = last.max().unwrap_or(0).saturating_sub(base);
+        let width = [2, 4].into_iter().find(|width| span < none(*width)).unwrap_or(8);
+        [self.len() as u8, width as u8]
+    }
+
+    /// Appends them; `shape` is theirs.
+    pub(crate) fn encode(&self, shape: [u8; 2], out: &mut Vec<u8>) {
+        match self {
+            Self::Given(from, points) => encode(*from, points, usize::from(shape[1]), out),
+            Self::Stored(_) => {
+                encode(self.from(), &self.points().collect::<Vec<_>>(), usize::from(shape[1]), out);
+            }
         }
     }
 
-    /// What the bytes begin with, and the rest.
+    /// What bytes end with, and what comes before.
     #[inline]
-    pub(crate) fn decode(bytes: &'a [u8]) -> Result<(Self, &'a [u8]), EntryError> {
-        let size = || EntryError::Size(bytes.len());
-        let (head, rest) = bytes.split_first_chunk::<BASE_OFFSET>().ok_or_else(size)?;
-        let (count, width) = (usize::from(head[0]), usize::from(head[1]));
+    pub(crate) fn decode(shape: [u8; 2], bytes: &'a [u8]) -> Result<(Self, &'a [u8]), EntryError> {
+        let (count, width) = (usize::from(shape[0]), usize::from(shape[1]));
         if !matches!(width, 2 | 4 | 8) {
-            return Err(EntryError::Kind(head[1]));
+            return Err(EntryError::Kind(shape[1]));
         }
-        let from = number::<8>(head, FROM_OFFSET);
-        if count == 0 {
-            return Ok((Self { from, points: Points::Given(&[]) }, rest));
-        }
-        let (base, rest) = rest.split_first_chunk().ok_or_else(size)?;
-        let columns = count * (TIME_SIZE + 3 * width + INDEX_SIZE);
-        let (bytes, rest) = rest.split_at_checked(columns).ok_or_else(size)?;
-        let columns = Columns { bytes, count, width, base: u64::from_le_bytes(*base) };
-        if (1..count).any(|index| columns.at(index - 1) > columns.at(index)) {
-            return Err(EntryError::Order("the latest break points are out of order"));
-        }
-        Ok((Self { from, points: Points::Stored(columns) }, rest))
+        let before = bytes.len().checked_sub(size(count, width)).ok_or(EntryError::Size(bytes.len()))?;
+        let (before, bytes) = bytes.split_at(before);
+        Ok((Self::Stored(Columns { bytes, count, width }), before))
     }
 }
 
-fn encode(from: u64, points: &[Point], out: &mut Vec<u8>) {
-    let (mut base, mut last) = (u64::MAX, 0);
-    for point in points {
-        base = base.min(point.belief.map_or(point.since, |belief| belief.asserted.min(point.since)));
-        last = last.max(if point.until == ALIVE { point.since } else { point.until });
-    }
-    let width = [2, 4].into_iter().find(|width| last.saturating_sub(base) < none(*width)).unwrap_or(8);
-    out.extend_from_slice(&[points.len() as u8, width as u8]);
+/// The least commit that is named.
+fn least(point: &Point) -> u64 {
+    point.belief.map_or(point.since, |belief| belief.asserted.min(point.since))
+}
+
+fn encode(from: u64, points: &[Point], width: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(&from.to_le_bytes());
-    if points.is_empty() {
-        return;
-    }
+    let Some(base) = points.iter().map(least).min() else { return };
     out.extend_from_slice(&base.to_le_bytes());
     let start = out.len();
     out.resize(start + points.len() * (TIME_SIZE + 3 * width + INDEX_SIZE), 0);
@@ -178,7 +175,12 @@ fn encode(from: u64, points: &[Point], out: &mut Vec<u8>) {
 impl Columns<'_> {
     #[inline]
     fn at(&self, index: usize) -> ValidTime {
-        ValidTime::from_raw(number::<8>(self.bytes, index * TIME_SIZE).cast_signed())
+        ValidTime::from_raw(number::<8>(self.bytes, TIMES_OFFSET + index * TIME_SIZE).cast_signed())
+    }
+
+    #[inline]
+    fn base(&self) -> u64 {
+        number::<8>(self.bytes, BASE_OFFSET)
     }
 
     fn get(&self, index: usize) -> Point {
@@ -191,8 +193,8 @@ impl Columns<'_> {
 
     #[inline]
     fn in_force<const W: usize>(&self, low: ValidTime, at: ValidTime, commit: u64) -> Option<Point> {
-        let commit = commit.checked_sub(self.base)?.min(none(W) - 1);
-        let since_offset = self.count * TIME_SIZE;
+        let commit = commit.checked_sub(self.base())?.min(none(W) - 1);
+        let since_offset = TIMES_OFFSET + self.count * TIME_SIZE;
         let until_offset = since_offset + self.count * W;
         for index in (0..self.count).rev() {
             let place = self.at(index);
@@ -212,13 +214,12 @@ impl Columns<'_> {
     }
 
     fn point<const W: usize>(&self, index: usize) -> Point {
-        let read = |column: usize| {
-            number::<W>(self.bytes, self.count * TIME_SIZE + column * self.count * W + index * W)
-        };
+        let columns = TIMES_OFFSET + self.count * TIME_SIZE;
+        let read = |column: usize| number::<W>(self.bytes, columns + column * self.count * W + index * W);
         // Sums of sound records do not wrap; those of others are refused where all of it is checked.
         let commit =
-            |distance: u64| if distance == none(W) { u64::MAX } else { self.base.wrapping_add(distance) };
-        let index_offset = self.count * (TIME_SIZE + 3 * W) + index * INDEX_SIZE;
+            |distance: u64| if distance == none(W) { u64::MAX } else { self.base().wrapping_add(distance) };
+        let index_offset = columns + self.count * 3 * W + index * INDEX_SIZE;
         let belief = (read(2) != none(W)).then(|| Belief {
             asserted: commit(read(2)),
             index: number::<4>(self.bytes, index_offset) as u32,
@@ -229,7 +230,7 @@ impl Columns<'_> {
 
 impl PartialEq for Others<'_> {
     fn eq(&self, other: &Self) -> bool {
-        self.from == other.from && self.points().eq(other.points())
+        self.from() == other.from() && self.points().eq(other.points())
     }
 }
 
@@ -264,14 +265,16 @@ mod tests {
     fn the_byte_table_is_what_is_written() {
         let points = [point((-1, 5, 2, 2, 9)), point((2, 6, 0, 0, 0))];
         let mut bytes = Vec::new();
-        Others::of(4, &points).encode(&mut bytes);
+        let others = Others::Given(4, &points);
+        assert_eq!(others.shape(), [2, 2]);
+        others.encode([2, 2], &mut bytes);
         let word = |number: i64| number.to_le_bytes();
         let columns = [2, 0, 3, 0, 4, 0, 0xff, 0xff, 0, 0, 0xff, 0xff, 9, 0, 0, 0, 0, 0, 0, 0];
-        let want = [&[2, 2][..], &word(4), &word(3), &word(-1), &word(2), &columns].concat();
+        let want = [&word(4)[..], &word(3), &word(-1), &word(2), &columns].concat();
         assert_eq!(bytes, want);
         let mut none = Vec::new();
-        Others::of(4, &[]).encode(&mut none);
-        assert_eq!(none, [&[0, 2][..], &word(4)].concat());
+        Others::Given(4, &[]).encode([0, 2], &mut none);
+        assert_eq!((Others::Given(4, &[]).shape(), none), ([0, 2], word(4).to_vec()));
     }
 
     proptest! {
@@ -290,15 +293,15 @@ mod tests {
             });
             let mut points: Vec<Point> = rows.collect();
             points.sort_by_key(|point| (point.at, point.since));
-            let mut bytes = Vec::new();
-            Others::of(7, &points).encode(&mut bytes);
-            prop_assert!(bytes.len() <= size_max(points.len()));
-            bytes.extend_from_slice(b"rest");
-            let (read, rest) = Others::decode(&bytes).unwrap();
-            prop_assert_eq!((read, rest), (Others::of(7, &points), &b"rest"[..]));
+            let mut bytes = b"before".to_vec();
+            let given = Others::Given(7, &points);
+            given.encode(given.shape(), &mut bytes);
+            prop_assert!(bytes.len() <= 6 + size_max(points.len()));
+            let (read, before) = Others::decode(given.shape(), &bytes).unwrap();
+            prop_assert_eq!((read, before), (given, &b"before"[..]));
             for (low, at, commit) in asked {
                 let [low, at] = [low, at].map(ValidTime::from_raw);
-                let found = Others::of(7, &points).in_force(low, at, commit * scale);
+                let found = given.in_force(low, at, commit * scale);
                 prop_assert_eq!(read.in_force(low, at, commit * scale), found);
             }
         }

@@ -91,8 +91,8 @@ fn the_trees_of_a_history_decode_by_hand() {
     let words = |numbers: &[i64]| numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>();
     const STANDS: u16 = u16::MAX;
     let columns = [shorts(&[0, 1, STANDS, STANDS, 0, 1]), halves(&[0, 0])].concat();
-    let latest = [&[2, 2][..], &words(&[0, 0, 1, 3]), &columns].concat();
-    let now = [(key.to_vec(), [&tail(9, 7, 1, 1)[..], &belief(0, 0), &latest, b"one"].concat())];
+    let latest = [&words(&[0, 0, 1, 3])[..], &columns].concat();
+    let now = [(key.to_vec(), [&tail(9, 7, 1, 1)[..], &belief(0, 0), &[2, 2], b"one", &latest].concat())];
     assert_eq!(tree(&history, "temporal/3/now/0"), now);
     assert_eq!(tree(&history, "temporal/3/past/0"), Records::new());
     assert_eq!(tree(&history, "temporal/3/ranges/0"), Records::new());
@@ -119,8 +119,7 @@ fn the_trees_of_a_history_decode_by_hand() {
     ];
     let block = ([&key[..], &[0; 8], &[0xff; 8]].concat(), [head, columns.concat()].concat());
     assert_eq!(tree(&history, "temporal/3/past/1"), [block]);
-    let latest = [&[0, 2][..], &words(&[7])].concat();
-    let record = [&tail(13, 15, 7, 7)[..], &belief(7, 0), &latest, b"v"].concat();
+    let record = [&tail(13, 15, 7, 7)[..], &belief(7, 0), &[0, 2], b"v", &words(&[7])].concat();
     assert_eq!(tree(&history, "temporal/3/now/1"), [(key.to_vec(), record)]);
 }
 
@@ -137,8 +136,11 @@ fn a_key_with_few_break_points_has_no_block_and_dead_ones_stand_beside_the_last(
     assert_eq!(tree(&history, "temporal/3/past/0"), Records::new());
     put(&history, 2, "c", b"k", Period::since(at(10)), b"new");
     let columns = [&[0, 0, 1, 0, 0, 0][..], &[0; 4]].concat();
-    let latest = [&[1, 2][..], &little(0), &little(0), &little(10), &columns].concat();
-    assert_eq!(tree(&history, "temporal/3/now/0"), [(key, record(9, 1, &[&latest[..], b"new"].concat()))]);
+    let latest = [&little(0)[..], &little(0), &little(10), &columns].concat();
+    assert_eq!(
+        tree(&history, "temporal/3/now/0"),
+        [(key, record(9, 1, &[&[1, 2][..], b"new", &latest].concat()))]
+    );
     assert_eq!(tree(&history, "temporal/3/past/0"), Records::new());
     let read = history.begin_read().unwrap();
     let then = read.get("c", b"k", at(11), Known::Commit(0)).unwrap().unwrap();
@@ -232,10 +234,12 @@ fn block((key, record): &(Vec<u8>, Vec<u8>)) -> Block {
 fn latest_of(record: &[u8]) -> Latest {
     let is_value = record[0] & 3 > 0;
     assert!(record[0] & 12 == 12, "blocks, and latest ones");
-    let others = &record[if is_value { 37 } else { 25 }..];
+    let shape = &record[if is_value { 37 } else { 25 }..];
+    let (count, width) = (usize::from(shape[0]), usize::from(shape[1]));
+    let others = &record[record.len() - if count > 0 { 16 + count * (12 + 3 * width) } else { 8 }..];
     let mut points = Vec::new();
-    if others[0] > 0 {
-        points = columns(&others[18..], usize::from(others[0]), usize::from(others[1]), word(others, 10));
+    if count > 0 {
+        points = columns(&others[16..], count, width, word(others, 8));
     }
     if record[0] & 16 == 0 {
         let place = |record: &[u8]| u32::from_le_bytes(record[33..37].try_into().unwrap());
@@ -243,7 +247,7 @@ fn latest_of(record: &[u8]) -> Latest {
         points.push((word(record, 1).cast_signed(), word(record, 9), u64::MAX, asserted.0, asserted.1));
     }
     let lo = points.iter().map(|point| point.0).min().unwrap_or(i64::MAX);
-    Latest { lo, from: word(others, 2), points }
+    Latest { lo, from: word(others, 0), points }
 }
 
 /// Break points whose commits are so many bytes wide.

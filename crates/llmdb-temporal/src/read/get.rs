@@ -61,20 +61,22 @@ impl<'t> Collection<'t> {
         prefix: &[u8],
         found: Option<Found<'t>>,
     ) -> Result<Option<&'t [u8]>, Error> {
-        match found {
-            Some(Found::Tail(tail)) => self.value_of_tail(prefix, &tail),
-            Some(Found::Point(Point { belief: Some(belief), .. })) => self.value(prefix, belief).map(Some),
-            _ => Ok(None),
+        let (point, value) = match found {
+            Some(Found::Last(point, value)) => (point, value),
+            Some(Found::Point(point)) => (point, None),
+            None => return Ok(None),
+        };
+        match (point.belief, value) {
+            (None, _) => Ok(None),
+            (Some(belief), None) => self.value(prefix, belief).map(Some),
+            (Some(_), value) => Ok(value),
         }
     }
 
     /// The value behind the last break point.
     #[inline]
     pub(super) fn value_of_tail(&self, prefix: &[u8], tail: &Tail<'t>) -> Result<Option<&'t [u8]>, Error> {
-        match (tail.value, tail.point.belief) {
-            (None, Some(belief)) => self.value(prefix, belief).map(Some),
-            (value, _) => Ok(value),
-        }
+        self.value_found(prefix, Some(Found::Last(tail.point, tail.value)))
     }
 
     /// The piece that starts at a break point that stood once `commit` was recorded, as a version; `None` where it has

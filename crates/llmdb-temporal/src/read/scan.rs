@@ -122,8 +122,7 @@ impl<'t> Collection<'t> {
             return self.version_with(&self.user_key(prefix)?, &found, value.to_vec()).map(Some);
         }
         let start = match self.points.find_behind(prefix, *tail, at, commit)? {
-            Some(Found::Point(start)) => start,
-            Some(Found::Tail(tail)) => tail.point,
+            Some(Found::Last(start, _) | Found::Point(start)) => start,
             None => return Ok(None),
         };
         self.version_from(prefix, &self.user_key(prefix)?, start, commit)
@@ -175,7 +174,7 @@ impl<'t> ScanValues<'t> {
         {
             let (collection, at, commit) = (open.collection, open.valid_at, open.commit);
             let (belief, value) = match collection.points.find_walking(prefix, tail, at, commit, walk)? {
-                Some(Found::Tail(tail)) => (tail.point.belief, tail.value),
+                Some(Found::Last(point, value)) => (point.belief, value),
                 Some(Found::Point(point)) => (point.belief, None),
                 None => continue,
             };

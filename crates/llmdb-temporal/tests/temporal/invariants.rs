@@ -70,12 +70,15 @@ fn latest_points(record: &[u8]) -> (ValidTime, u64, Vec<Stored>) {
     if flags & 16 == 0 && (kind > 0 || at != ValidTime::NEG_INF) {
         points.push((at, since, u64::MAX, kind > 0));
     }
-    let others = &record[if kind > 0 { 37 } else { 25 }..];
+    let shape = &record[if kind > 0 { 37 } else { 25 }..];
     let mut from = 0;
     if flags & 8 > 0 {
-        from = word(others, 2);
-        if others[0] > 0 {
-            points.extend(columns(others, usize::from(others[1]), 18, 10, others[0]));
+        let (count, width) = (usize::from(shape[0]), usize::from(shape[1]));
+        let size = if count > 0 { 16 + count * (12 + 3 * width) } else { 8 };
+        let others = &record[record.len() - size..];
+        from = word(others, 0);
+        if count > 0 {
+            points.extend(columns(others, width, 16, 8, shape[0]));
         }
     }
     let lo = if flags & 4 > 0 { points.iter().map(|point| point.0).min() } else { Some(ValidTime::NEG_INF) };
