@@ -149,7 +149,7 @@ impl TemporalWrite {
     fn apply_all(&mut self, pending: &Pending) -> Result<(), Error> {
         let commit = self.number().get();
         for (index, record) in pending.records() {
-            self.txn.insert(self.system.ops, &ops::log_key(commit, u64::from(index)), record)?;
+            self.txn.insert(self.system.ops, &ops::log_key(commit, index), record)?;
         }
         let ordered = pending.ordered();
         let mut room = Room::default();

@@ -83,7 +83,7 @@ impl TemporalWrite {
         for row in Log::between(Some(self.txn.tree(self.system.ops)?), None, u64::MAX) {
             let (commit, index, recorded) = row?;
             if recorded.collection == trees.number && recorded.key == key {
-                operations.push(ops::log_key(commit, u64::from(index)));
+                operations.push(ops::log_key(commit, index));
             }
         }
         for operation in &operations {
@@ -96,8 +96,8 @@ impl TemporalWrite {
             return Ok(false);
         }
         let erased = self.txn.create_tree(catalog::ERASED)?;
-        let place = ops::log_key(self.number().get(), u64::from(self.next_index()?));
-        self.txn.insert(erased, &place, reason.as_bytes())?;
+        let place = u128::from(self.number().get()) << 64 | u128::from(self.next_index()?);
+        self.txn.insert(erased, &place.to_be_bytes(), reason.as_bytes())?;
         self.operation_count += 1;
         Ok(true)
     }

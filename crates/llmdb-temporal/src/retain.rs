@@ -28,7 +28,7 @@ use crate::commits::Commits;
 use crate::entry::{Belief, Tail};
 use crate::error::Error;
 use crate::marks;
-use crate::ops::{self, Log};
+use crate::ops::{self, Log, LogKey};
 use crate::points::{Points, placed};
 use crate::ranges::damaged;
 use crate::types::{CommitStamp, CommitTime, Known};
@@ -103,12 +103,12 @@ impl TemporalWrite {
 
     /// Removes the operations up to a commit but for those whose values are believed, in runs.
     fn drop_operations(&mut self, ops: TreeId, mark: u64, believed: &[Belief]) -> Result<(), Error> {
-        let mut runs: Vec<([u8; 16], [u8; 16])> = Vec::new();
+        let mut runs: Vec<(LogKey, LogKey)> = Vec::new();
         let mut is_run = false;
         for row in Log::between(Some(self.txn.tree(ops)?), None, mark) {
             let (asserted, index, _) = row?;
             let goes = believed.binary_search(&Belief { asserted, index }).is_err();
-            let key = ops::log_key(asserted, u64::from(index));
+            let key = ops::log_key(asserted, index);
             match runs.last_mut() {
                 Some((_, last)) if goes && is_run => *last = key,
                 _ if goes => runs.push((key, key)),

@@ -150,7 +150,7 @@ fn a_key_with_few_break_points_has_no_block_and_dead_ones_stand_beside_the_last(
 #[test]
 fn the_recorded_operations_decode_by_hand() {
     let history = history();
-    let recorded = |commit, place| [big(commit), big(place)].concat();
+    let recorded = |commit, place: u8| [big(commit), vec![place]].concat();
     let operation = |kind: u8, collection: u32, from: i64, to: i64, key: &[u8], value: &[u8]| {
         let mut bytes = vec![kind];
         bytes.extend(collection.to_le_bytes());
@@ -196,7 +196,7 @@ fn what_was_believed_is_found_in_the_trees_by_the_documented_rule() {
         for instant in -1..110 {
             let found = read.get_value("c", b"k", at(instant), Known::Commit(commit)).unwrap();
             let expected = believed(&latest, &blocks, instant, commit as u64).map(|(asserted, index)| {
-                let place = [big(asserted), big(u64::from(index))].concat();
+                let place = [big(asserted), vec![index as u8]].concat();
                 let (_, record) = ops.iter().find(|(key, _)| *key == place).unwrap();
                 record[26..].to_vec()
             });
