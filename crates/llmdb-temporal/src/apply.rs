@@ -28,6 +28,7 @@ use crate::pending::{Held, Pending};
 use crate::points::{self, NOW, Points};
 use crate::ranges::{self, RangeRow};
 use crate::recent::{self, Others};
+use crate::starts;
 use crate::trees::CollectionTrees;
 use crate::types::{Operation, Period, ValidTime};
 use crate::write::TemporalWrite;
@@ -48,6 +49,8 @@ struct Room {
     recent: Vec<Point>,
     others: Vec<Point>,
     record: Vec<u8>,
+    /// Entries for the index of where facts begin.
+    starts: Vec<Vec<u8>>,
 }
 
 /// A key while operations are applied to it.
@@ -66,6 +69,8 @@ struct Key<'a> {
     from: u64,
     recent: Vec<Point>,
     is_changed: bool,
+    /// Where values began, if there is an index of that.
+    born: Vec<ValidTime>,
 }
 
 impl<'a> Key<'a> {
@@ -91,6 +96,7 @@ impl<'a> Key<'a> {
             from: stored.map_or(0, |tail| tail.from()),
             recent,
             is_changed: false,
+            born: Vec::new(),
         }
     }
 
@@ -160,6 +166,12 @@ impl TemporalWrite {
             for batch in of_keys.chunks(BATCH) {
                 self.apply_batch(pending, batch, &mut room)?;
             }
+            if let Some(starts) = of_collection[0].trees.starts {
+                room.starts.sort_unstable();
+                for entry in room.starts.drain(..) {
+                    self.txn.insert(starts, &entry, &[])?;
+                }
+            }
         }
         Ok(())
     }
@@ -183,6 +195,7 @@ impl TemporalWrite {
             if key.is_changed {
                 self.store_key(&key, pending, of_key, room)?;
             }
+            room.starts.extend(key.born.iter().map(|at| starts::entry(*at, prefix)));
             room.recent = key.recent;
         }
         Ok(())
@@ -217,7 +230,8 @@ impl TemporalWrite {
         let block =
             Block { begin: 0, from: key.from, through: ALIVE, points: std::mem::take(&mut key.recent) };
         let mut parts = [Part { lo: key.lo, block, is_changed: false, is_last: true }];
-        let mut timeline = Timeline { parts: &mut parts, commit: self.number().get() };
+        let born = key.trees.starts.map(|_| &mut key.born);
+        let mut timeline = Timeline { parts: &mut parts, commit: self.number().get(), born };
         timeline.assign(period, belief);
         key.last = timeline.standing().next_back();
         let [part] = parts;
@@ -233,7 +247,8 @@ impl TemporalWrite {
         belief: Option<Belief>,
     ) -> Result<(), Error> {
         let mut parts = self.with_held(key, |points| load_blocks(points, key.prefix, period))?;
-        let mut timeline = Timeline { parts: &mut parts, commit: self.number().get() };
+        let born = key.trees.starts.map(|_| &mut key.born);
+        let mut timeline = Timeline { parts: &mut parts, commit: self.number().get(), born };
         let sees_last = key.last.is_none_or(|last| timeline.standing().any(|point| point.at == last.at));
         timeline.assign(period, belief);
         if sees_last {

@@ -10,10 +10,12 @@
 //! temporal/3/marks       "kept from"                           the oldest commit that can be asked about, u64
 //!                                                              little-endian; there once history was let go
 //! temporal/3/erased      commit and place (see `erase`)         why something was erased; there once it was
+//! temporal/3/filters     collection and kind (see `filter`)    which keys there may be; there once it was asked for
 //! temporal/3/now/N       key (see `encoding`)                  its last break point, with the value, and the latest
 //!                                                              others (see `entry`)
 //! temporal/3/past/N      key, range, closing commit            a block of its break points there (see `block`)
 //! temporal/3/ranges/N    key, range                            which ranges there are, if several (see `ranges`)
+//! temporal/3/starts/N    valid time, key (see `starts`)        nothing; there once it was asked for
 //! ```
 //!
 //! Invariants
@@ -36,6 +38,7 @@ pub(crate) const TIMES: &str = "temporal/3/times";
 pub(crate) const OPS: &str = "temporal/3/ops";
 pub(crate) const ERASED: &str = "temporal/3/erased";
 pub(crate) const MARKS: &str = "temporal/3/marks";
+pub(crate) const FILTERS: &str = "temporal/3/filters";
 
 const NAME_SIZE_MAX: usize = 255;
 
@@ -52,6 +55,11 @@ pub(crate) fn past_tree(number: u32) -> String {
 /// The tree of the ranges of a collection.
 pub(crate) fn ranges_tree(number: u32) -> String {
     format!("{VERSION}ranges/{number}")
+}
+
+/// The tree of where facts of a collection began.
+pub(crate) fn starts_tree(number: u32) -> String {
+    format!("{VERSION}starts/{number}")
 }
 
 /// Refuses a name that no collection can have.

@@ -28,6 +28,8 @@ use crate::types::{Period, ValidTime};
 pub(crate) struct Timeline<'p> {
     pub(crate) parts: &'p mut [Part],
     pub(crate) commit: u64,
+    /// Where values begin that did not before, if that is asked for.
+    pub(crate) born: Option<&'p mut Vec<ValidTime>>,
 }
 
 /// An open block with its place.
@@ -105,6 +107,9 @@ impl Timeline<'_> {
     }
 
     fn give_birth(&mut self, at: ValidTime, belief: Option<Belief>) {
+        if let Some(born) = self.born.as_mut().filter(|_| belief.is_some()) {
+            born.push(at);
+        }
         let place = self.parts.partition_point(|part| part.lo <= at).saturating_sub(1);
         let part = &mut self.parts[place];
         let points = &mut part.block.points;

@@ -140,6 +140,11 @@ impl<'a> Tail<'a> {
         self.point.belief.is_none() && self.point.at == ValidTime::NEG_INF
     }
 
+    /// Whether the key ever had another break point.
+    pub(crate) fn has_history(&self) -> bool {
+        self.has_blocks || self.others.len() > 0
+    }
+
     /// The first commit since which the latest ones are whole.
     #[inline]
     pub(crate) fn from(&self) -> u64 {

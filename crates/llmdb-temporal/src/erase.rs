@@ -17,7 +17,7 @@
 //! they are used again. A dense copy ([`llmdb_wal::Store::compact_to`]) has none of these: put in the place of the
 //! database it holds no byte of the key, and neither do backups made of it.
 //!
-//! Cost: all recorded operations are read once for each erased key.
+//! Cost: all recorded operations are read once for each erased key, and the index of where facts begin, if there is one.
 
 use std::ops::Bound::Unbounded;
 
@@ -27,6 +27,7 @@ use crate::encoding;
 use crate::error::Error;
 use crate::ops::{self, Log};
 use crate::read::TemporalRead;
+use crate::starts;
 use crate::types::Erasure;
 use crate::write::TemporalWrite;
 
@@ -92,6 +93,12 @@ impl TemporalWrite {
         let was_there = self.txn.remove(trees.now, &prefix)?;
         self.txn.remove_prefix(trees.past, &prefix)?;
         self.txn.remove_prefix(trees.ranges, &prefix)?;
+        self.drop_filter(trees.number)?;
+        if let Some(starts) = trees.starts {
+            for entry in starts::entries_of(self.txn.tree(starts)?, &prefix)? {
+                self.txn.remove(starts, &entry)?;
+            }
+        }
         if !was_there && operations.is_empty() {
             return Ok(false);
         }

@@ -98,6 +98,7 @@ pub mod encoding;
 mod entry;
 mod erase;
 mod error;
+mod filter;
 mod marks;
 mod ops;
 mod pending;
@@ -106,6 +107,7 @@ mod ranges;
 mod read;
 mod recent;
 mod retain;
+mod starts;
 mod trees;
 mod types;
 mod walk;
@@ -114,6 +116,7 @@ mod write;
 pub use check::TemporalCheck;
 pub use database::Temporal;
 pub use error::Error;
+pub use filter::KeyFilter;
 pub use read::{Changes, Collection, Differences, Scan, ScanValues, TemporalRead};
 pub use types::{
     Asserted, Bounds, Change, CommitNumber, CommitStamp, CommitTime, Difference, Erasure, Known, Meeting,

@@ -20,4 +20,6 @@ pub(crate) struct CollectionTrees {
     pub(crate) now: TreeId,
     pub(crate) past: TreeId,
     pub(crate) ranges: TreeId,
+    /// There once it was asked for.
+    pub(crate) starts: Option<TreeId>,
 }

@@ -35,7 +35,7 @@ use crate::types::{CommitNumber, CommitStamp, CommitTime, Operation, Period, Rec
 pub struct TemporalWrite {
     pub(crate) txn: WriteTxn,
     pub(crate) system: SystemTrees,
-    collections: HashMap<String, CollectionTrees>,
+    pub(crate) collections: HashMap<String, CollectionTrees>,
     pub(crate) operation_count: u64,
     pub(crate) failed: bool,
     pub(crate) pending: Pending,
@@ -241,7 +241,7 @@ impl TemporalWrite {
         self.open_trees(name, number).map(Some)
     }
 
-    fn open_or_create(&mut self, name: &str) -> Result<CollectionTrees, Error> {
+    pub(crate) fn open_or_create(&mut self, name: &str) -> Result<CollectionTrees, Error> {
         if let Some(trees) = self.open(name)? {
             return Ok(trees);
         }
@@ -254,7 +254,8 @@ impl TemporalWrite {
         let now = self.txn.create_tree(&catalog::now_tree(number))?;
         let past = self.txn.create_tree(&catalog::past_tree(number))?;
         let ranges = self.txn.create_tree(&catalog::ranges_tree(number))?;
-        let trees = CollectionTrees { number, now, past, ranges };
+        let starts = self.txn.open_tree(&catalog::starts_tree(number))?;
+        let trees = CollectionTrees { number, now, past, ranges, starts };
         self.collections.insert(name.to_owned(), trees);
         Ok(trees)
     }
@@ -265,7 +266,7 @@ impl TemporalWrite {
         trees: CollectionTrees,
         held: Option<Tail<'t>>,
     ) -> Result<Points<'t>, Error> {
-        let CollectionTrees { number, now, past, ranges } = trees;
+        let CollectionTrees { number, now, past, ranges, .. } = trees;
         let ranges = Ranges { tree: self.txn.tree(ranges)?, number };
         Ok(Points { now: self.txn.tree(now)?, past: self.txn.tree(past)?, ranges, number, held })
     }

@@ -15,6 +15,8 @@ const TABLES: &[(&str, &str)] = &[
     ("temporal/recent", include_str!("../src/recent.rs")),
     ("temporal/block", include_str!("../src/block.rs")),
     ("temporal/ranges", include_str!("../src/ranges.rs")),
+    ("temporal/starts", include_str!("../src/starts.rs")),
+    ("temporal/filter", include_str!("../src/filter.rs")),
     ("temporal/operation", include_str!("../src/ops.rs")),
     ("temporal/erasure", include_str!("../src/erase.rs")),
 ];

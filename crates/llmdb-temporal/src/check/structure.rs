@@ -9,11 +9,14 @@
 //! 4. The record of a key is its last break point, says truly since when nothing behind it changed, whether there
 //!    are blocks, and since when and from where on the latest ones beside it are whole.
 //! 5. No block and no range belongs to a key without a record.
+//! 6. Where there is an index of where facts begin, each break point with a value has an entry, and each entry a key.
 //!
 //! Not here: whether the break points are the right ones (`check`).
 
 use std::collections::BTreeMap;
 use std::ops::Bound::Unbounded;
+
+use llmdb_wal::Tree;
 
 use crate::block::Block;
 use crate::entry::{ALIVE, Point, Tail};
@@ -21,6 +24,7 @@ use crate::error::Error;
 use crate::points::settled;
 use crate::ranges::RangeRow;
 use crate::read::Collection;
+use crate::starts;
 use crate::types::{CommitNumber, ValidTime};
 
 /// What is wrong with a key.
@@ -185,6 +189,30 @@ fn check_content(
         Some(missing) => Err(Finding::Wrong(Some(missing.since), "a block lacks a break point of its range")),
         None => Ok(()),
     }
+}
+
+/// Compares the index of where facts begin with the break points of a key.
+pub(super) fn check_starts(starts: Option<Tree<'_>>, prefix: &[u8], all: &[Point]) -> Result<(), Finding> {
+    let Some(starts) = starts else { return Ok(()) };
+    for point in all.iter().filter(|point| point.belief.is_some()) {
+        if starts.get(&starts::entry(point.at, prefix)).map_err(Error::from)?.is_none() {
+            let what = "the index of where facts begin lacks a break point";
+            return Err(Finding::Wrong(Some(point.since), what));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses an index of where facts begin that has an entry of no key.
+pub(super) fn check_entries(collection: &Collection<'_>, starts: Option<Tree<'_>>) -> Result<(), Error> {
+    for row in starts.iter().flat_map(|starts| starts.iter()) {
+        let (entry, record) = row?;
+        let prefix = starts::parse(&entry).map(|(_, prefix)| prefix).filter(|_| record.is_empty());
+        if prefix.map_or(Ok(None), |prefix| collection.points().now.get(prefix))?.is_none() {
+            return Err(collection.damaged_start(&entry));
+        }
+    }
+    Ok(())
 }
 
 /// How many blocks and records of ranges there are.

@@ -1,6 +1,6 @@
 //! Reading a snapshot on both axes.
 //!
-//! Contents: `get` one key at one point, `between` pieces in a window, `scan` all keys at one point, `timeline` the whole of one key,
+//! Contents: `get` one key at one point, `between` pieces in a window, `began` facts by where they began, `scan` all keys at one point, `timeline` the whole of one key,
 //! `sweep` and `life` how rectangles are made out of break points, `diff` two states, `changes` the operations.
 //!
 //! Invariants
@@ -9,6 +9,7 @@
 //!
 //! Not here: writing (`write`), verification (`check`).
 
+mod began;
 mod between;
 mod changes;
 mod diff;
@@ -56,6 +57,7 @@ struct KnownCollection {
     number: u32,
     /// Its trees, those of the commits, and the log.
     trees: [TreeId; 6],
+    starts: Option<TreeId>,
     recent_from: u64,
 }
 
@@ -64,6 +66,8 @@ struct KnownCollection {
 pub struct Collection<'t> {
     number: u32,
     points: Points<'t>,
+    txn: &'t ReadTxn,
+    starts: Option<TreeId>,
     commits: Commits<'t>,
     ops: Option<Tree<'t>>,
     /// The newest commit.
@@ -134,6 +138,8 @@ impl TemporalRead {
                 number,
                 held: None,
             },
+            starts: known.starts,
+            txn: &self.txn,
             commits: Commits::over(tree(3)?, tree(4)?),
             ops: Some(tree(5)?),
             newest: self.newest.map(|newest| newest.commit.get()),
@@ -249,6 +255,18 @@ impl TemporalRead {
         }
     }
 
+    /// The facts that began in a window, which excludes its end, as believed once `known` was recorded: by where they
+    /// began, then by key. See [`Collection::began`].
+    ///
+    /// # Errors
+    /// [`Error::CollectionName`]; [`Error::PeriodReversed`]; the store's errors.
+    pub fn began(&self, collection: &str, window: Period, known: Known) -> Result<Vec<Version>, Error> {
+        match self.collection(collection)? {
+            Some(collection) => collection.began(window, known),
+            None => Period::new(window.from, window.to).map(|_| Vec::new()),
+        }
+    }
+
     /// Whether a value was believed in force at every instant of a period, once `known` was recorded. So it is for a
     /// period without an instant.
     ///
@@ -360,7 +378,8 @@ impl TemporalRead {
         let span = count(trees[3])? * count(trees[0])? * RECENT_CHANGES / count(trees[5])?.max(1);
         let newest = self.newest.map_or(0, |newest| newest.commit.get());
         let recent_from = newest.saturating_sub(u64::try_from(span).unwrap_or(u64::MAX)).min(NOW);
-        Ok(KnownCollection { name: name.to_owned(), number, trees, recent_from })
+        let starts = self.txn.tree_id(&catalog::starts_tree(number))?;
+        Ok(KnownCollection { name: name.to_owned(), number, trees, starts, recent_from })
     }
 }
 
