@@ -13,6 +13,7 @@
 //! Not here: many gets at once (`find_many`), reads inside a write transaction and the errors (`source`).
 
 use crate::node::lanes::{Lanes, Task, prefetch_line, with_lanes};
+use crate::node::leaf::Leaf;
 use crate::node::{BRANCH, LEAF, branch, leaf};
 use crate::source::Source;
 use llmdb_pager::page::{KIND, LEVEL};
@@ -75,6 +76,15 @@ impl<'t> Quick<'t> {
         }
     }
 
+    /// The leaf in which `key` belongs.
+    #[inline(always)]
+    pub(crate) fn leaf(&self, key: &[u8]) -> Result<Leaf<'t>, Miss> {
+        match self.pages.of_size::<4096>() {
+            Some(pages) => with_lanes(FindLeaf { quick: self, pages, key }),
+            None => Err(Miss::Unusual),
+        }
+    }
+
     /// As [`Quick::find`], with larger pages.
     #[inline(never)]
     fn find_otherwise(&self, key: &[u8]) -> Result<&'t [u8], Miss> {
@@ -107,25 +117,53 @@ impl<'t, const N: usize> Task for Find<'_, 't, '_, N> {
 
     #[inline(always)]
     fn run<L: Lanes>(self) -> Self::Output {
-        let page = |at, level, parent| page_of(self.quick, self.pages, at, level, parent);
-        let mut bytes = page(self.quick.root, u8::MAX, None)?;
-        let mut level = bytes[LEVEL];
-        while level > 1 {
-            check(bytes, BRANCH, level)?;
-            level -= 1;
-            bytes = page(branch::child_of::<N, L>(bytes, self.key, false), level, Some(bytes))?;
-        }
-        if level == 1 {
-            check(bytes, BRANCH, 1)?;
-            bytes = page(branch::child_of::<N, L>(bytes, self.key, true), 0, Some(bytes))?;
-        }
-        check(bytes, LEAF, 0)?;
-        // With the first line, they hold all heads and places of cells of up to sixteen records.
-        prefetch_line(bytes, 64);
-        prefetch_line(bytes, 128);
+        let bytes = leaf_bytes::<N, L>(self.quick, self.pages, self.key)?;
         let record = leaf::find_in::<N, L>(bytes, self.key).ok_or(Miss::Absent)?;
         record.inline().ok_or(Miss::Unusual)
     }
+}
+
+/// One way to a leaf, in pages of `N` bytes.
+#[derive(Clone, Copy)]
+struct FindLeaf<'q, 't, 'k, const N: usize> {
+    quick: &'q Quick<'t>,
+    pages: CheckedPagesOf<'q, 't, N>,
+    key: &'k [u8],
+}
+
+impl<'t, const N: usize> Task for FindLeaf<'_, 't, '_, N> {
+    type Output = Result<Leaf<'t>, Miss>;
+
+    #[inline(always)]
+    fn run<L: Lanes>(self) -> Self::Output {
+        leaf_bytes::<N, L>(self.quick, self.pages, self.key).map(|bytes| Leaf::new(Page::new(bytes)))
+    }
+}
+
+/// The way from the root to the leaf in which a key belongs; the first lines of that are asked for.
+#[inline(always)]
+fn leaf_bytes<'t, const N: usize, L: Lanes>(
+    quick: &Quick<'t>,
+    pages: CheckedPagesOf<'_, 't, N>,
+    key: &[u8],
+) -> Result<&'t [u8; N], Miss> {
+    let page = |at, level, parent| page_of(quick, pages, at, level, parent);
+    let mut bytes = page(quick.root, u8::MAX, None)?;
+    let mut level = bytes[LEVEL];
+    while level > 1 {
+        check(bytes, BRANCH, level)?;
+        level -= 1;
+        bytes = page(branch::child_of::<N, L>(bytes, key, false), level, Some(bytes))?;
+    }
+    if level == 1 {
+        check(bytes, BRANCH, 1)?;
+        bytes = page(branch::child_of::<N, L>(bytes, key, true), 0, Some(bytes))?;
+    }
+    check(bytes, LEAF, 0)?;
+    // With the first line, they hold all heads and places of cells of up to sixteen records.
+    prefetch_line(bytes, 64);
+    prefetch_line(bytes, 128);
+    Ok(bytes)
 }
 
 /// A page on the way, below `parent`.

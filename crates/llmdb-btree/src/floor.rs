@@ -27,9 +27,10 @@ enum Key<'t> {
 }
 
 impl<'t> Near<'t> {
+    #[inline]
     fn in_leaf(source: Source<'t>, leaf: Leaf<'t>, index: usize) -> Self {
-        let key = Key::InLeaf(leaf.prefix(), leaf.suffix(index));
-        Self { source, key, stored: leaf.value(index) }
+        let record = leaf.record(index);
+        Self { source, key: Key::InLeaf(leaf.prefix(), record.suffix), stored: record.stored() }
     }
 
     fn copied(source: Source<'t>, cursor: &Cursor<'t>) -> Option<Self> {
@@ -38,6 +39,7 @@ impl<'t> Near<'t> {
     }
 
     /// Bytes of its key.
+    #[inline]
     #[must_use]
     pub fn key_len(&self) -> usize {
         match &self.key {
@@ -56,6 +58,7 @@ impl<'t> Near<'t> {
     }
 
     /// The last `N` bytes of its key, if it is exactly `start` and these.
+    #[inline]
     #[must_use]
     pub fn key_behind<const N: usize>(&self, start: &[u8]) -> Option<[u8; N]> {
         if self.key_len() != start.len() + N {
@@ -108,14 +111,14 @@ impl<'t> Tree<'t> {
     ///
     /// # Errors
     /// A damaged page.
+    #[inline]
     pub fn floor(&self, key: &[u8]) -> Result<Option<Near<'t>>, Error> {
         let (source, root) = self.parts();
         if root.root.is_null() {
             return Ok(None);
         }
-        let (_, leaf) = source.leaf_of(root.root, key)?;
-        let place = leaf.search(key).map_or_else(|place| place, |found| found + 1);
-        if let Some(index) = place.checked_sub(1) {
+        let leaf = self.leaf_for(key)?;
+        if let Some(index) = leaf.count_up_to(key).checked_sub(1) {
             return Ok(Some(Near::in_leaf(source, leaf, index)));
         }
         let mut cursor = self.cursor();
@@ -126,12 +129,13 @@ impl<'t> Tree<'t> {
     ///
     /// # Errors
     /// A damaged page.
+    #[inline]
     pub fn ceiling(&self, key: &[u8]) -> Result<Option<Near<'t>>, Error> {
         let (source, root) = self.parts();
         if root.root.is_null() {
             return Ok(None);
         }
-        let (_, leaf) = source.leaf_of(root.root, key)?;
+        let leaf = self.leaf_for(key)?;
         let index = leaf.search(key).unwrap_or_else(|place| place);
         if index < leaf.len() {
             return Ok(Some(Near::in_leaf(source, leaf, index)));

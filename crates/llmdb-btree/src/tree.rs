@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::find::{Miss, Quick};
 use crate::find_many::find_many;
 use crate::get_many::{BATCH, get_batch};
+use crate::node::leaf::Leaf;
 use crate::source::Source;
 use crate::value::Stored;
 use bytes::Bytes;
@@ -54,6 +55,15 @@ impl<'t> Tree<'t> {
     /// Where its pages are read from, and where it begins.
     pub(crate) fn parts(&self) -> (Source<'t>, TreeRoot) {
         (self.source, self.root)
+    }
+
+    /// The leaf in which `key` belongs, the quick way where that can be gone. The tree is not empty.
+    #[inline]
+    pub(crate) fn leaf_for(&self, key: &[u8]) -> Result<Leaf<'t>, Error> {
+        match self.quick.leaf(key) {
+            Ok(leaf) => Ok(leaf),
+            Err(_) => Ok(self.source.leaf_of(self.root.root, key)?.1),
+        }
     }
 
     /// How many records it has. O(1).

@@ -1,19 +1,19 @@
 //! What questions about the past cost beside questions about now, and beside a plain tree:
-//! `cargo run --release -p llmdb-temporal --example as_of -- KEYS VERSIONS CORRECTIONS [VALUE_SIZE]`, where CORRECTIONS
-//! is how many of a hundred changes are bounded ones in the past; the others go on "from now on". Every kind of
-//! question takes turns with the others, seven rounds; medians are printed. Answers are held against the list of changes.
+//! `cargo run --release -p llmdb-temporal --example as_of -- KEYS VERSIONS CORRECTIONS [VALUE_SIZE [ROUNDS]]`, where
+//! CORRECTIONS is how many of a hundred changes are bounded ones in the past; the others go on "from now on". Every kind of
+//! question takes turns with the others, seven rounds or so many; medians are printed. Answers are held against the list
+//! of changes. Without rounds only the puts are measured, beside those of a plain tree.
 
 use std::ops::Bound::{Included, Unbounded};
 use std::time::Instant;
 
 use llmdb_temporal::{Collection, Known, Period, Temporal, ValidTime};
-use llmdb_wal::{Durability, StoreOptions, Tree};
+use llmdb_wal::{Durability, Store, StoreOptions, Tree};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 const PER_COMMIT: u64 = 1000;
 const QUESTIONS: u64 = 10_000;
-const ROUNDS: usize = 7;
 
 /// SplitMix64, so that every run is the same.
 fn mix(n: u64) -> u64 {
@@ -68,7 +68,7 @@ fn load(db: &Temporal, keys: u64, versions: u64, corrections: u64, value_size: u
     let mut given =
         Given { keys, changes: keys * versions, value_size, history: vec![Vec::new(); keys as usize] };
     let mut tx = db.begin_write()?;
-    let start = Instant::now();
+    let clock = Clock::start();
     for number in 0..given.changes {
         if number > 0 && number % PER_COMMIT == 0 {
             tx.commit()?;
@@ -89,11 +89,51 @@ fn load(db: &Temporal, keys: u64, versions: u64, corrections: u64, value_size: u
         given.history[key_number as usize].push(change);
     }
     tx.commit()?;
-    println!(
-        "put                          {:>9.0} a second",
-        given.changes as f64 / start.elapsed().as_secs_f64()
-    );
+    clock.print("put", given.changes);
     Ok(given)
+}
+
+/// The same records by the same keys, into a plain tree.
+fn load_plain(store: &Store, given: &Given) -> Result<()> {
+    let mut txn = store.begin_write()?;
+    let plain = txn.create_tree("plain")?;
+    let clock = Clock::start();
+    for number in 0..given.changes {
+        if number > 0 && number % PER_COMMIT == 0 {
+            txn.commit()?;
+            txn = store.begin_write()?;
+        }
+        let key_number = (number % given.keys + mix(number / given.keys)) % given.keys;
+        txn.insert(plain, &key(key_number), &value(number, given.value_size))?;
+    }
+    txn.commit()?;
+    clock.print("put into a plain tree", given.changes);
+    Ok(())
+}
+
+/// The time of a run on the wall, and on the processor by this thread.
+struct Clock {
+    start: Instant,
+    on_processor: Option<u64>,
+}
+
+impl Clock {
+    fn start() -> Self {
+        Self { on_processor: Self::on_processor(), start: Instant::now() }
+    }
+
+    fn on_processor() -> Option<u64> {
+        let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+        text.split(' ').next()?.parse().ok()
+    }
+
+    fn print(&self, name: &str, count: u64) {
+        let each = |nanos: f64| nanos / count as f64;
+        let wall = each(self.start.elapsed().as_nanos() as f64);
+        let own =
+            Self::on_processor().zip(self.on_processor).map_or(0.0, |(now, then)| each((now - then) as f64));
+        println!("{name:<28} {:>9.0} a second, {wall:.0} ns each, {own:.0} on the processor", 1e9 / wall);
+    }
 }
 
 /// Asks questions of a kind; the sum of the bytes that were found.
@@ -109,9 +149,9 @@ impl<'k> Kinds<'k> {
         self.kinds.push((name.into(), questions, Box::new(ask)));
     }
 
-    fn run(&mut self) -> Result<()> {
+    fn run(&mut self, rounds: usize) -> Result<()> {
         let mut times = vec![Vec::new(); self.kinds.len()];
-        for _ in 0..=ROUNDS {
+        for _ in 0..=rounds {
             for (index, (_, questions, ask)) in self.kinds.iter_mut().enumerate() {
                 let start = Instant::now();
                 std::hint::black_box(ask()?);
@@ -162,6 +202,7 @@ fn main() -> Result<()> {
     let mut number = |usual: u64| args.next().map_or(Ok(usual), |text| text.parse::<u64>());
     let (keys, versions, corrections) = (number(20_000)?, number(20)?, number(10)?);
     let value_size = number(256)? as usize;
+    let rounds = number(7)? as usize;
     let folder = tempfile::tempdir()?;
     let options = StoreOptions::new().dirty_bytes(1 << 30).durability(Durability::None);
     let store = options.open(folder.path().join("as_of.llmdb"))?;
@@ -170,13 +211,11 @@ fn main() -> Result<()> {
     store.checkpoint()?;
     let stored = store.stat()?.pager;
     println!("{stored:?}");
-    let mut txn = store.begin_write()?;
-    let plain = txn.create_tree("plain")?;
-    for n in 0..keys {
-        txn.insert(plain, &key(n), &value(n, value_size))?;
-    }
-    txn.commit()?;
+    load_plain(&store, &given)?;
     store.checkpoint()?;
+    if rounds == 0 {
+        return Ok(());
+    }
 
     let read = db.begin_read()?;
     let collection = read.collection("c")?.ok_or("it was made")?;
@@ -266,5 +305,5 @@ fn main() -> Result<()> {
             Ok(total)
         });
     }
-    kinds.run()
+    kinds.run(rounds)
 }

@@ -7,8 +7,10 @@
 //!      2     2  n, how many break points
 //!      4     8  the commit since which the range is one of its own, u64
 //!     12     8  the first commit for which the block is whole, u64
-//!     20     8  base: the least commit that any of the break points names, u64; the one before where n = 0
-//!     28    8n  where they lie, i64, rising; of those at one place the earlier comes first
+//!     20     8  the first commit for which the record of the key has more in this range, if it is the last one, u64;
+//!               all bits 1 = the range is not the last one, or the block is closed
+//!     28     8  base: the least commit that any of the break points names, u64; the one at 12 where n = 0
+//!     36    8n  where they lie, i64, rising; of those at one place the earlier comes first
 //!      +    wn  since which commit they stood, minus base
 //!      +    wn  until which commit they stood, minus base; all bits 1 = when the block was closed, or now
 //!      +    wn  which commit asserted the value, minus base; all bits 1 = nothing from here on
@@ -18,7 +20,9 @@
 //! w is 4 where all distances from base are below 2^32 - 1, else 8.
 //!
 //! Invariants
-//! 1. Every break point of the range that stood at any commit from the first to the closing one is there.
+//! 1. Every break point of the range that stood at any commit from the first to the closing one is there; in the open
+//!    block of the last range, at any commit before the one at 20, and later ones that lie before the latest ones in the
+//!    record of the key (see `entry`).
 //! 2. Those at one place stood one after the other.
 //! 3. A closed block never changes.
 //!
@@ -30,9 +34,10 @@ use crate::types::ValidTime;
 const COUNT_OFFSET: usize = 2;
 const BEGIN_OFFSET: usize = 4;
 const FROM_OFFSET: usize = BEGIN_OFFSET + size_of::<u64>();
-const BASE_OFFSET: usize = FROM_OFFSET + size_of::<u64>();
+const THROUGH_OFFSET: usize = FROM_OFFSET + size_of::<u64>();
+const BASE_OFFSET: usize = THROUGH_OFFSET + size_of::<u64>();
 const TIMES_OFFSET: usize = BASE_OFFSET + size_of::<u64>();
-const _: () = assert!(TIMES_OFFSET == 28);
+const _: () = assert!(TIMES_OFFSET == 36);
 
 const TIME_SIZE: usize = size_of::<i64>();
 const INDEX_SIZE: usize = size_of::<u32>();
@@ -46,6 +51,8 @@ pub(crate) struct Block {
     pub(crate) begin: u64,
     /// The first commit for which it is whole.
     pub(crate) from: u64,
+    /// The first commit for which it is not, but with the latest break points; [`ALIVE`] where there is none.
+    pub(crate) through: u64,
     pub(crate) points: Vec<Point>,
 }
 
@@ -58,6 +65,7 @@ pub(crate) struct View<'t> {
     base: u64,
     pub(crate) begin: u64,
     pub(crate) from: u64,
+    pub(crate) through: u64,
 }
 
 /// Bytes of a block of so many break points with narrow commits.
@@ -81,7 +89,7 @@ impl Block {
         let mut out = Vec::with_capacity(size_of_width(self.points.len(), width));
         out.extend_from_slice(&[width as u8, 0]);
         out.extend_from_slice(&(self.points.len() as u16).to_le_bytes());
-        for number in [self.begin, self.from, base] {
+        for number in [self.begin, self.from, self.through, base] {
             out.extend_from_slice(&number.to_le_bytes());
         }
         for point in &self.points {
@@ -112,6 +120,10 @@ impl Block {
 }
 
 impl<'t> View<'t> {
+    /// A block with nothing in it, for keys that have none: the latest break points are all.
+    pub(crate) const NONE: Self =
+        Self { bytes: &[], is_wide: false, count: 0, base: 0, begin: 0, from: 0, through: 0 };
+
     /// Looks at the head only; [`View::block`] looks at everything.
     #[inline]
     pub(crate) fn parse(bytes: &'t [u8]) -> Result<Self, EntryError> {
@@ -133,6 +145,7 @@ impl<'t> View<'t> {
             base: word(BASE_OFFSET),
             begin: word(BEGIN_OFFSET),
             from: word(FROM_OFFSET),
+            through: word(THROUGH_OFFSET),
         })
     }
 
@@ -156,21 +169,13 @@ impl<'t> View<'t> {
     pub(crate) fn block(&self, lo: ValidTime) -> Result<Block, EntryError> {
         let mut points: Vec<Point> = Vec::with_capacity(self.count + 2);
         for index in 0..self.count {
-            let point = self.plausible(index)?.checked()?;
-            if let Some(last) = points.last()
-                && (last.at, last.until) > (point.at, point.since)
-            {
-                return Err(EntryError::Order("break points of a block are out of order, or stood together"));
-            }
-            if point.at < lo {
-                return Err(EntryError::Order("a break point lies before its range"));
-            }
-            points.push(point);
+            points.push(self.plausible(index)?);
         }
+        check_order(&points, lo)?;
         if self.begin > self.from {
             return Err(EntryError::Order("a block is whole for commits before its range was there"));
         }
-        Ok(Block { begin: self.begin, from: self.from, points })
+        Ok(Block { begin: self.begin, from: self.from, through: self.through, points })
     }
 
     /// As [`View::block`]; refuses bytes that are not exactly what would be written.
@@ -257,6 +262,22 @@ impl<'t> View<'t> {
     }
 }
 
+/// Refuses break points of a range from `lo` on that cannot be, are out of order, or stood together at one place.
+pub(crate) fn check_order(points: &[Point], lo: ValidTime) -> Result<(), EntryError> {
+    for (index, point) in points.iter().enumerate() {
+        point.checked()?;
+        if let Some(last) = index.checked_sub(1).map(|before| &points[before])
+            && (last.at, last.until) > (point.at, point.since)
+        {
+            return Err(EntryError::Order("break points are out of order, or stood together"));
+        }
+    }
+    if points.first().is_some_and(|first| first.at < lo) {
+        return Err(EntryError::Order("a break point lies before its range"));
+    }
+    Ok(())
+}
+
 /// All bits of a stored commit: none.
 #[inline]
 const fn none<const W: usize>() -> u64 {
@@ -278,7 +299,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn block(points: Vec<Point>) -> Block {
-        Block { begin: 1, from: 2, points }
+        Block { begin: 1, from: 2, through: 9, points }
     }
 
     fn point(at: i64, since: u64, until: u64, belief: Option<(u64, u32)>) -> Point {
@@ -292,7 +313,7 @@ mod tests {
         let words = |numbers: &[i64]| numbers.iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<u8>>();
         let halves = |numbers: &[u32]| numbers.iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<u8>>();
         let columns = halves(&[2, 3, 4, u32::MAX, 0, u32::MAX, 9, 0]);
-        let want = [&[4, 0, 2, 0][..], &words(&[1, 2, 3]), &words(&[-1, 2]), &columns].concat();
+        let want = [&[4, 0, 2, 0][..], &words(&[1, 2, 9, 3]), &words(&[-1, 2]), &columns].concat();
         assert_eq!(bytes, want);
         assert_eq!(bytes.len(), narrow_size(2));
         assert_eq!(block(vec![]).encode().len(), TIMES_OFFSET);
@@ -306,7 +327,7 @@ mod tests {
         assert!(refused(vec![point(0, 1, 3, None), point(0, 2, 4, None)]));
         assert!(refused(vec![point(1, 1, 2, None), point(0, 1, 2, None)]));
         assert!(refused(vec![point(-1, 1, 2, None)]));
-        let reversed = Block { begin: 3, from: 2, points: vec![] }.encode();
+        let reversed = Block { begin: 3, from: 2, through: ALIVE, points: vec![] }.encode();
         assert!(View::parse(&reversed).unwrap().block(ValidTime::NEG_INF).is_err());
     }
 
@@ -352,14 +373,14 @@ mod tests {
 
         #[test]
         fn hostile_bytes_never_panic(
-            bytes in vec(prop_oneof![6 => Just(0u8), 1 => any::<u8>()], 27..120),
+            bytes in vec(prop_oneof![6 => Just(0u8), 1 => any::<u8>()], 35..120),
             width in prop_oneof![Just(4u8), Just(8)],
             at: i64,
             commit: u64,
         ) {
             let mut bytes = bytes;
             bytes[0] = width;
-            let count = (bytes.len() - 27) / 36;
+            let count = (bytes.len() - 35) / 36;
             bytes[2] = count as u8;
             bytes.truncate(size_of_width(count, usize::from(width)));
             if let Ok(view) = View::parse(&bytes) {

@@ -2,19 +2,22 @@
 //!
 //! ```text
 //! TREE                   KEY                                   RECORD
-//! temporal/2/catalog     name of a collection, UTF-8           its number, u32 little-endian, from 0
-//! temporal/2/commits     commit, u64 big-endian                commit time, i64 little-endian
-//! temporal/2/times       commit time, i64 with flipped sign    commit, u64 little-endian
+//! temporal/3/catalog     name of a collection, UTF-8           its number, u32 little-endian, from 0
+//! temporal/3/commits     commit, u64 big-endian                commit time, i64 little-endian
+//! temporal/3/times       commit time, i64 with flipped sign    commit, u64 little-endian
 //!                        bit, big-endian
-//! temporal/2/ops         commit and place (see `ops`)          an operation (see `ops`)
-//! temporal/2/marks       "kept from"                           the oldest commit that can be asked about, u64
+//! temporal/3/ops         commit and place (see `ops`)          an operation (see `ops`)
+//! temporal/3/marks       "kept from"                           the oldest commit that can be asked about, u64
 //!                                                              little-endian; there once history was let go
 //!                        "wipe owed"                           the newest commit with an erasure, u64 little-endian; there
 //!                                                              until its bytes were overwritten
-//! temporal/2/erased      commit and place (see `erase`)         why something was erased; there once it was
-//! temporal/2/now/N       key (see `encoding`)                  its last break point, with the value (see `entry`)
-//! temporal/2/past/N      key, range, closing commit            a block of all its break points there (see `block`)
-//! temporal/2/ranges/N    key, range                            which ranges there are, if several (see `ranges`)
+//! temporal/3/erased      commit and place (see `erase`)         why something was erased; there once it was
+//! temporal/3/filters     collection and kind (see `filter`)    which keys there may be; there once it was asked for
+//! temporal/3/now/N       key (see `encoding`)                  its last break point, with the value, and the latest
+//!                                                              others (see `entry`)
+//! temporal/3/past/N      key, range, closing commit            a block of its break points there (see `block`)
+//! temporal/3/ranges/N    key, range                            which ranges there are, if several (see `ranges`)
+//! temporal/3/starts/N    valid time, key (see `starts`)        nothing; there once it was asked for
 //! ```
 //!
 //! Invariants
@@ -30,13 +33,14 @@ use crate::error::Error;
 /// What the names of all our trees start with, in all versions.
 pub(crate) const FAMILY: &str = "temporal/";
 /// What the names of all trees of this version start with.
-pub(crate) const VERSION: &str = "temporal/2/";
-pub(crate) const CATALOG: &str = "temporal/2/catalog";
-pub(crate) const COMMITS: &str = "temporal/2/commits";
-pub(crate) const TIMES: &str = "temporal/2/times";
-pub(crate) const OPS: &str = "temporal/2/ops";
-pub(crate) const ERASED: &str = "temporal/2/erased";
-pub(crate) const MARKS: &str = "temporal/2/marks";
+pub(crate) const VERSION: &str = "temporal/3/";
+pub(crate) const CATALOG: &str = "temporal/3/catalog";
+pub(crate) const COMMITS: &str = "temporal/3/commits";
+pub(crate) const TIMES: &str = "temporal/3/times";
+pub(crate) const OPS: &str = "temporal/3/ops";
+pub(crate) const ERASED: &str = "temporal/3/erased";
+pub(crate) const MARKS: &str = "temporal/3/marks";
+pub(crate) const FILTERS: &str = "temporal/3/filters";
 
 const NAME_SIZE_MAX: usize = 255;
 
@@ -53,6 +57,11 @@ pub(crate) fn past_tree(number: u32) -> String {
 /// The tree of the ranges of a collection.
 pub(crate) fn ranges_tree(number: u32) -> String {
     format!("{VERSION}ranges/{number}")
+}
+
+/// The tree of where facts of a collection began.
+pub(crate) fn starts_tree(number: u32) -> String {
+    format!("{VERSION}starts/{number}")
 }
 
 /// Refuses a name that no collection can have.

@@ -88,21 +88,13 @@ impl<'t> Commits<'t> {
     }
 
     fn at_or_before(&self, commit: u64) -> Result<Option<CommitStamp>, Error> {
-        let Some(tree) = self.commits else { return Ok(None) };
-        let mut cursor = tree.cursor();
-        if !cursor.seek_le(&commit_key(commit))? {
-            return Ok(None);
-        }
-        parse_commit(cursor.key(), cursor.value()?).map(Some)
+        let near = self.commits.map_or(Ok(None), |tree| tree.floor(&commit_key(commit)))?;
+        near.map(|near| parse_commit(&near.key(), near.value()?)).transpose()
     }
 
     fn at_time(&self, time: CommitTime) -> Result<Option<CommitStamp>, Error> {
-        let Some(tree) = self.times else { return Ok(None) };
-        let mut cursor = tree.cursor();
-        if !cursor.seek_le(&time_key(time))? {
-            return Ok(None);
-        }
-        parse_time(cursor.key(), cursor.value()?).map(Some)
+        let near = self.times.map_or(Ok(None), |tree| tree.floor(&time_key(time)))?;
+        near.map(|near| parse_time(&near.key(), near.value()?)).transpose()
     }
 }
 

@@ -25,9 +25,11 @@ use crate::types::{Period, ValidTime};
 
 /// The neighbouring open blocks of a key that an operation may change, rising.
 #[derive(Debug)]
-pub(crate) struct Timeline {
-    pub(crate) parts: Vec<Part>,
+pub(crate) struct Timeline<'p> {
+    pub(crate) parts: &'p mut [Part],
     pub(crate) commit: u64,
+    /// Where values begin that did not before, if that is asked for.
+    pub(crate) born: Option<&'p mut Vec<ValidTime>>,
 }
 
 /// An open block with its place.
@@ -36,6 +38,8 @@ pub(crate) struct Part {
     pub(crate) lo: ValidTime,
     pub(crate) block: Block,
     pub(crate) is_changed: bool,
+    /// Whether its range is the last one of the key.
+    pub(crate) is_last: bool,
 }
 
 /// What becomes of a block.
@@ -47,7 +51,7 @@ pub(crate) struct Parted {
     pub(crate) open: Vec<(ValidTime, Block)>,
 }
 
-impl Timeline {
+impl Timeline<'_> {
     /// The break points that stand, in order.
     pub(crate) fn standing(&self) -> impl DoubleEndedIterator<Item = Point> + '_ {
         let points = self.parts.iter().flat_map(|part| &part.block.points);
@@ -86,7 +90,7 @@ impl Timeline {
 
     fn kill_where(&mut self, is_meant: impl Fn(ValidTime) -> bool) {
         let commit = self.commit;
-        for part in &mut self.parts {
+        for part in &mut *self.parts {
             let from = part.block.from;
             let mut is_changed = false;
             part.block.points.retain_mut(|point| {
@@ -103,6 +107,9 @@ impl Timeline {
     }
 
     fn give_birth(&mut self, at: ValidTime, belief: Option<Belief>) {
+        if let Some(born) = self.born.as_mut().filter(|_| belief.is_some()) {
+            born.push(at);
+        }
         let place = self.parts.partition_point(|part| part.lo <= at).saturating_sub(1);
         let part = &mut self.parts[place];
         let points = &mut part.block.points;
@@ -112,18 +119,19 @@ impl Timeline {
     }
 }
 
-/// Parts an open block that has become larger than `size_max` bytes, so that no part is.
-pub(crate) fn part(lo: ValidTime, mut block: Block, commit: u64, size_max: usize) -> Parted {
+/// Parts an open block that has become larger than `size_max` bytes, so that no part is. `new` is the first commit
+/// whose break points are new in it.
+pub(crate) fn part(lo: ValidTime, mut block: Block, new: u64, commit: u64, size_max: usize) -> Parted {
     if block.size() <= size_max {
         return Parted { closed: None, open: vec![(lo, block)] };
     }
-    if let Some(index) = rising(&block, commit) {
+    if let Some(index) = rising(&block, new) {
         let behind = block.points.split_off(index);
         if block.size() <= size_max {
             let next = behind[0].at;
-            let behind = Block { begin: commit, from: commit, points: behind };
+            let behind = Block { begin: new, from: new, through: ALIVE, points: behind };
             let mut parted = Parted { closed: None, open: vec![(lo, block)] };
-            parted.open.extend(halves(next, behind, commit, size_max));
+            parted.open.extend(halves(next, behind, new, size_max));
             return parted;
         }
         block.points.extend(behind);
@@ -140,13 +148,15 @@ pub(crate) fn part(lo: ValidTime, mut block: Block, commit: u64, size_max: usize
     Parted { closed, open: halves(lo, block, commit, room_kept) }
 }
 
-/// Where the break points that came in this commit begin, if they are few, all others lie before them, and few of
-/// those are dead.
-fn rising(block: &Block, commit: u64) -> Option<usize> {
+/// Where the new break points begin, if all others lie before them, and few of those are dead.
+fn rising(block: &Block, new: u64) -> Option<usize> {
     let points = &block.points;
-    let index = points.iter().rposition(|point| point.since < commit || point.until != ALIVE)? + 1;
+    let index = points.iter().rposition(|point| point.since < new || point.until != ALIVE)? + 1;
     let dead_count = points[..index].iter().filter(|point| point.until != ALIVE).count();
-    (index < points.len() && dead_count * 3 <= index).then_some(index)
+    let (last, first) = (points[index - 1], points.get(index)?);
+    // One that was replaced since then belongs to what comes behind, too.
+    let is_apart = last.at < first.at || last.until <= new;
+    (is_apart && dead_count * 3 <= index).then_some(index)
 }
 
 /// A block whose break points all stand, in as many equal parts as keep below a size.
@@ -155,11 +165,12 @@ fn halves(lo: ValidTime, block: Block, commit: u64, size_max: usize) -> Vec<(Val
     let part_count = block.size().div_ceil(size_max).clamp(1, count.max(1));
     let length = count.div_ceil(part_count).max(1);
     let mut open = Vec::with_capacity(part_count);
-    let Block { begin, from, mut points } = block;
+    let Block { begin, from, through, mut points } = block;
     let rest = points.split_off(length.min(count));
-    open.push((lo, Block { begin, from, points }));
+    open.push((lo, Block { begin, from, through, points }));
     for points in rest.chunks(length) {
-        open.push((points[0].at, Block { begin: commit, from: commit, points: points.to_vec() }));
+        let behind = Block { begin: commit, from: commit, through, points: points.to_vec() };
+        open.push((points[0].at, behind));
     }
     open
 }
@@ -175,8 +186,8 @@ mod tests {
     }
 
     fn parted(points: Vec<Point>, from: u64, count_max: usize) -> (Option<usize>, Vec<(i64, usize, u64)>) {
-        let block = Block { begin: 1, from, points };
-        let parted = part(ValidTime::from_raw(-100), block, 9, narrow_size(count_max));
+        let block = Block { begin: 1, from, through: ALIVE, points };
+        let parted = part(ValidTime::from_raw(-100), block, 9, 9, narrow_size(count_max));
         let open = parted.open.iter().map(|(lo, block)| (lo.micros(), block.points.len(), block.begin));
         (parted.closed.map(|block| block.points.len()), open.collect())
     }
@@ -186,15 +197,21 @@ mod tests {
         let rising: Vec<Point> =
             (0..8).map(|n| point(n, n as u64 + 1, ALIVE)).chain([point(8, 9, ALIVE)]).collect();
         assert_eq!(parted(rising.clone(), 1, 9), (None, vec![(-100, 9, 1)]));
-        assert_eq!(parted(rising, 1, 8), (None, vec![(-100, 8, 1), (8, 1, 9)]));
+        assert_eq!(parted(rising.clone(), 1, 8), (None, vec![(-100, 8, 1), (8, 1, 9)]));
+        // Break points that are new since an earlier commit begin a range since that one.
+        let block = Block { begin: 1, from: 1, through: ALIVE, points: rising };
+        let new = part(ValidTime::from_raw(-100), block, 7, 9, narrow_size(8)).open;
+        let of_range =
+            |(lo, block): &(ValidTime, Block)| (lo.micros(), block.points.len(), block.begin, block.from);
+        assert_eq!(new.iter().map(of_range).collect::<Vec<_>>(), [(-100, 6, 1, 1), (6, 3, 7, 7)]);
     }
 
     #[test]
     fn a_block_with_much_dead_is_closed_and_what_stands_goes_on() {
         let mut points: Vec<Point> =
-            (0..8).map(|n| point(n, 1, if n % 2 == 0 { 9 } else { ALIVE })).collect();
+            (0..8).map(|n| point(n, 1, if n % 4 == 3 { ALIVE } else { 9 })).collect();
         points.push(point(8, 9, ALIVE));
-        assert_eq!(parted(points, 1, 8), (Some(8), vec![(-100, 5, 1)]));
+        assert_eq!(parted(points, 1, 8), (Some(8), vec![(-100, 3, 1)]));
     }
 
     #[test]

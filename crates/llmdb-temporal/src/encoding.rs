@@ -82,18 +82,101 @@ pub fn escaped_size(key: &[u8]) -> usize {
     key.len() + key.iter().filter(|&&byte| byte == ESCAPE).count()
 }
 
+/// A stored key, on the stack where it is short.
+#[derive(Clone)]
+pub(crate) struct KeyBuf {
+    size: usize,
+    /// The key, if it fits.
+    bytes: [u8; SHORT],
+    /// Else it is here.
+    long: Vec<u8>,
+}
+
+/// Bytes of a short stored key.
+const SHORT: usize = 88;
+
+impl KeyBuf {
+    const EMPTY: Self = Self { size: 0, bytes: [0; SHORT], long: Vec::new() };
+
+    #[inline]
+    fn push(&mut self, part: &[u8]) {
+        let size = self.size + part.len();
+        if size <= SHORT {
+            self.bytes[self.size..size].copy_from_slice(part);
+        } else {
+            self.push_long(part);
+        }
+        self.size = size;
+    }
+
+    #[cold]
+    fn push_long(&mut self, part: &[u8]) {
+        if self.size <= SHORT {
+            self.long.extend_from_slice(&self.bytes[..self.size]);
+        }
+        self.long.extend_from_slice(part);
+    }
+}
+
+impl std::ops::Deref for KeyBuf {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        if self.size <= SHORT { &self.bytes[..self.size] } else { &self.long }
+    }
+}
+
+impl AsRef<[u8]> for KeyBuf {
+    #[inline]
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+/// The encoded user key with its terminator.
+#[inline]
+pub(crate) fn encoded(key: &[u8]) -> KeyBuf {
+    let mut out = KeyBuf::EMPTY;
+    if 2 * key.len() + TERMINATOR_SIZE > SHORT {
+        push_escaped(&mut out, key);
+    } else {
+        let mut size = 0;
+        for byte in key {
+            out.bytes[size] = *byte;
+            // Where there is no zero, the next byte stands here instead.
+            out.bytes[size + 1] = ESCAPED_ZERO;
+            size += 1 + usize::from(*byte == ESCAPE);
+        }
+        out.size = size;
+    }
+    out.push(&[ESCAPE, TERMINATOR]);
+    out
+}
+
+fn push_escaped(out: &mut KeyBuf, key: &[u8]) {
+    for part in key.split_inclusive(|byte| *byte == ESCAPE) {
+        out.push(part);
+        if part.last() == Some(&ESCAPE) {
+            out.push(&[ESCAPED_ZERO]);
+        }
+    }
+}
+
+/// As [`block_key`].
+#[inline]
+pub(crate) fn block_place(prefix: &[u8], at: ValidTime, until: u64) -> KeyBuf {
+    let mut out = KeyBuf::EMPTY;
+    out.push(prefix);
+    let time = u128::from(at.micros().cast_unsigned() ^ (1 << 63));
+    out.push(&(time << 64 | u128::from(until)).to_be_bytes());
+    out
+}
+
 /// The encoded user key with its terminator.
 #[must_use]
 pub fn prefix(key: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(escaped_size(key) + OVERHEAD);
-    for &byte in key {
-        out.push(byte);
-        if byte == ESCAPE {
-            out.push(ESCAPED_ZERO);
-        }
-    }
-    out.extend([ESCAPE, TERMINATOR]);
-    out
+    encoded(key).to_vec()
 }
 
 /// The least bytes above every stored key with this prefix; no other key lies between.
@@ -118,11 +201,7 @@ pub fn range_key(prefix: &[u8], at: ValidTime) -> Vec<u8> {
 /// The stored key of a block.
 #[must_use]
 pub fn block_key(prefix: &[u8], at: ValidTime, until: u64) -> Vec<u8> {
-    let mut out = Vec::with_capacity(prefix.len() + TIME_SIZE + COMMIT_SIZE);
-    out.extend_from_slice(prefix);
-    out.extend_from_slice(&ordered(at.micros()));
-    out.extend_from_slice(&until.to_be_bytes());
-    out
+    block_place(prefix, at, until).to_vec()
 }
 
 /// Takes the stored key of a range apart.
@@ -152,6 +231,9 @@ pub fn split_block(bytes: &[u8]) -> Result<BlockKey<'_>, KeyError> {
 pub fn user_key(prefix: &[u8]) -> Result<Vec<u8>, KeyError> {
     check_ending(prefix)?;
     let escaped = &prefix[..prefix.len() - TERMINATOR_SIZE];
+    if !escaped.is_empty() && !escaped.contains(&ESCAPE) {
+        return Ok(escaped.to_vec());
+    }
     let mut key = Vec::with_capacity(escaped.len());
     let mut offset = 0;
     while let Some(&byte) = escaped.get(offset) {
@@ -201,6 +283,21 @@ mod tests {
     /// Keys in which zero bytes, 0x01 and 0xff, the bytes that could confuse, are common.
     fn key() -> impl Strategy<Value = Vec<u8>> {
         vec(prop_oneof![Just(0u8), Just(1), Just(2), Just(0xff), any::<u8>()], 1..12)
+    }
+
+    #[test]
+    fn long_keys_are_written_as_short_ones_are() {
+        for size in (1..4 * SHORT).chain([1200]) {
+            let key: Vec<u8> = (0..size).map(|n| (n % 7) as u8).collect();
+            let stored = prefix(&key);
+            assert_eq!(stored.len(), escaped_size(&key) + 2);
+            assert_eq!(user_key(&stored), Ok(key));
+            let at = ValidTime::from_raw(5);
+            assert_eq!(
+                block_key(&stored, at, 9),
+                [range_key(&stored, at), 9u64.to_be_bytes().to_vec()].concat()
+            );
+        }
     }
 
     fn time() -> impl Strategy<Value = ValidTime> {

@@ -1,18 +1,23 @@
-//! Break points, and the stored value of a key: its last break point, with the value at hand.
+//! Break points, and the stored record of a key: its last break point with the value at hand, and the latest others.
 //!
 //! ```text
 //! OFFSET  SIZE  DESCRIPTION (little-endian)
 //!      0     1  from the last break point on: 0 = nothing, 1 = a value, which follows here, 2 = a value, which stands
-//!               in the operations log; 4 more where the key has blocks
+//!               in the operations log; 4 more where the key has blocks; 8 more where latest ones follow; 16 more where
+//!               the last break point does not lie in the last range
 //!      1     8  where the last break point lies, i64. The smallest number and nothing: no break point is left
 //!      9     8  the commit since which it stands, u64
 //!     17     8  the commit since which nothing from there on changed, u64, not earlier than the one before
 //!     25     8  kinds 1 and 2 only: the commit that asserted the value, u64, not later than the one at 9
 //!     33     4  kinds 1 and 2 only: the place of the operation that asserted it in that commit, u32
-//!     37     n  kind 1 only: the value, n >= 0 bytes
+//!      +     2  latest ones only: how many there are beside the last break point, and how they are written (see `recent`)
+//!      +     n  kind 1 only: the value, n >= 0 bytes
+//!      +     n  latest ones only: those beside the last break point
 //! ```
 //!
-//! A key without blocks has had one break point at all times.
+//! The latest break points are all that stood at or behind some valid time at any commit since one; the blocks hold
+//! what was before, and what lies before. A key without blocks has all its break points here. Latest ones follow where
+//! there are blocks, or another break point than the last.
 //!
 //! Invariants
 //! 1. A break point stood for at least one commit: `since < until`.
@@ -21,6 +26,7 @@
 //! Not here: the key beside it (`encoding`), all other break points (`block`).
 
 use crate::encoding::KeyError;
+use crate::recent::Others;
 use crate::types::ValidTime;
 
 const KIND_OFFSET: usize = 0;
@@ -29,14 +35,17 @@ const SINCE_OFFSET: usize = AT_OFFSET + size_of::<i64>();
 const SETTLED_OFFSET: usize = SINCE_OFFSET + size_of::<u64>();
 const ASSERTED_OFFSET: usize = SETTLED_OFFSET + size_of::<u64>();
 const INDEX_OFFSET: usize = ASSERTED_OFFSET + size_of::<u64>();
-/// Bytes before the value.
-pub(crate) const VALUE_OFFSET: usize = INDEX_OFFSET + size_of::<u32>();
-const _: () = assert!(VALUE_OFFSET == 37);
+/// Bytes before the value, at most.
+pub(crate) const HEAD_SIZE: usize = INDEX_OFFSET + size_of::<u32>() + size_of::<[u8; 2]>();
+const _: () = assert!(HEAD_SIZE == 39);
 
 const KIND_NOTHING: u8 = 0;
 const KIND_VALUE: u8 = 1;
 const KIND_VALUE_IN_LOG: u8 = 2;
 const HAS_BLOCKS: u8 = 4;
+const HAS_OTHERS: u8 = 8;
+const IS_APART: u8 = 16;
+const FLAGS: u8 = HAS_BLOCKS | HAS_OTHERS | IS_APART;
 
 /// `until` of a break point that still stands; no commit has this number.
 pub(crate) const ALIVE: u64 = u64::MAX;
@@ -63,13 +72,18 @@ pub(crate) struct Point {
     pub(crate) belief: Option<Belief>,
 }
 
-/// The last break point of a key, as stored.
+/// The record of a key, as stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tail<'a> {
+    /// The last break point.
     pub(crate) point: Point,
     /// Since when nothing at or behind it changed.
     pub(crate) settled: u64,
     pub(crate) has_blocks: bool,
+    /// Whether the last break point lies before the last range, which then has none that stands.
+    pub(crate) is_apart: bool,
+    /// The latest ones besides.
+    pub(crate) others: Others<'a>,
     /// The value, where it is at hand.
     pub(crate) value: Option<&'a [u8]>,
 }
@@ -120,61 +134,182 @@ impl Point {
 }
 
 impl<'a> Tail<'a> {
-    /// For a key that has no break point any more.
-    pub(crate) fn none_left(commit: u64) -> Self {
-        let point = Point { at: ValidTime::NEG_INF, since: commit, until: ALIVE, belief: None };
-        Self { point, settled: commit, has_blocks: true, value: None }
-    }
-
     /// Whether the key has no break point any more: "nothing" is never the first one.
+    #[inline]
     pub(crate) fn is_none_left(&self) -> bool {
         self.point.belief.is_none() && self.point.at == ValidTime::NEG_INF
     }
 
-    pub(crate) fn encode(&self) -> Vec<u8> {
+    /// Whether the key ever had another break point.
+    pub(crate) fn has_history(&self) -> bool {
+        self.has_blocks || self.others.len() > 0
+    }
+
+    /// The first commit since which the latest ones are whole.
+    #[inline]
+    pub(crate) fn from(&self) -> u64 {
+        self.others.from()
+    }
+
+    /// From which valid time on the latest ones are whole.
+    #[inline]
+    pub(crate) fn lo(&self) -> ValidTime {
+        if !self.has_blocks {
+            return ValidTime::NEG_INF;
+        }
+        let own = if self.is_recent() { self.point.at } else { ValidTime::POS_INF };
+        self.others.first_at().map_or(own, |first| first.min(own))
+    }
+
+    /// Whether the last break point is one of the latest.
+    #[inline]
+    fn is_recent(&self) -> bool {
+        !self.is_apart && !self.is_none_left()
+    }
+
+    /// The last of the latest break points at or before `at` that stood once `commit` was recorded.
+    #[inline]
+    pub(crate) fn in_force(&self, at: ValidTime, commit: u64) -> Option<Point> {
+        if self.is_recent() && self.point.at <= at && self.point.since <= commit {
+            // Nothing behind it stands now; what stood then comes after it.
+            return Some(self.others.in_force(self.point.at, at, commit).unwrap_or(self.point));
+        }
+        self.others.in_force(ValidTime::NEG_INF, at, commit)
+    }
+
+    /// The first of the latest break points after `at` that stood once `commit` was recorded.
+    pub(crate) fn next_after(&self, at: ValidTime, commit: u64) -> Option<Point> {
+        self.recent().into_iter().find(|point| point.at > at && point.stood_at(commit))
+    }
+
+    /// The latest break points, by valid time, then by commit.
+    pub(crate) fn recent(&self) -> Vec<Point> {
+        let mut points: Vec<Point> = Vec::with_capacity(self.others.len() + 3);
+        self.recent_into(&mut points);
+        points
+    }
+
+    /// As [`Self::recent`], into a list that is empty.
+    pub(crate) fn recent_into(&self, points: &mut Vec<Point>) {
+        points.extend(self.others.points());
+        if !points.is_sorted_by_key(|point| point.at) {
+            // A damaged record: what follows relies on their order.
+            points.sort_by_key(|point| (point.at, point.since));
+        }
+        if self.is_recent() {
+            let place =
+                points.partition_point(|point| (point.at, point.since) < (self.point.at, self.point.since));
+            points.insert(place, self.point);
+        }
+    }
+
+    /// All break points of the range of the open block `block`, which is the last one, with the latest ones.
+    pub(crate) fn merged(&self, block: Vec<Point>) -> Vec<Point> {
+        let (lo, from, recent) = (self.lo(), self.from(), self.recent());
+        let mut points = Vec::with_capacity(block.len() + recent.len());
+        for mut point in block {
+            if point.at >= lo {
+                let place = (point.at, point.since);
+                if point.since >= from || recent.iter().any(|recent| (recent.at, recent.since) == place) {
+                    continue;
+                }
+                // All that stood longer are among the latest.
+                point.until = point.until.min(from);
+            }
+            points.push(point);
+        }
+        points.extend(recent);
+        points.sort_by_key(|point| (point.at, point.since));
+        points
+    }
+
+    /// Appends what is stored.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         let kind = match (self.point.belief, self.value) {
             (None, _) => KIND_NOTHING,
             (Some(_), Some(_)) => KIND_VALUE,
             (Some(_), None) => KIND_VALUE_IN_LOG,
         };
-        let mut out = Vec::with_capacity(VALUE_OFFSET + self.value.map_or(0, <[u8]>::len));
-        out.push(kind | if self.has_blocks { HAS_BLOCKS } else { 0 });
+        let has_others = self.has_others();
+        let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
+        let flags =
+            flag(self.has_blocks, HAS_BLOCKS) | flag(has_others, HAS_OTHERS) | flag(self.is_apart, IS_APART);
+        out.push(kind | flags);
         out.extend_from_slice(&self.point.at.micros().to_le_bytes());
         out.extend_from_slice(&self.point.since.to_le_bytes());
         out.extend_from_slice(&self.settled.to_le_bytes());
         if let Some(belief) = self.point.belief {
             out.extend_from_slice(&belief.asserted.to_le_bytes());
             out.extend_from_slice(&belief.index.to_le_bytes());
-            out.extend_from_slice(self.value.unwrap_or_default());
         }
-        out
+        let shape = self.others.shape();
+        if has_others {
+            out.extend_from_slice(&shape);
+        }
+        out.extend_from_slice(self.value.unwrap_or_default());
+        if has_others {
+            self.others.encode(shape, out);
+        }
     }
 
+    fn has_others(&self) -> bool {
+        self.has_blocks || self.others.len() > 0
+    }
+
+    #[inline]
     pub(crate) fn decode(bytes: &'a [u8]) -> Result<Self, EntryError> {
-        let size = EntryError::Size(bytes.len());
-        let Some((head, rest)) = bytes.split_first_chunk::<ASSERTED_OFFSET>() else { return Err(size) };
-        let kind = head[KIND_OFFSET] & !HAS_BLOCKS;
-        let (belief, value) = match (kind, rest) {
-            (KIND_NOTHING, []) => (None, None),
-            (KIND_NOTHING, _) => return Err(size),
-            (KIND_VALUE | KIND_VALUE_IN_LOG, _) => {
-                let Some((asserted, rest)) = take_number(rest) else { return Err(size) };
-                let Some((index, value)) = rest.split_first_chunk() else { return Err(size) };
-                if kind == KIND_VALUE_IN_LOG && !value.is_empty() {
-                    return Err(size);
-                }
-                let belief = Belief { asserted, index: u32::from_le_bytes(*index) };
-                (Some(belief), (kind == KIND_VALUE).then_some(value))
-            }
-            _ => return Err(EntryError::Kind(head[KIND_OFFSET])),
-        };
+        let size = || EntryError::Size(bytes.len());
+        let (head, mut rest) = bytes.split_first_chunk::<ASSERTED_OFFSET>().ok_or_else(size)?;
+        let (kind, flags) = (head[KIND_OFFSET] & !FLAGS, head[KIND_OFFSET] & FLAGS);
+        if kind > KIND_VALUE_IN_LOG {
+            return Err(EntryError::Kind(head[KIND_OFFSET]));
+        }
+        let mut belief = None;
+        if kind != KIND_NOTHING {
+            let (asserted, index);
+            (asserted, rest) = take_number(rest).ok_or_else(size)?;
+            (index, rest) = rest.split_first_chunk().ok_or_else(size)?;
+            belief = Some(Belief { asserted, index: u32::from_le_bytes(*index) });
+        }
+        let mut others = Others::NONE;
+        if flags & HAS_OTHERS != 0 {
+            let shape: &[u8; 2];
+            (shape, rest) = rest.split_first_chunk().ok_or_else(size)?;
+            (others, rest) = Others::decode(*shape, rest)?;
+        }
+        if kind != KIND_VALUE && !rest.is_empty() {
+            return Err(size());
+        }
         let at = ValidTime::from_raw(word(head, AT_OFFSET).cast_signed());
         let (since, settled) = (word(head, SINCE_OFFSET), word(head, SETTLED_OFFSET));
         if settled < since {
             return Err(EntryError::Settled { settled, since });
         }
         let point = Point { at, since, until: ALIVE, belief }.checked()?;
-        Ok(Self { point, settled, has_blocks: head[KIND_OFFSET] & HAS_BLOCKS != 0, value })
+        let tail = Self {
+            point,
+            settled,
+            has_blocks: flags & HAS_BLOCKS != 0,
+            is_apart: flags & IS_APART != 0,
+            others,
+            value: (kind == KIND_VALUE).then_some(rest),
+        };
+        if tail.has_others() != (flags & HAS_OTHERS != 0) || (!tail.has_blocks && tail.is_apart) {
+            return Err(EntryError::Order("what is said to follow the last break point does not"));
+        }
+        Ok(tail)
+    }
+
+    /// As [`Self::decode`]; refuses bytes that are not exactly what would be written, or latest ones that cannot be.
+    pub(crate) fn decode_exact(bytes: &'a [u8]) -> Result<Self, EntryError> {
+        let tail = Self::decode(bytes)?;
+        let mut again = Vec::with_capacity(bytes.len());
+        tail.encode(&mut again);
+        if again != bytes || (!tail.has_blocks && tail.from() > 0) {
+            return Err(EntryError::Order("the record of a key is not written as it should be"));
+        }
+        crate::block::check_order(&tail.recent(), tail.lo())?;
+        Ok(tail)
     }
 }
 
@@ -198,31 +333,42 @@ mod tests {
     fn tail(belief: Option<(u64, u32)>, value: Option<&[u8]>) -> Tail<'_> {
         let belief = belief.map(|(asserted, index)| Belief { asserted, index });
         let point = Point { at: ValidTime::from_raw(-1), since: 258, until: ALIVE, belief };
-        Tail { point, settled: 259, has_blocks: true, value }
+        Tail { point, settled: 259, has_blocks: false, is_apart: false, others: Others::NONE, value }
+    }
+
+    fn encoded(tail: &Tail<'_>) -> Vec<u8> {
+        let mut out = Vec::new();
+        tail.encode(&mut out);
+        out
     }
 
     #[test]
     fn the_byte_table_is_what_is_written() {
         let head = [&[0xff; 8][..], &[2, 1, 0, 0, 0, 0, 0, 0], &[3, 1, 0, 0, 0, 0, 0, 0]].concat();
-        assert_eq!(tail(None, None).encode(), [&[4][..], &head].concat());
+        assert_eq!(encoded(&tail(None, None)), [&[0][..], &head].concat());
         let belief = [2, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0];
-        assert_eq!(tail(Some((2, 7)), Some(b"v")).encode(), [&[5][..], &head, &belief, b"v"].concat());
-        assert_eq!(tail(Some((2, 7)), None).encode(), [&[6][..], &head, &belief].concat());
-        let alone = Tail { has_blocks: false, ..tail(Some((2, 7)), Some(b"")) };
-        assert_eq!(alone.encode(), [&[1][..], &head, &belief].concat());
+        assert_eq!(encoded(&tail(Some((2, 7)), Some(b"v"))), [&[1][..], &head, &belief, b"v"].concat());
+        assert_eq!(encoded(&tail(Some((2, 7)), None)), [&[2][..], &head, &belief].concat());
+        let others = Others::Given(6, &[]);
+        let with_blocks = Tail { has_blocks: true, others, ..tail(Some((2, 7)), Some(b"v")) };
+        let none = [6, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(encoded(&with_blocks), [&[13][..], &head, &belief, &[0, 2], b"v", &none].concat());
+        let apart = Tail { is_apart: true, ..with_blocks };
+        assert_eq!(encoded(&apart)[0], 29);
     }
 
     #[test]
     fn nothing_and_an_empty_value_differ() {
-        let empty = tail(Some((1, 0)), Some(b"")).encode();
-        assert_ne!(empty, tail(None, None).encode());
+        let empty = encoded(&tail(Some((1, 0)), Some(b"")));
+        assert_ne!(empty, encoded(&tail(None, None)));
         assert_eq!(Tail::decode(&empty).unwrap().value, Some(&b""[..]));
-        assert!(!tail(None, None).is_none_left() && Tail::none_left(3).is_none_left());
+        let point = Point { at: ValidTime::NEG_INF, ..tail(None, None).point };
+        assert!(!tail(None, None).is_none_left() && Tail { point, ..tail(None, None) }.is_none_left());
     }
 
     #[test]
     fn times_that_contradict_each_other_are_refused() {
-        let decode = |tail: Tail<'_>| Tail::decode(&tail.encode()).map(|_| ()).unwrap_err();
+        let decode = |tail: Tail<'_>| Tail::decode(&encoded(&tail)).map(|_| ()).unwrap_err();
         let late = tail(Some((259, 0)), None);
         assert_eq!(decode(late), EntryError::Asserted { asserted: 259, since: 258 });
         let early = Tail { settled: 257, ..tail(None, None) };
@@ -231,6 +377,26 @@ mod tests {
         assert!(matches!(decode(Tail { point, ..tail(None, None) }), EntryError::Order(_)));
         let point = Point { since: 4, until: 4, ..point };
         assert_eq!(point.checked(), Err(EntryError::Empty { since: 4, until: 4 }));
+        assert!(matches!(decode(Tail { is_apart: true, ..tail(None, None) }), EntryError::Order(_)));
+    }
+
+    #[test]
+    fn the_latest_ones_answer_with_the_last_and_over_what_a_block_has_of_them() {
+        let point = |at, since, until| Point { at: ValidTime::from_raw(at), since, until, belief: None };
+        let (gone, between) = (point(-1, 100, 258), point(-5, 120, 270));
+        let others = [between, gone, point(3, 261, 265)];
+        let tail = Tail { has_blocks: true, others: Others::Given(110, &others), ..tail(None, None) };
+        let at = |at, commit| tail.in_force(ValidTime::from_raw(at), commit).map(|point| point.at.micros());
+        assert_eq!(
+            [at(-2, 130), at(-1, 130), at(5, 262), at(5, 270)],
+            [Some(-5), Some(-1), Some(3), Some(-1)]
+        );
+        assert_eq!([at(-2, 270), at(-6, 130)], [None, None]);
+        assert_eq!(tail.lo(), ValidTime::from_raw(-5));
+        // Of what a block has there, older ones went by the commit since which the latest are whole.
+        let block = vec![point(-9, 1, ALIVE), point(-3, 1, ALIVE), point(-1, 100, ALIVE)];
+        let want = [point(-9, 1, ALIVE), between, point(-3, 1, 110), gone, tail.point, others[2]];
+        assert_eq!(tail.merged(block), want);
     }
 
     proptest! {
@@ -240,11 +406,22 @@ mod tests {
         fn hostile_bytes_are_an_error_or_a_tail_that_encodes_to_them(
             bytes in prop_oneof![
                 proptest::collection::vec(any::<u8>(), 0..50),
-                proptest::collection::vec(prop_oneof![9 => Just(0u8), 1 => 0u8..8], 20..50),
-            ]
+                proptest::collection::vec(prop_oneof![9 => Just(0u8), 1 => 0u8..8], 20..90),
+            ],
+            kind in 0u8..32,
+            at: i64,
+            commit: u64,
         ) {
+            let mut bytes = bytes;
+            if let Some(first) = bytes.first_mut() {
+                *first = kind;
+            }
             if let Ok(tail) = Tail::decode(&bytes) {
-                prop_assert_eq!(tail.encode(), bytes);
+                tail.in_force(ValidTime::from_raw(at), commit);
+                tail.next_after(ValidTime::from_raw(at), commit);
+                if let Ok(tail) = Tail::decode_exact(&bytes) {
+                    prop_assert_eq!(encoded(&tail), bytes);
+                }
             }
         }
     }

@@ -18,7 +18,7 @@
 //! Where bytes stay after the commit: places in pages that records left, pages that are free, separators above leaves, and the
 //! log. [`Temporal::wipe`](crate::Temporal::wipe) overwrites all of these.
 //!
-//! Cost: all recorded operations are read once for each erased key.
+//! Cost: all recorded operations are read once for each erased key, and the index of where facts begin, if there is one.
 
 use std::ops::Bound::Unbounded;
 
@@ -29,6 +29,7 @@ use crate::error::Error;
 use crate::marks;
 use crate::ops::{self, Log};
 use crate::read::TemporalRead;
+use crate::starts;
 use crate::types::Erasure;
 use crate::write::TemporalWrite;
 
@@ -79,13 +80,14 @@ impl TemporalWrite {
     }
 
     fn take_out(&mut self, collection: &str, key: &[u8], reason: &str) -> Result<bool, Error> {
+        self.apply_pending()?;
         let Some(trees) = self.open(collection)? else { return Ok(false) };
         let prefix = encoding::prefix(key);
         let mut operations = Vec::new();
         for row in Log::between(Some(self.txn.tree(self.system.ops)?), None, u64::MAX) {
             let (commit, index, recorded) = row?;
             if recorded.collection == trees.number && recorded.key == key {
-                operations.push(ops::log_key(commit, u64::from(index)));
+                operations.push(ops::log_key(commit, index));
             }
         }
         for operation in &operations {
@@ -94,12 +96,18 @@ impl TemporalWrite {
         let was_there = self.txn.remove(trees.now, &prefix)?;
         self.txn.remove_prefix(trees.past, &prefix)?;
         self.txn.remove_prefix(trees.ranges, &prefix)?;
+        self.drop_filter(trees.number)?;
+        if let Some(starts) = trees.starts {
+            for entry in starts::entries_of(self.txn.tree(starts)?, &prefix)? {
+                self.txn.remove(starts, &entry)?;
+            }
+        }
         if !was_there && operations.is_empty() {
             return Ok(false);
         }
         let erased = self.txn.create_tree(catalog::ERASED)?;
-        let place = ops::log_key(self.number().get(), u64::from(self.next_index()?));
-        self.txn.insert(erased, &place, reason.as_bytes())?;
+        let place = u128::from(self.number().get()) << 64 | u128::from(self.next_index()?);
+        self.txn.insert(erased, &place.to_be_bytes(), reason.as_bytes())?;
         let marks = self.txn.create_tree(catalog::MARKS)?;
         self.txn.insert(marks, marks::WIPE_OWED, &marks::record(self.number().get()))?;
         self.operation_count += 1;

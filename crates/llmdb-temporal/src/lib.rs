@@ -86,6 +86,7 @@
 //!
 //! Not here: JSON, text forms of times, queries over values (the layers above); durability (`llmdb-wal`).
 
+mod apply;
 mod block;
 mod catalog;
 mod check;
@@ -97,19 +98,26 @@ pub mod encoding;
 mod entry;
 mod erase;
 mod error;
+mod filter;
 mod marks;
 mod ops;
+mod pending;
 mod points;
 mod ranges;
 mod read;
+mod recent;
 mod retain;
+mod starts;
+mod trees;
 mod types;
+mod walk;
 mod wipe;
 mod write;
 
 pub use check::TemporalCheck;
 pub use database::Temporal;
 pub use error::Error;
+pub use filter::KeyFilter;
 pub use read::{Changes, Collection, Differences, Scan, ScanValues, TemporalRead};
 pub use types::{
     Asserted, Bounds, Change, CommitNumber, CommitStamp, CommitTime, Difference, Erasure, Known, Meeting,

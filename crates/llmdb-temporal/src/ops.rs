@@ -3,7 +3,10 @@
 //! ```text
 //! key, big-endian:  SIZE  DESCRIPTION
 //!                      8  commit, u64
-//!                      8  place of the operation in its transaction, from 0, u64
+//!                 1 to 5  place p of the operation in its transaction, from 0:
+//!                           p < 192          p, one byte
+//!                           p < 14,528       192 * 256 + p - 192, two bytes
+//!                           otherwise        248, one byte; p, u32
 //!
 //! record, little-endian:
 //! OFFSET  SIZE  DESCRIPTION
@@ -35,7 +38,7 @@ const COLLECTION_OFFSET: usize = OPERATION_OFFSET + size_of::<u8>();
 const FROM_OFFSET: usize = COLLECTION_OFFSET + size_of::<u32>();
 const TO_OFFSET: usize = FROM_OFFSET + size_of::<i64>();
 const KEY_SIZE_OFFSET: usize = TO_OFFSET + size_of::<i64>();
-const KEY_OFFSET: usize = KEY_SIZE_OFFSET + size_of::<u32>();
+pub(crate) const KEY_OFFSET: usize = KEY_SIZE_OFFSET + size_of::<u32>();
 const _: () = assert!(KEY_OFFSET == 25);
 
 /// An operation as recorded, borrowed from the log.
@@ -52,10 +55,8 @@ pub(crate) struct Recorded<'a> {
 /// Why bytes are not a recorded operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RecordError {
-    #[error("the log key has {0} bytes instead of 16")]
-    KeySize(usize),
-    #[error("the operation is number {0} of its commit, which has fewer")]
-    Place(u64),
+    #[error("the log key of {0} bytes is not a commit and a place")]
+    Key(usize),
     #[error("the recorded operation ends too early")]
     Short,
     #[error("the recorded operation is of the unknown kind {0}")]
@@ -69,13 +70,76 @@ pub(crate) enum RecordError {
 }
 
 /// The key of an operation in the log.
-pub(crate) fn log_key(commit: u64, index: u64) -> [u8; 16] {
-    (u128::from(commit) << 64 | u128::from(index)).to_be_bytes()
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LogKey {
+    bytes: [u8; COMMIT_SIZE + PLACE_SIZE_MAX],
+    size: usize,
+}
+
+const COMMIT_SIZE: usize = size_of::<u64>();
+const PLACE_SIZE_MAX: usize = 1 + size_of::<u32>();
+/// Places below it take one byte.
+const SHORT_END: u32 = 192;
+/// Places below it take two at most.
+const MIDDLE_END: u32 = SHORT_END + 56 * 256;
+/// The first byte of others.
+const LONG: u8 = 248;
+
+/// The key of an operation in the log: short, so that few bytes tell keys apart, which searches look at first.
+#[inline]
+pub(crate) fn log_key(commit: u64, place: u32) -> LogKey {
+    let mut key = LogKey { bytes: [0; COMMIT_SIZE + PLACE_SIZE_MAX], size: COMMIT_SIZE };
+    key.bytes[..COMMIT_SIZE].copy_from_slice(&commit.to_be_bytes());
+    let rest = &mut key.bytes[COMMIT_SIZE..];
+    if place < SHORT_END {
+        rest[0] = place as u8;
+        key.size += 1;
+    } else if place < MIDDLE_END {
+        let two = (place - SHORT_END + (SHORT_END << 8)) as u16;
+        rest[..2].copy_from_slice(&two.to_be_bytes());
+        key.size += 2;
+    } else {
+        rest[0] = LONG;
+        rest[1..].copy_from_slice(&place.to_be_bytes());
+        key.size += PLACE_SIZE_MAX;
+    }
+    key
+}
+
+impl std::ops::Deref for LogKey {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.size]
+    }
+}
+
+impl AsRef<[u8]> for LogKey {
+    #[inline]
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+/// Commit and place of a key in the log.
+fn parse_key(key: &[u8]) -> Option<(u64, u32)> {
+    let (commit, rest) = key.split_first_chunk()?;
+    let place = match *rest {
+        [short] if u32::from(short) < SHORT_END => u32::from(short),
+        [high, low] if u32::from(high) >= SHORT_END && high < LONG => {
+            u32::from(u16::from_be_bytes([high, low])) - (SHORT_END << 8) + SHORT_END
+        }
+        [LONG, ..] => u32::from_be_bytes(rest[1..].try_into().ok()?),
+        _ => return None,
+    };
+    (rest[0] != LONG || place >= MIDDLE_END).then_some((u64::from_be_bytes(*commit), place))
 }
 
 impl<'a> Recorded<'a> {
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(KEY_OFFSET + self.key.len() + self.value.len());
+    /// Appends the record.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        out.reserve(KEY_OFFSET + self.key.len() + self.value.len());
         out.push(match self.op {
             Operation::Put => 0,
             Operation::Update => 1,
@@ -88,7 +152,6 @@ impl<'a> Recorded<'a> {
         out.extend_from_slice(&(self.key.len() as u32).to_le_bytes());
         out.extend_from_slice(self.key);
         out.extend_from_slice(self.value);
-        out
     }
 
     pub(crate) fn decode(bytes: &'a [u8]) -> Result<Self, RecordError> {
@@ -129,22 +192,49 @@ impl<'a> Recorded<'a> {
 /// The value that an operation asserted. `prefix` is the encoded key that believes it.
 #[inline]
 pub(crate) fn value_of<'t>(log: Option<Tree<'t>>, belief: Belief, prefix: &[u8]) -> Result<&'t [u8], Error> {
-    let key = log_key(belief.asserted, u64::from(belief.index));
+    let key = log_key(belief.asserted, belief.index);
     let record = log.map_or(Ok(None), |log| log.get(&key))?;
-    let recorded = record.map(Recorded::decode);
-    match recorded {
-        Some(Ok(Recorded { op: Operation::Put | Operation::Update | Operation::Insert, value, .. })) => {
-            Ok(value)
-        }
-        found => Err(Error::Damaged {
-            place: format!("tree {}", catalog::OPS),
-            key: encoding::user_key(prefix).unwrap_or_else(|_| prefix.to_vec()),
-            commit: Some(CommitNumber::new(belief.asserted)),
-            what: match found {
-                Some(Err(what)) => what.to_string(),
-                _ => format!("operation {} of the commit, which asserted a value, is missing", belief.index),
-            },
-        }),
+    asserted(record).ok_or_else(|| value_missing(record, belief, prefix))
+}
+
+/// The values that operations asserted, by their place in `beliefs`. `key` tells the key that believes one.
+pub(crate) fn values_of<'t>(
+    log: Option<Tree<'t>>,
+    beliefs: &[Belief],
+    key: impl Fn(usize) -> Vec<u8>,
+    mut visit: impl FnMut(usize, &'t [u8]),
+) -> Result<(), Error> {
+    let keys: Vec<_> = beliefs.iter().map(|belief| log_key(belief.asserted, belief.index)).collect();
+    let mut missing = None;
+    let mut told = |index, record: Option<&'t [u8]>| match asserted(record) {
+        Some(value) => visit(index, value),
+        None => missing = Some((index, record)),
+    };
+    match log {
+        Some(log) => log.get_many(&keys, told)?,
+        None => (0..keys.len()).for_each(|index| told(index, None)),
+    }
+    missing.map_or(Ok(()), |(index, record)| {
+        Err(value_missing(record, beliefs[index], &encoding::prefix(&key(index))))
+    })
+}
+
+/// The value in the record of an operation that has one.
+#[inline]
+fn asserted(record: Option<&[u8]>) -> Option<&[u8]> {
+    Recorded::decode(record?).ok()?.outcome()
+}
+
+#[cold]
+fn value_missing(record: Option<&[u8]>, belief: Belief, prefix: &[u8]) -> Error {
+    Error::Damaged {
+        place: format!("tree {}", catalog::OPS),
+        key: encoding::user_key(prefix).unwrap_or_else(|_| prefix.to_vec()),
+        commit: Some(CommitNumber::new(belief.asserted)),
+        what: match record.map(Recorded::decode) {
+            Some(Err(what)) => what.to_string(),
+            _ => format!("operation {} of the commit, which asserted a value, is missing", belief.index),
+        },
     }
 }
 
@@ -157,10 +247,17 @@ impl<'t> Log<'t> {
     /// The operations of the commits after `after` (`None`: from the first on) and up to `up_to`.
     pub(crate) fn between(tree: Option<Tree<'t>>, after: Option<u64>, up_to: u64) -> Self {
         use std::ops::Bound::{Excluded, Included, Unbounded};
-        let lower = after.map(|commit| log_key(commit, u64::MAX));
-        let lower = lower.as_ref().map_or(Unbounded, |key| Excluded(&key[..]));
-        let range = tree.map(|tree| tree.range(lower, Included(&log_key(up_to, u64::MAX))));
-        Self { range }
+        // Behind all operations of a commit; none of any is behind the last one.
+        let behind = |commit: u64| commit.checked_add(1).map(u64::to_be_bytes);
+        let lower = after.map(behind);
+        let lower = match &lower {
+            Some(Some(key)) => Included(&key[..]),
+            Some(None) => Excluded(&[0xff; COMMIT_SIZE + PLACE_SIZE_MAX][..]),
+            None => Unbounded,
+        };
+        let upper = behind(up_to);
+        let upper = upper.as_ref().map_or(Unbounded, |key| Excluded(&key[..]));
+        Self { range: tree.map(|tree| tree.range(lower, upper)) }
     }
 }
 
@@ -182,16 +279,20 @@ impl<'t> Iterator for Log<'t> {
 }
 
 fn parse<'t>(key: &[u8], record: &'t [u8]) -> Result<(u64, u32, Recorded<'t>), RecordError> {
-    let key: [u8; 16] = key.try_into().map_err(|_| RecordError::KeySize(key.len()))?;
-    let place = u128::from_be_bytes(key);
-    let index = u32::try_from(place as u64).map_err(|_| RecordError::Place(place as u64))?;
-    Ok(((place >> 64) as u64, index, Recorded::decode(record)?))
+    let (commit, index) = parse_key(key).ok_or(RecordError::Key(key.len()))?;
+    Ok((commit, index, Recorded::decode(record)?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    fn encoded(recorded: &Recorded<'_>) -> Vec<u8> {
+        let mut out = Vec::new();
+        recorded.encode(&mut out);
+        out
+    }
 
     fn sample() -> Recorded<'static> {
         let valid = Period::since(ValidTime::from_micros(2).unwrap());
@@ -200,15 +301,23 @@ mod tests {
 
     #[test]
     fn the_byte_table_is_what_is_written() {
-        let bytes = sample().encode();
+        let bytes = encoded(&sample());
         let want = [&[3, 5, 0, 0, 0, 2][..], &[0; 7], &[0xff; 7], &[0x7f, 2, 0, 0, 0], b"k\0vv"].concat();
         assert_eq!(bytes, want);
-        assert_eq!(log_key(1, 2), [0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2]);
+        let commit = [0, 0, 0, 0, 0, 0, 0, 1];
+        assert_eq!(*log_key(1, 2), [&commit[..], &[2]].concat());
+        assert_eq!(*log_key(1, 191), [&commit[..], &[191]].concat());
+        assert_eq!(*log_key(1, 192), [&commit[..], &[192, 0]].concat());
+        assert_eq!(*log_key(1, 14_527), [&commit[..], &[247, 255]].concat());
+        assert_eq!(*log_key(1, 14_528), [&commit[..], &[248, 0, 0, 0x38, 0xc0]].concat());
+        assert_eq!(parse_key(&[&commit[..], &[248, 0, 0, 0x38, 0xbf]].concat()), None);
+        assert_eq!(parse_key(&[&commit[..], &[249]].concat()), None);
+        assert_eq!(parse_key(&commit), None);
     }
 
     #[test]
     fn every_shortened_record_is_refused_or_only_loses_value_bytes() {
-        let bytes = sample().encode();
+        let bytes = encoded(&sample());
         for size in 0..bytes.len() {
             match Recorded::decode(&bytes[..size]) {
                 Ok(short) => assert!(size >= KEY_OFFSET + 2 && short.key == sample().key),
@@ -219,7 +328,7 @@ mod tests {
 
     #[test]
     fn an_empty_period_or_key_and_a_delete_with_a_value_are_refused() {
-        let decode = |record: Recorded<'_>| Recorded::decode(&record.encode()).map(|_| ()).unwrap_err();
+        let decode = |record: Recorded<'_>| Recorded::decode(&encoded(&record)).map(|_| ()).unwrap_err();
         let empty = Period::since(ValidTime::POS_INF);
         assert_eq!(decode(Recorded { valid: empty, ..sample() }), RecordError::Period);
         assert_eq!(decode(Recorded { key: b"", ..sample() }), RecordError::EmptyKey);
@@ -230,6 +339,16 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
+        fn keys_are_in_the_order_of_commit_and_place(
+            one in (0..3u64, prop_oneof![0..400u32, 14_300..14_700u32, any::<u32>()]),
+            other in (0..3u64, prop_oneof![0..400u32, 14_300..14_700u32, any::<u32>()]),
+        ) {
+            let (key, other_key) = (log_key(one.0, one.1), log_key(other.0, other.1));
+            prop_assert_eq!(key.cmp(&other_key), one.cmp(&other));
+            prop_assert_eq!(parse_key(&key), Some(one));
+        }
+
+        #[test]
         fn hostile_bytes_are_an_error_or_an_operation_that_encodes_to_them(
             bytes in prop_oneof![
                 proptest::collection::vec(any::<u8>(), 0..60),
@@ -237,7 +356,7 @@ mod tests {
             ]
         ) {
             if let Ok(recorded) = Recorded::decode(&bytes) {
-                prop_assert_eq!(recorded.encode(), bytes);
+                prop_assert_eq!(encoded(&recorded), bytes);
             }
         }
     }

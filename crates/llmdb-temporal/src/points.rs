@@ -1,10 +1,11 @@
-//! Finding the break points of one key: the last one is at hand, all are in blocks.
+//! Finding the break points of one key: the latest ones are in its record, all others in blocks.
 //!
 //! ```text
 //!   past      one block for each range of valid time and span of commits, whole in itself:
 //!
-//!   commits ^ |  block 3 (open)   |  block 4 (open)           an answer about (instant, commit) comes out of the
-//!           | |-------------------|-------------              one block whose rectangle holds that point
+//!   commits ^ |                   |  b. 4 | latest: the record of the key
+//!           | |  block 3 (open)   |  open +-----      an answer about (instant, commit) comes out of the
+//!           | |-------------------|-------------      one block whose rectangle holds that point
 //!           | |  block 1 (closed at the split)
 //!           | |---------------------------------
 //!               valid time ->
@@ -13,9 +14,11 @@
 //! Invariants
 //! 1. The periods `[since, until)` of break points at one valid time of one key never overlap, so at any commit
 //!    at most one of them stands.
-//! 2. Where a key has no blocks, its last break point is the only one it ever had.
+//! 2. Where a key has no blocks, its record holds all break points that it ever had.
+//! 3. The latest break points are all of the last range that lie at or behind some valid time and stood at any commit
+//!    since one. The open block of that range is right about every earlier commit, and about what lies before.
 //!
-//! Costs: what is in force is one descent about now where nothing else comes later, and else one (the open block of
+//! Costs: what is in force is one exact look-up where it is among the latest, and else one descent (the open block of
 //! the range), two (a closed one of it) or three (of a range that it was cut off from since), however deep the
 //! history is; and a look at the break points of one block, 38 at most at 4 KiB.
 //!
@@ -27,11 +30,12 @@ use llmdb_wal::Tree;
 
 use crate::block::{Block, View};
 use crate::catalog;
-use crate::encoding::{BlockKey, block_key, split_block};
+use crate::encoding::{BlockKey, block_key, block_place, split_block};
 use crate::entry::{ALIVE, EntryError, Point, Tail};
 use crate::error::Error;
 use crate::ranges::{Ranges, damaged};
 use crate::types::{Period, ValidTime};
+use crate::walk::{Near, Walk};
 
 /// The commit of questions about now: one below [`ALIVE`], so that all break points that stand do so at it.
 pub(crate) const NOW: u64 = u64::MAX - 1;
@@ -44,6 +48,8 @@ pub(crate) struct Points<'t> {
     pub(crate) ranges: Ranges<'t>,
     /// The number of the collection.
     pub(crate) number: u32,
+    /// The record of the one key that is asked about, where it is not in the tree yet.
+    pub(crate) held: Option<Tail<'t>>,
 }
 
 /// A block and where it belongs.
@@ -54,6 +60,33 @@ pub(crate) struct Placed<'t> {
     /// The commit at which it was closed.
     pub(crate) until: u64,
     pub(crate) view: View<'t>,
+    /// The record of the key, where this is the open block of its last range, or stands for one that has none.
+    pub(crate) tail: Option<Tail<'t>>,
+}
+
+/// What was in force.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Found<'t> {
+    /// The last break point, and its value where that is at hand.
+    Last(Point, Option<&'t [u8]>),
+    /// Another one.
+    Point(Point),
+}
+
+impl Placed<'_> {
+    pub(crate) fn is_last(&self) -> bool {
+        self.until == ALIVE && self.view.through != ALIVE
+    }
+
+    /// The first break point of the range after `at` that stood once `commit` was recorded.
+    fn next_after(&self, at: ValidTime, commit: u64) -> Option<Point> {
+        let Some(tail) = self.tail.as_ref().filter(|tail| commit >= tail.from()) else {
+            return self.view.next_after(at, commit);
+        };
+        let lo = tail.lo();
+        let near = (at < lo).then(|| self.view.next_after(at, commit)).flatten();
+        near.filter(|point| point.at < lo).or_else(|| tail.next_after(at, commit))
+    }
 }
 
 /// All break points in a part of a timeline that stood in a span of commits, and perhaps others.
@@ -75,32 +108,145 @@ pub(crate) struct Piece {
 }
 
 impl<'t> Points<'t> {
-    /// The last break point of a key.
+    /// The record of a key.
     #[inline]
     pub(crate) fn tail(&self, prefix: &[u8]) -> Result<Option<Tail<'t>>, Error> {
+        if self.held.is_some() {
+            return Ok(self.held);
+        }
         let Some(record) = self.now.get(prefix)? else { return Ok(None) };
         let tail = Tail::decode(record).map_err(|what| self.damaged_tail(prefix, &what))?;
         Ok(Some(tail))
     }
 
     /// The break point in force at `at` once `commit` was recorded.
-    pub(crate) fn in_force(
+    pub(crate) fn in_force(&self, prefix: &[u8], at: ValidTime, commit: u64) -> Result<Option<Point>, Error> {
+        Ok(self.find(prefix, at, commit, false)?.map(|found| match found {
+            Found::Last(point, _) | Found::Point(point) => point,
+        }))
+    }
+
+    /// As [`Self::in_force`]. `is_recent` is a guess that the latest ones answer.
+    #[inline]
+    pub(crate) fn find(
+        &self,
+        prefix: &[u8],
+        at: ValidTime,
+        commit: u64,
+        is_recent: bool,
+    ) -> Result<Option<Found<'t>>, Error> {
+        if !is_recent {
+            return self.find_in_blocks(prefix, at, commit, None);
+        }
+        let Some(tail) = self.tail(prefix)? else { return Ok(None) };
+        self.find_behind(prefix, tail, at, commit)
+    }
+
+    /// As [`Self::find`], where the record of the key is at hand.
+    #[inline]
+    pub(crate) fn find_behind(
+        &self,
+        prefix: &[u8],
+        tail: Tail<'t>,
+        at: ValidTime,
+        commit: u64,
+    ) -> Result<Option<Found<'t>>, Error> {
+        match Self::find_in_record(&tail, at, commit) {
+            Some(found) => Ok(found),
+            None => self.find_in_blocks(prefix, at, commit, Some(tail)),
+        }
+    }
+
+    /// As [`Self::find_behind`], for keys that rise from call to call.
+    #[inline]
+    pub(crate) fn find_walking(
+        &self,
+        prefix: &[u8],
+        tail: Tail<'t>,
+        at: ValidTime,
+        commit: u64,
+        walk: &mut Walk<'t>,
+    ) -> Result<Option<Found<'t>>, Error> {
+        match Self::find_in_record(&tail, at, commit) {
+            Some(found) => Ok(found),
+            None => self.find_by(prefix, at, commit, Some(tail), |place| walk.floor(prefix, place)),
+        }
+    }
+
+    /// What was in force, where the record of the key knows.
+    #[inline]
+    fn find_in_record(tail: &Tail<'t>, at: ValidTime, commit: u64) -> Option<Option<Found<'t>>> {
+        if tail.point.at <= at && tail.settled <= commit {
+            return Some(Some(Found::Last(tail.point, tail.value)));
+        }
+        if at >= tail.lo() && commit >= tail.from() {
+            if let Some(point) = tail.in_force(at, commit) {
+                return Some(Some(found(tail, point)));
+            }
+            if !tail.has_blocks {
+                return Some(None);
+            }
+        }
+        None
+    }
+
+    #[inline(never)]
+    fn find_in_blocks(
+        &self,
+        prefix: &[u8],
+        at: ValidTime,
+        commit: u64,
+        known: Option<Tail<'t>>,
+    ) -> Result<Option<Found<'t>>, Error> {
+        self.find_by(prefix, at, commit, known, |place| {
+            let Some(near) = self.past.floor(place)? else { return Ok(None) };
+            near.key_behind(prefix).map(|behind| Ok((behind, near.value()?))).transpose()
+        })
+    }
+
+    /// Where `floor` finds the nearest block of the key at or before a place.
+    #[inline]
+    fn find_by(
         &self,
         prefix: &[u8],
         mut at: ValidTime,
         commit: u64,
-    ) -> Result<Option<Point>, Error> {
-        let Some(mut open) = self.open_block(prefix, at)? else {
-            return Ok(self.only_point(prefix)?.filter(|point| point.at <= at && point.stood_at(commit)));
-        };
+        mut known: Option<Tail<'t>>,
+        mut floor: impl FnMut(&[u8]) -> Result<Option<Near<'t>>, Error>,
+    ) -> Result<Option<Found<'t>>, Error> {
         loop {
+            let mut open = None;
+            if let Some((behind, record)) = floor(&block_place(prefix, at, ALIVE))? {
+                let placed = self.place(prefix, behind, record)?;
+                if placed.until != ALIVE {
+                    return Err(self.lost(prefix, placed.lo));
+                }
+                open = Some(placed);
+            }
+            // The block alone is right about commits before the latest break points.
+            if open.is_none_or(|open| open.view.through <= commit) {
+                let tail = if known.is_some() { known } else { self.tail(prefix)? };
+                let Some(tail) = tail else { return Ok(None) };
+                known = Some(tail);
+                let lo = tail.lo();
+                if at >= lo && (open.is_some() || !tail.has_blocks) {
+                    if let Some(point) = tail.in_force(at, commit) {
+                        return Ok(Some(found(&tail, point)));
+                    }
+                    let Some(before) = before(lo) else { return Ok(None) };
+                    at = before;
+                    if open.is_some_and(|open| open.lo > at) {
+                        continue;
+                    }
+                }
+            }
+            let Some(open) = open else { return Err(self.lost(prefix, at)) };
             let Some(placed) = self.as_of(prefix, open, commit)? else { return Ok(None) };
             if let Some(point) = placed.view.in_force(at, commit) {
-                return Ok(Some(point));
+                return Ok(Some(Found::Point(point)));
             }
             let Some(before) = before(placed.lo) else { return Ok(None) };
             at = before;
-            open = self.open_block(prefix, at)?.ok_or_else(|| self.lost(prefix, at))?;
         }
     }
 
@@ -111,12 +257,10 @@ impl<'t> Points<'t> {
         at: ValidTime,
         commit: u64,
     ) -> Result<Option<Point>, Error> {
-        let Some(open) = self.open_block(prefix, at)? else {
-            return Ok(self.only_point(prefix)?.filter(|point| point.at > at && point.stood_at(commit)));
-        };
+        let Some(open) = self.open_block(prefix, at)? else { return Ok(None) };
         let Some(mut placed) = self.as_of(prefix, open, commit)? else { return Ok(None) };
         loop {
-            if let Some(point) = placed.view.next_after(at, commit) {
+            if let Some(point) = placed.next_after(at, commit) {
                 return Ok(Some(point));
             }
             let Some(lo) = self.ranges.following(prefix, placed.lo, commit)? else { return Ok(None) };
@@ -144,11 +288,7 @@ impl<'t> Points<'t> {
         to: ValidTime,
         commit: u64,
     ) -> Result<Option<Window>, Error> {
-        let Some(open) = self.open_block(prefix, from)? else {
-            let Some(point) = self.only_point(prefix)? else { return Ok(None) };
-            let points = if from <= point.at && point.at <= to { vec![point] } else { Vec::new() };
-            return Ok(Some(Window { from: 0, until: ALIVE, points }));
-        };
+        let Some(open) = self.open_block(prefix, from)? else { return Ok(None) };
         let Some(mut placed) = self.as_of(prefix, open, commit)? else { return Ok(None) };
         let behind = self.ranges.behind(prefix, placed.lo, to)?;
         // A range that is cut off later leaves blocks that hold less from then on.
@@ -172,10 +312,16 @@ impl<'t> Points<'t> {
     /// All break points that a key ever had, by valid time, then by commit.
     pub(crate) fn all(&self, prefix: &[u8]) -> Result<Vec<Point>, Error> {
         let mut all: BTreeMap<(ValidTime, u64), Point> = BTreeMap::new();
-        let mut is_empty = true;
+        let tail = self.tail(prefix)?;
+        if let Some(tail) = tail.filter(|tail| !tail.has_blocks) {
+            return Ok(tail.recent());
+        }
         self.each_block(prefix, |placed, block| {
-            is_empty = false;
-            for mut point in block.points {
+            let points = match &tail {
+                Some(tail) if placed.is_last() => tail.merged(block.points),
+                _ => block.points,
+            };
+            for mut point in points {
                 // What a closed block has standing stood until then, and a later block says how long.
                 point.until = if point.until == ALIVE { placed.until } else { point.until };
                 let known = all.entry((point.at, point.since)).or_insert(point);
@@ -186,13 +332,10 @@ impl<'t> Points<'t> {
             }
             Ok(())
         })?;
-        if is_empty {
-            return Ok(self.only_point(prefix)?.into_iter().collect());
-        }
         Ok(all.into_values().collect())
     }
 
-    /// Tells of every block of a key: range by range, the closed ones in order and then the open one.
+    /// Tells of every block of a key as it is stored: range by range, the closed ones in order and then the open one.
     pub(crate) fn each_block(
         &self,
         prefix: &[u8],
@@ -219,20 +362,45 @@ impl<'t> Points<'t> {
         Ok(pieces_of(&points).filter(|piece| piece.valid.overlaps(period)).collect())
     }
 
-    /// The whole content of a block.
+    /// The whole content of a block, the latest break points included.
     pub(crate) fn block(&self, prefix: &[u8], placed: &Placed<'t>) -> Result<Block, Error> {
-        placed.view.block(placed.lo).map_err(|what| {
+        if let Some(tail) = placed.tail.filter(|tail| !tail.has_blocks) {
+            return Ok(Block { begin: 0, from: 0, through: ALIVE, points: tail.recent() });
+        }
+        let mut block = placed.view.block(placed.lo).map_err(|what| {
             let key = block_key(prefix, placed.lo, placed.until);
             damaged(catalog::past_tree(self.number), &key, &what)
-        })
+        })?;
+        if let Some(tail) = placed.tail {
+            block.points = tail.merged(block.points);
+        }
+        Ok(block)
     }
 
-    /// The open block of today's range that covers `at`; `None` where the key has no blocks.
+    /// The open block of today's range that covers `at`, or what stands for it where the key has none; `None` where
+    /// there is no key.
     pub(crate) fn open_block(&self, prefix: &[u8], at: ValidTime) -> Result<Option<Placed<'t>>, Error> {
-        let Some(near) = self.past.floor(&block_key(prefix, at, ALIVE))? else { return Ok(None) };
-        let Some(behind) = near.key_behind::<16>(prefix) else { return Ok(None) };
-        let placed = self.place(prefix, behind, near.value()?)?;
+        let near = self.past.floor(&block_place(prefix, at, ALIVE))?;
+        let near = near.as_ref().and_then(|near| Some((near.key_behind::<16>(prefix)?, near)));
+        let Some((behind, near)) = near else {
+            let tail = self.tail(prefix)?.filter(|tail| !tail.has_blocks);
+            return Ok(tail.map(|tail| Placed {
+                lo: ValidTime::NEG_INF,
+                until: ALIVE,
+                view: View::NONE,
+                tail: Some(tail),
+            }));
+        };
+        let placed = self.with_tail(prefix, self.place(prefix, behind, near.value()?)?)?;
         if placed.until == ALIVE { Ok(Some(placed)) } else { Err(self.lost(prefix, placed.lo)) }
+    }
+
+    /// A block with the record of the key, where that belongs to it.
+    fn with_tail(&self, prefix: &[u8], mut placed: Placed<'t>) -> Result<Placed<'t>, Error> {
+        if placed.is_last() {
+            placed.tail = self.tail(prefix)?;
+        }
+        Ok(placed)
     }
 
     /// The open block of the next range behind the one that starts at `lo`.
@@ -262,29 +430,30 @@ impl<'t> Points<'t> {
 
     /// The block of a range that holds at a commit.
     fn block_of(&self, prefix: &[u8], lo: ValidTime, commit: u64) -> Result<Placed<'t>, Error> {
-        let near = self.past.ceiling(&block_key(prefix, lo, commit.saturating_add(1)))?;
+        let near = self.past.ceiling(&block_place(prefix, lo, commit.saturating_add(1)))?;
         let found = near.as_ref().and_then(|near| Some((near.key_behind::<16>(prefix)?, near.value())));
         let Some((behind, record)) = found else { return Err(self.lost(prefix, lo)) };
         let placed = self.place(prefix, behind, record?)?;
         if placed.lo != lo || commit < placed.view.from {
             return Err(self.lost(prefix, lo));
         }
-        Ok(placed)
+        self.with_tail(prefix, placed)
     }
 
+    #[inline]
     fn place(&self, prefix: &[u8], behind: [u8; 16], record: &'t [u8]) -> Result<Placed<'t>, Error> {
         let placed = split_block_behind(behind)
-            .and_then(|(lo, until)| Ok(Placed { lo, until, view: View::parse(record)? }));
+            .and_then(|(lo, until)| Ok(Placed { lo, until, view: View::parse(record)?, tail: None }));
         placed.map_err(|what| damaged(catalog::past_tree(self.number), &[prefix, &behind].concat(), &what))
     }
 
-    /// The break point of a key that has no blocks.
-    fn only_point(&self, prefix: &[u8]) -> Result<Option<Point>, Error> {
-        Ok(self.tail(prefix)?.filter(|tail| !tail.has_blocks).map(|tail| tail.point))
+    pub(crate) fn damaged_tail(&self, prefix: &[u8], what: &EntryError) -> Error {
+        Self::damaged_record(self.number, prefix, what)
     }
 
-    pub(crate) fn damaged_tail(&self, prefix: &[u8], what: &EntryError) -> Error {
-        damaged(catalog::now_tree(self.number), prefix, what)
+    /// The error for the record of a key in the collection with this number.
+    pub(crate) fn damaged_record(number: u32, prefix: &[u8], what: &EntryError) -> Error {
+        damaged(catalog::now_tree(number), prefix, what)
     }
 
     pub(crate) fn lost(&self, prefix: &[u8], lo: ValidTime) -> Error {
@@ -317,7 +486,11 @@ pub(crate) fn pieces_of(points: &[Point]) -> impl Iterator<Item = Piece> + '_ {
 /// A block by its key and record.
 pub(crate) fn placed<'t>(key: &[u8], record: &'t [u8]) -> Result<Placed<'t>, EntryError> {
     let BlockKey { at, until, .. } = split_block(key)?;
-    Ok(Placed { lo: at, until, view: View::parse(record)? })
+    Ok(Placed { lo: at, until, view: View::parse(record)?, tail: None })
+}
+
+fn found<'t>(tail: &Tail<'t>, point: Point) -> Found<'t> {
+    if point == tail.point { Found::Last(point, tail.value) } else { Found::Point(point) }
 }
 
 fn split_block_behind(behind: [u8; 16]) -> Result<(ValidTime, u64), EntryError> {

@@ -28,7 +28,7 @@ use crate::commits::Commits;
 use crate::entry::{Belief, Tail};
 use crate::error::Error;
 use crate::marks;
-use crate::ops::{self, Log};
+use crate::ops::{self, Log, LogKey};
 use crate::points::{Points, placed};
 use crate::ranges::damaged;
 use crate::types::{CommitStamp, CommitTime, Known};
@@ -77,6 +77,7 @@ impl TemporalWrite {
     }
 
     fn let_go(&mut self, before: CommitTime) -> Result<Option<CommitStamp>, Error> {
+        self.apply_pending()?;
         let marks = self.txn.create_tree(catalog::MARKS)?;
         let old = marks::kept_from(Some(self.txn.tree(marks)?))?;
         let commits = Commits::over(self.txn.tree(self.system.commits)?, self.txn.tree(self.system.times)?);
@@ -88,7 +89,7 @@ impl TemporalWrite {
         let mut believed = Vec::new();
         for (name, number) in catalog::all(Some(self.txn.tree(self.system.catalog)?))? {
             let trees = self.open_trees(&name, number)?;
-            let gone = look_through(&self.points(trees)?, commit, &mut believed)?;
+            let gone = look_through(&self.points(trees, None)?, commit, &mut believed)?;
             for key in gone {
                 self.txn.remove(trees.past, &key)?;
             }
@@ -102,12 +103,12 @@ impl TemporalWrite {
 
     /// Removes the operations up to a commit but for those whose values are believed, in runs.
     fn drop_operations(&mut self, ops: TreeId, mark: u64, believed: &[Belief]) -> Result<(), Error> {
-        let mut runs: Vec<([u8; 16], [u8; 16])> = Vec::new();
+        let mut runs: Vec<(LogKey, LogKey)> = Vec::new();
         let mut is_run = false;
         for row in Log::between(Some(self.txn.tree(ops)?), None, mark) {
             let (asserted, index, _) = row?;
             let goes = believed.binary_search(&Belief { asserted, index }).is_err();
-            let key = ops::log_key(asserted, u64::from(index));
+            let key = ops::log_key(asserted, index);
             match runs.last_mut() {
                 Some((_, last)) if goes && is_run => *last = key,
                 _ if goes => runs.push((key, key)),
@@ -128,7 +129,9 @@ fn look_through(points: &Points<'_>, mark: u64, believed: &mut Vec<Belief>) -> R
     let mut note = |belief: Option<Belief>| believed.extend(belief.filter(|belief| belief.asserted <= mark));
     for row in points.now.range(Unbounded, Unbounded) {
         let (prefix, record) = row?;
-        note(Tail::decode(record).map_err(|what| points.damaged_tail(&prefix, &what))?.point.belief);
+        let tail = Tail::decode(record).map_err(|what| points.damaged_tail(&prefix, &what))?;
+        note(tail.point.belief);
+        tail.others.points().filter(|point| point.until > mark).for_each(|point| note(point.belief));
     }
     let mut gone = Vec::new();
     for row in points.past.range(Unbounded, Unbounded) {

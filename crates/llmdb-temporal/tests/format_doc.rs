@@ -12,8 +12,11 @@ const TABLES: &[(&str, &str)] = &[
     ("temporal/catalog", include_str!("../src/catalog.rs")),
     ("temporal/key", include_str!("../src/encoding.rs")),
     ("temporal/entry", include_str!("../src/entry.rs")),
+    ("temporal/recent", include_str!("../src/recent.rs")),
     ("temporal/block", include_str!("../src/block.rs")),
     ("temporal/ranges", include_str!("../src/ranges.rs")),
+    ("temporal/starts", include_str!("../src/starts.rs")),
+    ("temporal/filter", include_str!("../src/filter.rs")),
     ("temporal/operation", include_str!("../src/ops.rs")),
     ("temporal/erasure", include_str!("../src/erase.rs")),
 ];
@@ -39,7 +42,7 @@ fn the_example_of_a_stored_key_is_what_is_stored() {
     for instant in 1..60 {
         put(&history, instant, "c", b"a\0b", Period::since(at(60 - instant)), b"v");
     }
-    let starts: Vec<_> = tree(&history, "temporal/2/past/0").into_iter().map(|(key, _)| key).collect();
+    let starts: Vec<_> = tree(&history, "temporal/3/past/0").into_iter().map(|(key, _)| key).collect();
     assert!(starts.iter().all(|key| key.starts_with(&bytes[..6]) && key.len() == bytes.len()));
     let behind = |key: &[u8]| (key[6..14].to_vec(), key[14..].to_vec());
     assert!(starts.iter().any(|key| behind(key) == (vec![0; 8], bytes[14..].to_vec())), "{starts:?}");
@@ -66,15 +69,15 @@ fn the_trees_of_a_history_decode_by_hand() {
     let names = history.store().begin_read().unwrap().tree_names().unwrap();
     let expected =
         ["catalog", "commits", "now/0", "now/1", "ops", "past/0", "past/1", "ranges/0", "ranges/1", "times"];
-    assert_eq!(names, expected.map(|name| format!("temporal/2/{name}")));
+    assert_eq!(names, expected.map(|name| format!("temporal/3/{name}")));
 
-    let catalog = tree(&history, "temporal/2/catalog");
+    let catalog = tree(&history, "temporal/3/catalog");
     assert_eq!(catalog, [(b"prices".to_vec(), vec![0; 4]), (b"z".to_vec(), vec![1, 0, 0, 0])]);
     // The store counts commits from 1, collections from 0.
     let commits = [(big(0), little(-9)), (big(1), little(500))];
-    assert_eq!(tree(&history, "temporal/2/commits"), commits);
+    assert_eq!(tree(&history, "temporal/3/commits"), commits);
     let times = [(time(-9), little(0)), (time(500), little(1))];
-    assert_eq!(tree(&history, "temporal/2/times"), times);
+    assert_eq!(tree(&history, "temporal/3/times"), times);
     assert_eq!(history.store().begin_read().unwrap().seq(), 2);
 
     // Commit 0 put "one" from 1 on; commit 1 put "two" in [3, 7).
@@ -83,30 +86,47 @@ fn the_trees_of_a_history_decode_by_hand() {
         [&[kind][..], &little(at), &little(since), &little(settled)].concat()
     };
     let belief = |asserted: i64, index: u32| [&little(asserted)[..], &index.to_le_bytes()].concat();
-    let now = [(key.to_vec(), [&tail(5, 7, 1, 1)[..], &belief(0, 0), b"one"].concat())];
-    assert_eq!(tree(&history, "temporal/2/now/0"), now);
+    let shorts =
+        |numbers: &[u16]| numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>();
     let halves =
         |numbers: &[u32]| numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>();
     let words = |numbers: &[i64]| numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>();
-    const STANDS: u32 = u32::MAX;
-    const NOTHING: u32 = u32::MAX;
-    let head = [&[4, 0, 3, 0][..], &words(&[0, 0, 0]), &words(&[1, 3, 7])].concat();
-    let columns = halves(&[0, 1, 1, STANDS, STANDS, STANDS, 0, 1, 0, 0, 0, 0]);
-    let block = ([&key[..], &[0; 8], &[0xff; 8]].concat(), [head, columns].concat());
-    assert_eq!(tree(&history, "temporal/2/past/0"), [block]);
-    assert_eq!(tree(&history, "temporal/2/ranges/0"), Records::new());
+    const STANDS: u16 = u16::MAX;
+    let columns = [shorts(&[0, 1, STANDS, STANDS, 0, 1]), halves(&[0, 0])].concat();
+    let latest = [&words(&[0, 0, 1, 3])[..], &columns].concat();
+    let now = [(key.to_vec(), [&tail(9, 7, 1, 1)[..], &belief(0, 0), &[2, 2], b"one", &latest].concat())];
+    assert_eq!(tree(&history, "temporal/3/now/0"), now);
+    assert_eq!(tree(&history, "temporal/3/past/0"), Records::new());
+    assert_eq!(tree(&history, "temporal/3/ranges/0"), Records::new());
 
     // Commit 0 put "" always; commit 1 ended it at 5.
     let key = b"k\x00\x01";
-    assert_eq!(tree(&history, "temporal/2/now/1"), [(key.to_vec(), tail(4, 5, 1, 1))]);
-    let head = [&[4, 0, 2, 0][..], &words(&[0, 0, 0]), &words(&[i64::MIN, 5])].concat();
-    let columns = halves(&[0, 1, STANDS, STANDS, 0, NOTHING, 1, 0]);
-    let block = ([&key[..], &[0; 8], &[0xff; 8]].concat(), [head, columns].concat());
-    assert_eq!(tree(&history, "temporal/2/past/1"), [block]);
+    let columns = [shorts(&[0, STANDS, 0]), halves(&[1])].concat();
+    let latest = [&[1, 2][..], &words(&[0, 0, i64::MIN]), &columns].concat();
+    assert_eq!(tree(&history, "temporal/3/now/1"), [(key.to_vec(), [tail(8, 5, 1, 1), latest].concat())]);
+    assert_eq!(tree(&history, "temporal/3/past/1"), Records::new());
+
+    // Of more than seven break points, all but the last go into a block.
+    for instant in 0..6 {
+        put(&history, 600 + instant, "z", b"k", Period::since(at(10 + instant)), b"v");
+    }
+    const ALL_BITS: u32 = u32::MAX;
+    let places = words(&[i64::MIN, 5, 10, 11, 12, 13, 14]);
+    let head = [&[4, 0, 7, 0][..], &words(&[0, 0, 7, 0]), &places].concat();
+    let columns = [
+        halves(&[0, 1, 2, 3, 4, 5, 6]),
+        halves(&[ALL_BITS; 7]),
+        halves(&[0, ALL_BITS, 2, 3, 4, 5, 6]),
+        halves(&[1, 0, 0, 0, 0, 0, 0]),
+    ];
+    let block = ([&key[..], &[0; 8], &[0xff; 8]].concat(), [head, columns.concat()].concat());
+    assert_eq!(tree(&history, "temporal/3/past/1"), [block]);
+    let record = [&tail(13, 15, 7, 7)[..], &belief(7, 0), &[0, 2], b"v", &words(&[7])].concat();
+    assert_eq!(tree(&history, "temporal/3/now/1"), [(key.to_vec(), record)]);
 }
 
 #[test]
-fn a_key_with_one_break_point_has_no_block_and_a_dead_one_is_in_a_block() {
+fn a_key_with_few_break_points_has_no_block_and_dead_ones_stand_beside_the_last() {
     let history = open();
     put(&history, 1, "c", b"k", Period::since(at(10)), b"old");
     let key = b"k\x00\x01".to_vec();
@@ -114,11 +134,16 @@ fn a_key_with_one_break_point_has_no_block_and_a_dead_one_is_in_a_block() {
         let times = [little(10), little(commit), little(commit), little(commit)].concat();
         [&[kind][..], &times, &[0; 4], value].concat()
     };
-    assert_eq!(tree(&history, "temporal/2/now/0"), [(key.clone(), record(1, 0, b"old"))]);
-    assert_eq!(tree(&history, "temporal/2/past/0"), Records::new());
+    assert_eq!(tree(&history, "temporal/3/now/0"), [(key.clone(), record(1, 0, b"old"))]);
+    assert_eq!(tree(&history, "temporal/3/past/0"), Records::new());
     put(&history, 2, "c", b"k", Period::since(at(10)), b"new");
-    assert_eq!(tree(&history, "temporal/2/now/0"), [(key, record(5, 1, b"new"))]);
-    assert_eq!(tree(&history, "temporal/2/past/0").len(), 1);
+    let columns = [&[0, 0, 1, 0, 0, 0][..], &[0; 4]].concat();
+    let latest = [&little(0)[..], &little(0), &little(10), &columns].concat();
+    assert_eq!(
+        tree(&history, "temporal/3/now/0"),
+        [(key, record(9, 1, &[&[1, 2][..], b"new", &latest].concat()))]
+    );
+    assert_eq!(tree(&history, "temporal/3/past/0"), Records::new());
     let read = history.begin_read().unwrap();
     let then = read.get("c", b"k", at(11), Known::Commit(0)).unwrap().unwrap();
     assert_eq!(then.value, b"old");
@@ -127,7 +152,7 @@ fn a_key_with_one_break_point_has_no_block_and_a_dead_one_is_in_a_block() {
 #[test]
 fn the_recorded_operations_decode_by_hand() {
     let history = history();
-    let recorded = |commit, place| [big(commit), big(place)].concat();
+    let recorded = |commit, place: u8| [big(commit), vec![place]].concat();
     let operation = |kind: u8, collection: u32, from: i64, to: i64, key: &[u8], value: &[u8]| {
         let mut bytes = vec![kind];
         bytes.extend(collection.to_le_bytes());
@@ -141,7 +166,7 @@ fn the_recorded_operations_decode_by_hand() {
         (recorded(1, 0), operation(1, 0, 3, 7, b"a\0b", b"two")),
         (recorded(1, 1), operation(2, 1, 5, i64::MAX, b"k", b"")),
     ];
-    assert_eq!(tree(&history, "temporal/2/ops"), expected);
+    assert_eq!(tree(&history, "temporal/3/ops"), expected);
 }
 
 #[test]
@@ -162,16 +187,18 @@ fn what_was_believed_is_found_in_the_trees_by_the_documented_rule() {
         }
         txn.commit().unwrap();
     }
-    let blocks: Vec<Block> = tree(&history, "temporal/2/past/0").iter().map(block).collect();
+    let blocks: Vec<Block> = tree(&history, "temporal/3/past/0").iter().map(block).collect();
     let open_count = blocks.iter().filter(|block| block.until == u64::MAX).count();
     assert!(open_count > 1 && blocks.len() > open_count + 1, "{open_count} of {}", blocks.len());
-    let ops = tree(&history, "temporal/2/ops");
+    let (_, record) = tree(&history, "temporal/3/now/0").pop().unwrap();
+    let latest = latest_of(&record);
+    let ops = tree(&history, "temporal/3/ops");
     let read = history.begin_read().unwrap();
     for commit in 0..200 {
         for instant in -1..110 {
             let found = read.get_value("c", b"k", at(instant), Known::Commit(commit)).unwrap();
-            let expected = believed(&blocks, instant, commit as u64).map(|(asserted, index)| {
-                let place = [big(asserted), big(u64::from(index))].concat();
+            let expected = believed(&latest, &blocks, instant, commit as u64).map(|(asserted, index)| {
+                let place = [big(asserted), vec![index as u8]].concat();
                 let (_, record) = ops.iter().find(|(key, _)| *key == place).unwrap();
                 record[26..].to_vec()
             });
@@ -180,33 +207,84 @@ fn what_was_believed_is_found_in_the_trees_by_the_documented_rule() {
     }
 }
 
+/// Valid time, since, until, asserting commit, place in it.
+type Point = (i64, u64, u64, u64, u32);
+
 struct Block {
     lo: i64,
     until: u64,
     begin: u64,
-    /// Valid time, since, until, asserting commit, place in it.
-    points: Vec<(i64, u64, u64, u64, u32)>,
+    points: Vec<Point>,
+}
+
+struct Latest {
+    lo: i64,
+    from: u64,
+    points: Vec<Point>,
 }
 
 fn block((key, record): &(Vec<u8>, Vec<u8>)) -> Block {
-    let word = |offset: usize| u64::from_le_bytes(record[offset..offset + 8].try_into().unwrap());
-    let short = |offset: usize| u32::from_le_bytes(record[offset..offset + 4].try_into().unwrap());
     let key_word = |offset: usize| u64::from_be_bytes(key[offset..offset + 8].try_into().unwrap());
-    let count = usize::from(u16::from_le_bytes([record[2], record[3]]));
     assert_eq!((record[0], record[1]), (4, 0));
-    let point = |index: usize| {
-        let column = |column: usize| short(28 + 8 * count + 4 * (column * count + index));
-        let commit = |number: u32| if number == u32::MAX { u64::MAX } else { word(20) + u64::from(number) };
-        let at = word(28 + 8 * index).cast_signed();
-        (at, commit(column(0)), commit(column(1)), commit(column(2)), column(3))
-    };
-    let points = (0..count).map(point).collect();
+    let count = usize::from(u16::from_le_bytes([record[2], record[3]]));
     let lo = (key_word(key.len() - 16) ^ (1 << 63)).cast_signed();
-    Block { lo, until: key_word(key.len() - 8), begin: word(4), points }
+    let points = columns(&record[36..], count, 4, word(record, 28));
+    Block { lo, until: key_word(key.len() - 8), begin: word(record, 4), points }
+}
+
+/// The latest break points in the record of a key that has blocks.
+fn latest_of(record: &[u8]) -> Latest {
+    let is_value = record[0] & 3 > 0;
+    assert!(record[0] & 12 == 12, "blocks, and latest ones");
+    let shape = &record[if is_value { 37 } else { 25 }..];
+    let (count, width) = (usize::from(shape[0]), usize::from(shape[1]));
+    let others = &record[record.len() - if count > 0 { 16 + count * (12 + 3 * width) } else { 8 }..];
+    let mut points = Vec::new();
+    if count > 0 {
+        points = columns(&others[16..], count, width, word(others, 8));
+    }
+    if record[0] & 16 == 0 {
+        let place = |record: &[u8]| u32::from_le_bytes(record[33..37].try_into().unwrap());
+        let asserted = if is_value { (word(record, 25), place(record)) } else { (u64::MAX, 0) };
+        points.push((word(record, 1).cast_signed(), word(record, 9), u64::MAX, asserted.0, asserted.1));
+    }
+    let lo = points.iter().map(|point| point.0).min().unwrap_or(i64::MAX);
+    Latest { lo, from: word(others, 0), points }
+}
+
+/// Break points whose commits are so many bytes wide.
+fn columns(bytes: &[u8], count: usize, width: usize, base: u64) -> Vec<Point> {
+    let number = |offset: usize, width: usize| {
+        let mut number = [0; 8];
+        number[..width].copy_from_slice(&bytes[offset..offset + width]);
+        u64::from_le_bytes(number)
+    };
+    let commit = |column: usize, index: usize| {
+        let number = number(8 * count + width * (column * count + index), width);
+        if number == u64::MAX >> (64 - 8 * width) { u64::MAX } else { base + number }
+    };
+    let place = |index: usize| number(8 * count + 3 * width * count + 4 * index, 4) as u32;
+    let at = |index: usize| number(8 * index, 8).cast_signed();
+    (0..count).map(|n| (at(n), commit(0, n), commit(1, n), commit(2, n), place(n))).collect()
+}
+
+fn word(record: &[u8], offset: usize) -> u64 {
+    u64::from_le_bytes(record[offset..offset + 8].try_into().unwrap())
 }
 
 /// Which operation asserted what was believed at an instant as of a commit, about the only key of a collection.
-fn believed(blocks: &[Block], mut instant: i64, commit: u64) -> Option<(u64, u32)> {
+fn believed(latest: &Latest, blocks: &[Block], mut instant: i64, commit: u64) -> Option<(u64, u32)> {
+    let in_force = |points: &[Point], instant: i64| {
+        let standing = points.iter().filter(|point| point.1 <= commit && commit < point.2);
+        standing.filter(|point| point.0 <= instant).max_by_key(|point| point.0).copied()
+    };
+    let asserted = |found: Point| (found.3 != u64::MAX).then_some((found.3, found.4));
+    if instant >= latest.lo && commit >= latest.from {
+        if let Some(found) = in_force(&latest.points, instant) {
+            return asserted(found);
+        }
+        instant = latest.lo.checked_sub(1)?;
+    }
     loop {
         let there = blocks.iter().filter(|block| block.begin <= commit && block.lo <= instant);
         let lo = there.map(|block| block.lo).max()?;
@@ -214,9 +292,8 @@ fn believed(blocks: &[Block], mut instant: i64, commit: u64) -> Option<(u64, u32
             .iter()
             .filter(|block| block.lo == lo && block.until > commit)
             .min_by_key(|block| block.until)?;
-        let standing = block.points.iter().filter(|point| point.1 <= commit && commit < point.2);
-        if let Some(found) = standing.filter(|point| point.0 <= instant).max_by_key(|point| point.0) {
-            return (found.3 != u64::MAX).then_some((found.3, found.4));
+        if let Some(found) = in_force(&block.points, instant) {
+            return asserted(found);
         }
         instant = lo.checked_sub(1)?;
     }

@@ -164,6 +164,34 @@ impl<'a> Leaf<'a> {
         record_at(&self.0[self.cell(index)..])
     }
 
+    /// How many keys are at most `key`. The lines of the last of these are asked for.
+    #[inline]
+    pub(crate) fn count_up_to(self, key: &[u8]) -> usize {
+        let prefix_len = usize::from(read_u16(self.0, PREFIX_LEN));
+        // Only a damaged tree routes such a key here.
+        let Some(suffix) = key.get(prefix_len..) else { return 0 };
+        let (count, head) = (self.len(), head_of(suffix));
+        let heads = &self.0[heads_start(prefix_len)..][..heads_size(count)];
+        let end = count_up_to(heads, count, head);
+        let Some(last) = end.checked_sub(1) else { return 0 };
+        self.prefetch_record(last);
+        if self.head(last) != head || self.suffix(last) <= suffix {
+            return end;
+        }
+        partition(count_below(heads, head)..last, |index| self.suffix(index) <= suffix)
+    }
+
+    /// Asks for the lines of a record.
+    #[inline]
+    fn prefetch_record(self, index: usize) {
+        let cell = self.cell(index);
+        // At 4 KiB, records of two lines at least.
+        let lines = if self.len() <= self.0.len() / 128 { 5 } else { 1 };
+        for line in 0..lines {
+            prefetch_line(self.0, cell + line * LANES_SIZE);
+        }
+    }
+
     /// A key, behind the prefix.
     #[inline]
     pub(crate) fn suffix(self, index: usize) -> &'a [u8] {

@@ -174,6 +174,9 @@ impl<'r> Checker<'r> {
         let mut keys = Keys::between(&collection, Unbounded, Unbounded);
         let mark = Some(collection.mark()).filter(|mark| *mark > 0);
         let mut found = structure::Counts::default();
+        let starts = self.read.txn().tree(&catalog::starts_tree(number))?;
+        structure::check_entries(&collection, starts)?;
+        let filter = self.read.kept_filter(number)?.map(|_| self.read.filter(name)).transpose()?;
         while let Some((prefix, tail)) = keys.next()? {
             let key = encoding::user_key(prefix)
                 .map_err(|what| damaged(catalog::now_tree(number), prefix, &what.into()))?;
@@ -192,6 +195,12 @@ impl<'r> Checker<'r> {
             let blocks = structure::check_key(&collection, prefix, &tail, &points)
                 .map_err(|what| what.into_error(&place, &key))?;
             self.report.blocks += blocks;
+            if let Some(filter) = &filter
+                && (!filter.may_exist(&key) || (tail.has_history() && !filter.may_have_history(&key)))
+            {
+                return Err(difference(&place, &key, None, "the filter of keys denies it".to_owned()));
+            }
+            structure::check_starts(starts, prefix, &points).map_err(|what| what.into_error(&place, &key))?;
             check_key(&operations, &points, self.newest, mark)
                 .and_then(|()| check_beliefs(&operations, &points, mark))
                 .and_then(|()| check_value(&operations, &tail))

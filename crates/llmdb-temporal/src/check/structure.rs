@@ -3,16 +3,20 @@
 //! Invariants verified
 //! 1. The blocks of a range follow each other without a gap up to now, from the commit since which it is there, or from
 //!    one before the mark from which on history is kept.
-//! 2. A block holds exactly the break points of its range that stood at a commit for which it is whole.
+//! 2. A block holds exactly the break points of its range that stood at a commit for which it is whole. The open block of
+//!    the last range knows until when it is whole without the latest ones.
 //! 3. The ranges of a key are those that have blocks; one alone is not recorded.
-//! 4. The record of a key is its last break point, says truly since when nothing behind it changed, and whether there
-//!    are blocks.
+//! 4. The record of a key is its last break point, says truly since when nothing behind it changed, whether there
+//!    are blocks, and since when and from where on the latest ones beside it are whole.
 //! 5. No block and no range belongs to a key without a record.
+//! 6. Where there is an index of where facts begin, each break point with a value has an entry, and each entry a key.
 //!
 //! Not here: whether the break points are the right ones (`check`).
 
 use std::collections::BTreeMap;
 use std::ops::Bound::Unbounded;
+
+use llmdb_wal::Tree;
 
 use crate::block::Block;
 use crate::entry::{ALIVE, Point, Tail};
@@ -20,6 +24,7 @@ use crate::error::Error;
 use crate::points::settled;
 use crate::ranges::RangeRow;
 use crate::read::Collection;
+use crate::starts;
 use crate::types::{CommitNumber, ValidTime};
 
 /// What is wrong with a key.
@@ -64,7 +69,9 @@ pub(super) fn check_key(
         Ok(())
     })?;
     let mark = collection.mark();
-    check_tail(tail, all, !blocks.is_empty(), mark)?;
+    let record = collection.points().now.get(prefix).map_err(Error::from)?.unwrap_or_default();
+    Tail::decode_exact(record).map_err(|what| collection.points().damaged_tail(prefix, &what))?;
+    check_tail(tail, all, &blocks, mark)?;
     let ranges = check_spans(&blocks, mark)?;
     let recorded = collection.points().ranges.all(prefix)?;
     if recorded != if ranges.len() > 1 { ranges.clone() } else { Vec::new() } {
@@ -72,13 +79,27 @@ pub(super) fn check_key(
     }
     for (lo, of_range) in &blocks {
         for (until, block) in of_range {
-            check_content(*lo, *until, block, &ranges, all)?;
+            if block.through == ALIVE {
+                check_content(*lo, *until, block, &ranges, all)?;
+                continue;
+            }
+            // Before the latest ones it is whole for good, from there on until they are.
+            let is_before = |point: &&Point| point.at < tail.lo();
+            let part = |is_before: &dyn Fn(&&Point) -> bool, of: &[Point]| -> Vec<Point> {
+                of.iter().filter(|point| is_before(point)).copied().collect()
+            };
+            let near = Block { points: part(&is_before, &block.points), ..block.clone() };
+            check_content(*lo, ALIVE, &near, &ranges, &part(&is_before, all))?;
+            let is_behind = |point: &&Point| !is_before(point);
+            let far = Block { points: part(&is_behind, &block.points), ..block.clone() };
+            check_content(*lo, block.through, &far, &ranges, &part(&is_behind, all))?;
         }
     }
     Ok(blocks.values().map(|of_range| of_range.len() as u64).sum())
 }
 
-fn check_tail(tail: &Tail<'_>, all: &[Point], has_blocks: bool, mark: u64) -> Result<(), Finding> {
+fn check_tail(tail: &Tail<'_>, all: &[Point], blocks: &Blocks, mark: u64) -> Result<(), Finding> {
+    let has_blocks = !blocks.is_empty();
     let last = all.iter().rev().find(|point| point.until == ALIVE).copied();
     let point = (!tail.is_none_left()).then_some(tail.point);
     let commit = Some(tail.settled);
@@ -87,6 +108,22 @@ fn check_tail(tail: &Tail<'_>, all: &[Point], has_blocks: bool, mark: u64) -> Re
     }
     if point != last {
         return Err(Finding::Wrong(commit, "its record is not its last break point"));
+    }
+    let last_range = blocks.last_key_value().map(|(lo, of_range)| (*lo, of_range.get(&ALIVE)));
+    let is_apart = last.zip(last_range).is_some_and(|(last, (lo, _))| last.at < lo);
+    if tail.is_apart != is_apart
+        || tail.others.first_at().zip(last_range).is_some_and(|(at, (lo, _))| at < lo)
+    {
+        return Err(Finding::Wrong(commit, "its latest break points do not lie in its last range"));
+    }
+    for (lo, of_range) in blocks {
+        for (until, block) in of_range {
+            let is_last = last_range.is_some_and(|(last, _)| last == *lo) && *until == ALIVE;
+            if block.through != if is_last { tail.from() } else { ALIVE } {
+                let what = "a block is wrong about since when the latest break points are not in it";
+                return Err(Finding::Wrong(Some(block.from), what));
+            }
+        }
     }
     // What changed before the mark may be gone.
     if tail.settled.max(mark) != settled(all, last).max(mark)
@@ -152,6 +189,30 @@ fn check_content(
         Some(missing) => Err(Finding::Wrong(Some(missing.since), "a block lacks a break point of its range")),
         None => Ok(()),
     }
+}
+
+/// Compares the index of where facts begin with the break points of a key.
+pub(super) fn check_starts(starts: Option<Tree<'_>>, prefix: &[u8], all: &[Point]) -> Result<(), Finding> {
+    let Some(starts) = starts else { return Ok(()) };
+    for point in all.iter().filter(|point| point.belief.is_some()) {
+        if starts.get(&starts::entry(point.at, prefix)).map_err(Error::from)?.is_none() {
+            let what = "the index of where facts begin lacks a break point";
+            return Err(Finding::Wrong(Some(point.since), what));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses an index of where facts begin that has an entry of no key.
+pub(super) fn check_entries(collection: &Collection<'_>, starts: Option<Tree<'_>>) -> Result<(), Error> {
+    for row in starts.iter().flat_map(|starts| starts.iter()) {
+        let (entry, record) = row?;
+        let prefix = starts::parse(&entry).map(|(_, prefix)| prefix).filter(|_| record.is_empty());
+        if prefix.map_or(Ok(None), |prefix| collection.points().now.get(prefix))?.is_none() {
+            return Err(collection.damaged_start(&entry));
+        }
+    }
+    Ok(())
 }
 
 /// How many blocks and records of ranges there are.

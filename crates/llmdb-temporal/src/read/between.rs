@@ -121,7 +121,7 @@ impl Collection<'_> {
     /// # Errors
     /// As [`Self::was_ever`].
     pub fn has_history(&self, key: &[u8]) -> Result<bool, Error> {
-        Ok(self.points.tail(&super::prefix(key)?)?.is_some_and(|tail| tail.has_blocks))
+        Ok(self.points.tail(&super::prefix(key)?)?.is_some_and(|tail| tail.has_history()))
     }
 }
 

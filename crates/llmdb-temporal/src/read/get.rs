@@ -11,7 +11,7 @@ use super::sweep::Rectangle;
 use super::{Collection, prefix};
 use crate::entry::{Belief, Point, Tail};
 use crate::error::Error;
-use crate::points::{NOW, Piece};
+use crate::points::{Found, Piece};
 use crate::types::{Known, Period, ValidTime, Version};
 
 impl<'t> Collection<'t> {
@@ -50,28 +50,33 @@ impl<'t> Collection<'t> {
         at: ValidTime,
         commit: u64,
     ) -> Result<Option<&'t [u8]>, Error> {
-        if commit == NOW {
-            let Some(tail) = self.points.tail(prefix)? else { return Ok(None) };
-            if tail.point.at <= at {
-                return self.value_of_tail(prefix, &tail);
-            }
-            if !tail.has_blocks {
-                return Ok(None);
-            }
-        }
-        match self.points.in_force(prefix, at, commit)? {
-            Some(Point { belief: Some(belief), .. }) => self.value(prefix, belief).map(Some),
-            _ => Ok(None),
+        let found = self.points.find(prefix, at, commit, commit >= self.recent_from)?;
+        self.value_found(prefix, found)
+    }
+
+    /// The value of what was in force.
+    #[inline]
+    pub(super) fn value_found(
+        &self,
+        prefix: &[u8],
+        found: Option<Found<'t>>,
+    ) -> Result<Option<&'t [u8]>, Error> {
+        let (point, value) = match found {
+            Some(Found::Last(point, value)) => (point, value),
+            Some(Found::Point(point)) => (point, None),
+            None => return Ok(None),
+        };
+        match (point.belief, value) {
+            (None, _) => Ok(None),
+            (Some(belief), None) => self.value(prefix, belief).map(Some),
+            (Some(_), value) => Ok(value),
         }
     }
 
     /// The value behind the last break point.
     #[inline]
     pub(super) fn value_of_tail(&self, prefix: &[u8], tail: &Tail<'t>) -> Result<Option<&'t [u8]>, Error> {
-        match (tail.value, tail.point.belief) {
-            (None, Some(belief)) => self.value(prefix, belief).map(Some),
-            (value, _) => Ok(value),
-        }
+        self.value_found(prefix, Some(Found::Last(tail.point, tail.value)))
     }
 
     /// The piece that starts at a break point that stood once `commit` was recorded, as a version; `None` where it has

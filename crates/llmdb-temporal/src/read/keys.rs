@@ -12,10 +12,11 @@ use super::Collection;
 use crate::encoding;
 use crate::entry::Tail;
 use crate::error::Error;
+use crate::points::Points;
 
 /// A walk over encoded keys.
 pub(crate) struct Keys<'t> {
-    collection: Collection<'t>,
+    points: Points<'t>,
     cursor: Cursor<'t>,
     /// The first stored key that may be of interest, until the walk has begun.
     start: Option<Vec<u8>>,
@@ -31,12 +32,12 @@ impl<'t> Keys<'t> {
             Bound::Excluded(key) => encoding::after(&encoding::prefix(key)),
             Bound::Unbounded => vec![0],
         };
-        Self {
-            collection: *collection,
-            cursor: collection.points.now.cursor(),
-            start: Some(start),
-            upper: to.map(encoding::prefix),
-        }
+        Self { start: Some(start), upper: to.map(encoding::prefix), ..Self::all(&collection.points) }
+    }
+
+    /// Walks all keys.
+    pub(crate) fn all(points: &Points<'t>) -> Self {
+        Self { points: *points, cursor: points.now.cursor(), start: Some(vec![0]), upper: Bound::Unbounded }
     }
 
     /// The next encoded key.
@@ -54,8 +55,8 @@ impl<'t> Keys<'t> {
             return Ok(None);
         }
         let prefix = self.cursor.key();
-        let tail = Tail::decode(self.cursor.value()?)
-            .map_err(|what| self.collection.points.damaged_tail(prefix, &what))?;
+        let tail =
+            Tail::decode(self.cursor.value()?).map_err(|what| self.points.damaged_tail(prefix, &what))?;
         Ok(Some((prefix, tail)))
     }
 }

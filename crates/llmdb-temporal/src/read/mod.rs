@@ -1,6 +1,6 @@
 //! Reading a snapshot on both axes.
 //!
-//! Contents: `get` one key at one point, `between` pieces in a window, `scan` all keys at one point, `timeline` the whole of one key,
+//! Contents: `get` one key at one point, `between` pieces in a window, `began` facts by where they began, `scan` all keys at one point, `timeline` the whole of one key,
 //! `sweep` and `life` how rectangles are made out of break points, `diff` two states, `changes` the operations.
 //!
 //! Invariants
@@ -9,6 +9,7 @@
 //!
 //! Not here: writing (`write`), verification (`check`).
 
+mod began;
 mod between;
 mod changes;
 mod diff;
@@ -22,8 +23,9 @@ mod timeline;
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Bound;
+use std::sync::OnceLock;
 
-use llmdb_wal::{ReadTxn, Store, Tree};
+use llmdb_wal::{ReadTxn, Store, Tree, TreeId};
 
 pub use changes::Changes;
 pub use diff::Differences;
@@ -33,7 +35,7 @@ pub(crate) use keys::Keys;
 
 use crate::catalog;
 use crate::commits::Commits;
-use crate::encoding;
+use crate::encoding::{self, KeyBuf};
 use crate::error::Error;
 use crate::marks;
 use crate::points::{NOW, Points};
@@ -45,6 +47,18 @@ pub struct TemporalRead {
     txn: ReadTxn,
     newest: Option<CommitStamp>,
     kept_from: u64,
+    /// Collections that were asked for.
+    known: [OnceLock<KnownCollection>; 4],
+}
+
+/// Where a collection is.
+struct KnownCollection {
+    name: String,
+    number: u32,
+    /// Its trees, those of the commits, and the log.
+    trees: [TreeId; 6],
+    starts: Option<TreeId>,
+    recent_from: u64,
 }
 
 /// One collection of a snapshot: what [`TemporalRead`] offers by name, without looking the name up each time.
@@ -52,20 +66,27 @@ pub struct TemporalRead {
 pub struct Collection<'t> {
     number: u32,
     points: Points<'t>,
+    txn: &'t ReadTxn,
+    starts: Option<TreeId>,
     commits: Commits<'t>,
     ops: Option<Tree<'t>>,
     /// The newest commit.
     newest: Option<u64>,
     /// The commit from which on answers are kept.
     kept_from: u64,
+    /// The first commit about which the record of a key is likely to answer.
+    recent_from: u64,
 }
+
+/// Changes of a key that its record is likely to hold: half of what it has room for.
+const RECENT_CHANGES: u128 = 4;
 
 impl TemporalRead {
     pub(crate) fn begin(store: &Store) -> Result<Self, Error> {
         let txn = store.begin_read()?;
         let newest = Commits::of(&txn)?.newest()?;
         let kept_from = marks::kept_from(txn.tree(catalog::MARKS)?)?;
-        Ok(Self { txn, newest, kept_from })
+        Ok(Self { txn, newest, kept_from, known: Default::default() })
     }
 
     /// The names of all collections, in byte order.
@@ -81,8 +102,50 @@ impl TemporalRead {
     /// # Errors
     /// [`Error::CollectionName`].
     pub fn collection(&self, name: &str) -> Result<Option<Collection<'_>>, Error> {
+        for known in self.known.iter().map_while(OnceLock::get) {
+            if known.name == name {
+                return self.known_collection(known).map(Some);
+            }
+        }
         let number = catalog::number(self.txn.tree(catalog::CATALOG)?, name)?;
-        number.map(|number| self.numbered(number)).transpose()
+        let Some(number) = number else { return Ok(None) };
+        let mut found = self.find_collection(name, number)?;
+        let collection = self.known_collection(&found)?;
+        for place in &self.known {
+            match place.set(found) {
+                Ok(()) => break,
+                Err(given_back) => found = given_back,
+            }
+        }
+        Ok(Some(collection))
+    }
+
+    #[inline]
+    fn known_collection(&self, known: &KnownCollection) -> Result<Collection<'_>, Error> {
+        let KnownCollection { number, recent_from, .. } = *known;
+        let tree = |index: usize| {
+            let tree = known.trees[index];
+            self.txn
+                .tree_by_id(tree)?
+                .ok_or_else(|| missing_tree(number, &format!("number {}", tree.number())))
+        };
+        Ok(Collection {
+            number,
+            points: Points {
+                now: tree(0)?,
+                past: tree(1)?,
+                ranges: Ranges { tree: tree(2)?, number },
+                number,
+                held: None,
+            },
+            starts: known.starts,
+            txn: &self.txn,
+            commits: Commits::over(tree(3)?, tree(4)?),
+            ops: Some(tree(5)?),
+            newest: self.newest.map(|newest| newest.commit.get()),
+            kept_from: self.kept_from,
+            recent_from,
+        })
     }
 
     /// The oldest commit that can be asked about; `None` where all can.
@@ -192,6 +255,18 @@ impl TemporalRead {
         }
     }
 
+    /// The facts that began in a window, which excludes its end, as believed once `known` was recorded: by where they
+    /// began, then by key. See [`Collection::began`].
+    ///
+    /// # Errors
+    /// [`Error::CollectionName`]; [`Error::PeriodReversed`]; the store's errors.
+    pub fn began(&self, collection: &str, window: Period, known: Known) -> Result<Vec<Version>, Error> {
+        match self.collection(collection)? {
+            Some(collection) => collection.began(window, known),
+            None => Period::new(window.from, window.to).map(|_| Vec::new()),
+        }
+    }
+
     /// Whether a value was believed in force at every instant of a period, once `known` was recorded. So it is for a
     /// period without an instant.
     ///
@@ -283,27 +358,28 @@ impl TemporalRead {
     }
 
     pub(crate) fn numbered(&self, number: u32) -> Result<Collection<'_>, Error> {
-        let tree = |name: String| {
-            self.txn.tree(&name)?.ok_or_else(|| Error::Damaged {
-                place: format!("tree {}", catalog::CATALOG),
-                key: number.to_le_bytes().to_vec(),
-                commit: None,
-                what: format!("the tree {name} of a collection is missing"),
-            })
+        self.known_collection(&self.find_collection("", number)?)
+    }
+
+    fn find_collection(&self, name: &str, number: u32) -> Result<KnownCollection, Error> {
+        let id = |name: &str| self.txn.tree_id(name)?.ok_or_else(|| missing_tree(number, name));
+        let trees = [
+            id(&catalog::now_tree(number))?,
+            id(&catalog::past_tree(number))?,
+            id(&catalog::ranges_tree(number))?,
+            id(catalog::COMMITS)?,
+            id(catalog::TIMES)?,
+            id(catalog::OPS)?,
+        ];
+        // As if all keys changed equally often: the last few changes of each are in its record.
+        let count = |tree: TreeId| {
+            Ok::<_, Error>(u128::from(self.txn.tree_by_id(tree)?.map_or(0, |tree| tree.len())))
         };
-        Ok(Collection {
-            number,
-            points: Points {
-                now: tree(catalog::now_tree(number))?,
-                past: tree(catalog::past_tree(number))?,
-                ranges: Ranges { tree: tree(catalog::ranges_tree(number))?, number },
-                number,
-            },
-            commits: Commits::of(&self.txn)?,
-            ops: self.txn.tree(catalog::OPS)?,
-            newest: self.newest.map(|newest| newest.commit.get()),
-            kept_from: self.kept_from,
-        })
+        let span = count(trees[3])? * count(trees[0])? * RECENT_CHANGES / count(trees[5])?.max(1);
+        let newest = self.newest.map_or(0, |newest| newest.commit.get());
+        let recent_from = newest.saturating_sub(u64::try_from(span).unwrap_or(u64::MAX)).min(NOW);
+        let starts = self.txn.tree_id(&catalog::starts_tree(number))?;
+        Ok(KnownCollection { name: name.to_owned(), number, trees, starts, recent_from })
     }
 }
 
@@ -357,7 +433,18 @@ fn check_kept(commits: &Commits<'_>, kept_from: u64, known: Known, commit: Optio
     Err(Error::NotKept { asked, kept_from: commits.stamp(kept_from)? })
 }
 
+#[cold]
+fn missing_tree(number: u32, name: &str) -> Error {
+    Error::Damaged {
+        place: format!("tree {}", catalog::CATALOG),
+        key: number.to_le_bytes().to_vec(),
+        commit: None,
+        what: format!("the tree {name} of a collection is missing"),
+    }
+}
+
 /// The encoded key of a question. A key that is too long to be stored is simply not there.
-fn prefix(key: &[u8]) -> Result<Vec<u8>, Error> {
-    if key.is_empty() { Err(Error::KeyEmpty) } else { Ok(encoding::prefix(key)) }
+#[inline]
+fn prefix(key: &[u8]) -> Result<KeyBuf, Error> {
+    if key.is_empty() { Err(Error::KeyEmpty) } else { Ok(encoding::encoded(key)) }
 }

@@ -3,7 +3,8 @@
 //! Invariants
 //! 1. The rows are exactly the `get`s of the keys in the range that have a value, ascending; those of `scan_values`
 //!    the `get_value`s.
-//! 2. Memory is that of one row. After an error the scan ends.
+//! 2. Memory is that of one row, and of values that do not stand beside their keys of up to 64 keys. After an error the
+//!    scan ends.
 
 use std::fmt;
 use std::ops::Bound;
@@ -13,10 +14,13 @@ use super::keys::Keys;
 use super::sweep::Rectangle;
 use crate::catalog;
 use crate::encoding;
-use crate::entry::Tail;
+use crate::entry::{Belief, Tail};
 use crate::error::Error;
+use crate::ops;
+use crate::points::Found;
 use crate::ranges::damaged;
 use crate::types::{Known, Period, ValidTime, Version};
+use crate::walk::Walk;
 
 /// The rows of [`TemporalRead::scan`](super::TemporalRead::scan).
 pub struct Scan<'t> {
@@ -26,7 +30,15 @@ pub struct Scan<'t> {
 /// The rows of [`Collection::scan_values`]: key and value, which is borrowed from the snapshot.
 pub struct ScanValues<'t> {
     open: Option<Open<'t>>,
+    walk: Option<Walk<'t>>,
+    /// Rows that were found and not told yet, the last one first.
+    rows: Vec<KeyValue<'t>>,
+    /// Rows that are looked for together.
+    batch: usize,
 }
+
+/// As many rows are looked for together at most.
+const BATCH_MAX: usize = 64;
 
 struct Open<'t> {
     collection: Collection<'t>,
@@ -82,30 +94,14 @@ impl<'t> Collection<'t> {
         valid_at: ValidTime,
         known: Known,
     ) -> Result<ScanValues<'t>, Error> {
-        Ok(ScanValues { open: self.scan(from, to, valid_at, known)?.open })
+        let open = self.scan(from, to, valid_at, known)?.open;
+        let walk = open.as_ref().map(|open| Walk::over(open.collection.points.past));
+        Ok(ScanValues { open, walk, rows: Vec::new(), batch: 8 })
     }
 
     fn user_key(&self, prefix: &[u8]) -> Result<Vec<u8>, Error> {
         encoding::user_key(prefix)
             .map_err(|what| damaged(catalog::now_tree(self.number), prefix, &what.into()))
-    }
-
-    /// The value of a key whose last break point is at hand.
-    fn row_value(
-        &self,
-        prefix: &[u8],
-        tail: &Tail<'t>,
-        at: ValidTime,
-        commit: u64,
-    ) -> Result<Option<&'t [u8]>, Error> {
-        if tail.point.at <= at && tail.settled <= commit {
-            return self.value_of_tail(prefix, tail);
-        }
-        if !tail.has_blocks {
-            return Ok(None);
-        }
-        let belief = self.points.in_force(prefix, at, commit)?.and_then(|point| point.belief);
-        belief.map(|belief| self.value(prefix, belief)).transpose()
     }
 
     /// The row of a key whose last break point is at hand.
@@ -125,10 +121,10 @@ impl<'t> Collection<'t> {
             let found = Rectangle { valid, belief, known_from, known_to: None };
             return self.version_with(&self.user_key(prefix)?, &found, value.to_vec()).map(Some);
         }
-        if !tail.has_blocks {
-            return Ok(None);
-        }
-        let Some(start) = self.points.in_force(prefix, at, commit)? else { return Ok(None) };
+        let start = match self.points.find_behind(prefix, *tail, at, commit)? {
+            Some(Found::Last(start, _) | Found::Point(start)) => start,
+            None => return Ok(None),
+        };
         self.version_from(prefix, &self.user_key(prefix)?, start, commit)
     }
 }
@@ -168,13 +164,42 @@ type KeyValue<'t> = (Vec<u8>, &'t [u8]);
 
 impl<'t> ScanValues<'t> {
     fn step(&mut self) -> Result<Option<KeyValue<'t>>, Error> {
-        let Some(open) = &mut self.open else { return Ok(None) };
-        while let Some((prefix, tail)) = open.keys.next()? {
-            if let Some(value) = open.collection.row_value(prefix, &tail, open.valid_at, open.commit)? {
-                return Ok(Some((open.collection.user_key(prefix)?, value)));
+        if let Some(row) = self.rows.pop() {
+            return Ok(Some(row));
+        }
+        let (Some(open), Some(walk)) = (&mut self.open, &mut self.walk) else { return Ok(None) };
+        let mut beliefs: Vec<(usize, Belief)> = Vec::new();
+        while self.rows.len() < self.batch
+            && let Some((prefix, tail)) = open.keys.next()?
+        {
+            let (collection, at, commit) = (open.collection, open.valid_at, open.commit);
+            let (belief, value) = match collection.points.find_walking(prefix, tail, at, commit, walk)? {
+                Some(Found::Last(point, value)) => (point.belief, value),
+                Some(Found::Point(point)) => (point.belief, None),
+                None => continue,
+            };
+            let Some(belief) = belief else { continue };
+            let key = collection.user_key(prefix)?;
+            match value {
+                Some(value) if self.rows.is_empty() => return Ok(Some((key, value))),
+                Some(value) => self.rows.push((key, value)),
+                None => {
+                    beliefs.push((self.rows.len(), belief));
+                    self.rows.push((key, &[]));
+                }
             }
         }
-        Ok(None)
+        self.batch = (self.batch * 2).min(BATCH_MAX);
+        let rows = &self.rows;
+        let asserted: Vec<Belief> = beliefs.iter().map(|(_, belief)| *belief).collect();
+        let mut values = Vec::with_capacity(asserted.len());
+        let key = |index: usize| rows[beliefs[index].0].0.clone();
+        ops::values_of(open.collection.ops, &asserted, key, |index, value| values.push((index, value)))?;
+        for (index, value) in values {
+            self.rows[beliefs[index].0].1 = value;
+        }
+        self.rows.reverse();
+        Ok(self.rows.pop())
     }
 }
 
@@ -184,7 +209,8 @@ impl<'t> Iterator for ScanValues<'t> {
     fn next(&mut self) -> Option<Self::Item> {
         let row = self.step().transpose();
         if !matches!(row, Some(Ok(_))) {
-            self.open = None;
+            (self.open, self.walk) = (None, None);
+            self.rows.clear();
         }
         row
     }

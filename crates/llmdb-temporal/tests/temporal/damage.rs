@@ -7,12 +7,12 @@ use llmdb_wal::Store;
 
 use crate::support::{BLOCK_SIZES, Bench, at, span};
 
-const NOW: &str = "temporal/2/now/0";
-const PAST: &str = "temporal/2/past/0";
-const RANGES: &str = "temporal/2/ranges/0";
-const OPS: &str = "temporal/2/ops";
-const COMMITS: &str = "temporal/2/commits";
-const TIMES: &str = "temporal/2/times";
+const NOW: &str = "temporal/3/now/0";
+const PAST: &str = "temporal/3/past/0";
+const RANGES: &str = "temporal/3/ranges/0";
+const OPS: &str = "temporal/3/ops";
+const COMMITS: &str = "temporal/3/commits";
+const TIMES: &str = "temporal/3/times";
 
 /// A few commits over three keys, with corrections: blocks of two break points, closed ones, several ranges.
 fn sample() -> Bench {
@@ -223,9 +223,9 @@ fn reads_over_flipped_bits_never_panic_or_hang() {
 #[test]
 fn collections_in_a_form_of_another_version_are_refused_and_left_alone() {
     let bench = Bench::new(9);
-    replace(bench.db().store(), "temporal/3/catalog", None, Some(&(vec![1], vec![2])));
+    replace(bench.db().store(), "temporal/2/catalog", None, Some(&(vec![1], vec![2])));
     let error = Temporal::open(bench.db().store().clone()).unwrap_err();
-    assert!(matches!(&error, Error::Format { found } if found == "temporal/3/catalog"), "{error}");
+    assert!(matches!(&error, Error::Format { found } if found == "temporal/2/catalog"), "{error}");
     assert_eq!(error.code(), "LLMDB-T11");
 }
 

@@ -22,39 +22,95 @@ fn history(script: &[Transaction]) -> (Bench, Oracle) {
     (bench, oracle)
 }
 
-/// A stored break point, read without the crate: (valid time, since, until, has a value), by key.
-type Points = BTreeMap<Vec<u8>, Vec<(ValidTime, u64, u64, bool)>>;
+/// A stored break point, read without the crate: (valid time, since, until, has a value).
+type Stored = (ValidTime, u64, u64, bool);
+/// By key.
+type Points = BTreeMap<Vec<u8>, Vec<Stored>>;
 
 fn stored_points(txn: &ReadTxn) -> Points {
     use std::ops::Bound::Unbounded;
-    let word =
-        |bytes: &[u8], offset: usize| u64::from_le_bytes(bytes[offset..offset + 8].try_into().unwrap());
     let mut points = Points::new();
-    let Some(past) = txn.tree("temporal/2/past/0").unwrap() else { return points };
-    for row in past.range(Unbounded, Unbounded) {
+    let Some(now) = txn.tree("temporal/3/now/0").unwrap() else { return points };
+    let past = txn.tree("temporal/3/past/0").unwrap().unwrap();
+    for row in now.range(Unbounded, Unbounded) {
         let (key, record) = row.unwrap();
-        let split = encoding::split_block(&key).unwrap();
-        let of_key = points.entry(split.prefix.to_vec()).or_default();
-        assert_eq!(record[0], 4, "commits of tests are small");
-        let (count, base) = (usize::from(record[2]), word(record, 20));
-        let short = |column: usize, index: usize| {
-            let offset = 28 + 8 * count + 4 * (column * count + index);
-            let number = u32::from_le_bytes(record[offset..offset + 4].try_into().unwrap());
-            if number == u32::MAX { u64::MAX } else { base + u64::from(number) }
-        };
-        for index in 0..count {
-            let at = word(record, 28 + 8 * index).cast_signed();
-            let at = if at == i64::MIN { ValidTime::NEG_INF } else { ValidTime::from_micros(at).unwrap() };
-            // What stood when a block was closed is told of by the next one, if it stood on.
-            let until = short(1, index).min(split.until);
-            let point = (at, short(0, index), until, short(2, index) != u64::MAX);
-            match of_key.iter_mut().find(|known| (known.0, known.1) == (point.0, point.1)) {
-                Some(known) => known.2 = known.2.max(until),
-                None => of_key.push(point),
+        let (lo, from, latest) = latest_points(record);
+        let mut of_key = latest.clone();
+        for row in past.range(Unbounded, Unbounded) {
+            let (block_key, record) = row.unwrap();
+            let split = encoding::split_block(&block_key).unwrap();
+            if split.prefix == key {
+                let is_last = split.until == u64::MAX && word(record, 20) != u64::MAX;
+                for (at, since, until, is_value) in columns(record, usize::from(record[0]), 36, 28, record[2])
+                {
+                    // What stood when a block was closed is told of by the next one, if it stood on; so it is with
+                    // the latest ones.
+                    let closed = if is_last && at >= lo { from } else { split.until };
+                    add(&mut of_key, (at, since, until.min(closed), is_value));
+                }
             }
         }
+        points.insert(key, of_key);
     }
     points
+}
+
+fn add(of_key: &mut Vec<Stored>, point: Stored) {
+    match of_key.iter_mut().find(|known| (known.0, known.1) == (point.0, point.1)) {
+        Some(known) => known.2 = known.2.max(point.2),
+        None => of_key.push(point),
+    }
+}
+
+/// From which valid time on and since which commit the latest break points of a record are whole, and these.
+fn latest_points(record: &[u8]) -> (ValidTime, u64, Vec<Stored>) {
+    let (kind, flags) = (record[0] & 3, record[0] & !3);
+    let (at, since) = (instant(word(record, 1)), word(record, 9));
+    let mut points = Vec::new();
+    if flags & 16 == 0 && (kind > 0 || at != ValidTime::NEG_INF) {
+        points.push((at, since, u64::MAX, kind > 0));
+    }
+    let shape = &record[if kind > 0 { 37 } else { 25 }..];
+    let mut from = 0;
+    if flags & 8 > 0 {
+        let (count, width) = (usize::from(shape[0]), usize::from(shape[1]));
+        let size = if count > 0 { 16 + count * (12 + 3 * width) } else { 8 };
+        let others = &record[record.len() - size..];
+        from = word(others, 0);
+        if count > 0 {
+            points.extend(columns(others, width, 16, 8, shape[0]));
+        }
+    }
+    let lo = if flags & 4 > 0 { points.iter().map(|point| point.0).min() } else { Some(ValidTime::NEG_INF) };
+    (lo.unwrap_or(ValidTime::POS_INF), from, points)
+}
+
+/// Break points in columns, with commits of `width` bytes.
+fn columns(record: &[u8], width: usize, start: usize, base: usize, count: u8) -> Vec<Stored> {
+    let (count, base) = (usize::from(count), word(record, base));
+    let commit = |column: usize, index: usize| {
+        let offset = start + 8 * count + width * (column * count + index);
+        let mut number = [0; 8];
+        number[..width].copy_from_slice(&record[offset..offset + width]);
+        let number = u64::from_le_bytes(number);
+        if number == u64::MAX >> (64 - 8 * width) { u64::MAX } else { base + number }
+    };
+    let point = |index| {
+        let at = instant(word(record, start + 8 * index));
+        (at, commit(0, index), commit(1, index), commit(2, index) != u64::MAX)
+    };
+    (0..count).map(point).collect()
+}
+
+fn word(bytes: &[u8], offset: usize) -> u64 {
+    u64::from_le_bytes(bytes[offset..offset + 8].try_into().unwrap())
+}
+
+fn instant(word: u64) -> ValidTime {
+    match word.cast_signed() {
+        i64::MIN => ValidTime::NEG_INF,
+        micros => ValidTime::from_micros(micros).unwrap(),
+    }
 }
 
 /// A timeline without the known times, which later commits may close.

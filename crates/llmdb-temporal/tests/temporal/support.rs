@@ -24,7 +24,7 @@ pub(crate) struct Bench {
 }
 
 /// Blocks of two, three, six break points, and as large as pages allow.
-pub(crate) const BLOCK_SIZES: [usize; 4] = [76, 100, 172, usize::MAX];
+pub(crate) const BLOCK_SIZES: [usize; 4] = [84, 108, 180, usize::MAX];
 
 impl Bench {
     /// An empty database.

@@ -153,3 +153,196 @@ fn reversed_windows_are_refused_and_what_never_was_is_empty() {
         [(true, true), (true, false), (false, false)]
     );
 }
+
+/// The pieces of all keys that start in a window, by the naive model.
+fn began(
+    oracle: &Oracle,
+    collection: &str,
+    window: Period,
+    commit: i64,
+) -> Vec<(ValidTime, Vec<u8>, ValidTime)> {
+    let mut rows = Vec::new();
+    for key in oracle.keys(collection) {
+        let pieces = oracle.pieces(collection, &key, commit);
+        let inside = pieces.iter().filter(|piece| window.contains(piece.valid.from));
+        rows.extend(inside.map(|piece| (piece.valid.from, key.clone(), piece.valid.to)));
+    }
+    rows.sort();
+    rows
+}
+
+#[test]
+fn facts_by_where_they_began_are_those_of_the_naive_model_with_an_index_and_without() {
+    let strategy = (script(1..14), 0..BLOCK_SIZES.len(), 0..14usize);
+    TestRunner::new(Config { cases: cases(60), failure_persistence: None, ..Config::default() })
+        .run(&strategy, |(script, size, indexed_at)| {
+            let (mut bench, mut oracle) = (Bench::with_blocks(1, BLOCK_SIZES[size]), Oracle::default());
+            for (index, transaction) in script.iter().enumerate() {
+                if index == indexed_at {
+                    // Takes a number, like any transaction.
+                    let mut tx = bench.db().begin_write().unwrap();
+                    assert!(
+                        tx.index_starts(COLLECTIONS[0]).unwrap() && !tx.index_starts(COLLECTIONS[0]).unwrap()
+                    );
+                    drop(tx);
+                }
+                play(&mut bench, &mut oracle, transaction);
+            }
+            let mut tx = bench.db().begin_write().unwrap();
+            tx.index_starts(COLLECTIONS[1]).unwrap();
+            drop(tx);
+            let compare = |read: &TemporalRead| {
+                for commit in -1..=oracle.newest() {
+                    let known = Known::Commit(commit);
+                    for window in windows(&oracle, KEYS[0]).into_iter().chain([Period::ALL]) {
+                        let rows = read.began(COLLECTIONS[0], window, known).unwrap();
+                        let found: Vec<_> =
+                            rows.iter().map(|row| (row.valid.from, row.key.clone(), row.valid.to)).collect();
+                        assert_eq!(
+                            found,
+                            began(&oracle, COLLECTIONS[0], window, commit),
+                            "{window} {commit}"
+                        );
+                        for row in rows {
+                            let get = read.get(COLLECTIONS[0], &row.key, row.valid.from, known).unwrap();
+                            assert_eq!(get, Some(row));
+                        }
+                    }
+                }
+            };
+            compare(&bench.db().begin_read().unwrap());
+            let mut tx = bench.db().begin_write().unwrap();
+            tx.index_starts(COLLECTIONS[0]).unwrap();
+            tx.commit().unwrap();
+            let read = bench.db().begin_read().unwrap();
+            assert!(read.collection(COLLECTIONS[0]).unwrap().unwrap().has_starts());
+            compare(&read);
+            read.check(&mut |_, _| {}).unwrap();
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn the_index_of_starts_is_kept_by_every_operation_and_checked() {
+    let mut bench = Bench::with_blocks(3, BLOCK_SIZES[1]);
+    let mut tx = bench.db().begin_write().unwrap();
+    tx.index_starts("c").unwrap();
+    tx.commit().unwrap();
+    let mut random = 7_u64;
+    let mut below = |end: u64| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((random >> 33) % end) as i64
+    };
+    for round in 0..60 {
+        let mut tx = bench.db().begin_write().unwrap();
+        for _ in 0..4 {
+            let (key, from) = ([b'a' + below(4) as u8], below(40));
+            let period = span(from, from + 1 + below(20));
+            match below(4) {
+                0 => tx.delete("c", &key, period).unwrap(),
+                1 => tx.update("c", &key, period, b"u").unwrap(),
+                _ => tx.put("c", &key, period, &[round as u8]).unwrap(),
+            }
+        }
+        if round == 30 {
+            assert!(tx.erase("c", b"b", "a test").unwrap());
+        }
+        tx.commit().unwrap();
+    }
+    bench.reopen().unwrap();
+    let by_index = |read: &TemporalRead, commit: i64, window: Period| {
+        read.began("c", window, Known::Commit(commit)).unwrap()
+    };
+    let asked: Vec<(i64, Period)> =
+        (0..200).map(|_| (below(62), below(60))).map(|(c, a)| (c, span(a, a + 5))).collect();
+    let read = bench.db().begin_read().unwrap();
+    read.check(&mut |_, _| {}).unwrap();
+    let with: Vec<_> = asked.iter().map(|(commit, window)| by_index(&read, *commit, *window)).collect();
+    assert!(with.iter().any(|rows| rows.len() > 1));
+    drop(read);
+    let mut tx = bench.db().begin_write().unwrap();
+    assert!(tx.drop_starts("c").unwrap() && !tx.drop_starts("c").unwrap());
+    tx.commit().unwrap();
+    let read = bench.db().begin_read().unwrap();
+    assert!(!read.collection("c").unwrap().unwrap().has_starts());
+    let without: Vec<_> = asked.iter().map(|(commit, window)| by_index(&read, *commit, *window)).collect();
+    // Those that stood until now are told of alike; the commit of the drop ends none.
+    assert_eq!(with, without);
+    drop(read);
+    // A lost entry is found, and one of no key.
+    for is_lost in [true, false] {
+        let mut tx = bench.db().begin_write().unwrap();
+        tx.index_starts("c").unwrap();
+        tx.commit().unwrap();
+        let store = bench.db().store();
+        let mut txn = store.begin_write().unwrap();
+        let tree = txn.create_tree("temporal/3/starts/0").unwrap();
+        let (entry, _) = txn.tree(tree).unwrap().iter().next().unwrap().unwrap();
+        if is_lost {
+            txn.remove(tree, &entry).unwrap();
+        } else {
+            txn.insert(tree, &[&entry[..8], b"z\0\x01"].concat(), b"").unwrap();
+        }
+        txn.commit().unwrap();
+        let error = bench.db().begin_read().unwrap().check(&mut |_, _| {}).unwrap_err();
+        assert!(matches!(error, Error::Damaged { .. }), "{error}");
+        let mut tx = bench.db().begin_write().unwrap();
+        tx.drop_starts("c").unwrap();
+        tx.commit().unwrap();
+    }
+}
+
+#[test]
+fn filters_deny_no_key_that_was_and_most_that_were_not() {
+    let mut bench = Bench::new(5);
+    let key = |number: u32| [b"key ".to_vec(), number.to_be_bytes().to_vec()].concat();
+    let put = |bench: &Bench, keys: std::ops::Range<u32>, keep: bool| {
+        let mut tx = bench.db().begin_write().unwrap();
+        for number in keys {
+            tx.put("c", &key(number), Period::ALL, b"v").unwrap();
+            if number % 3 == 0 {
+                tx.put("c", &key(number), span(2, 3), b"w").unwrap();
+            }
+        }
+        if keep {
+            tx.keep_filter("c").unwrap();
+            tx.put("c", b"after", Period::ALL, b"").unwrap();
+        }
+        tx.commit().unwrap();
+    };
+    put(&bench, 0..2_000, false);
+    let check = |bench: &Bench, count: u32| {
+        let read = bench.db().begin_read().unwrap();
+        let filter = read.filter("c").unwrap();
+        let history = read.collection("c").unwrap().unwrap();
+        for number in 0..count {
+            assert!(filter.may_exist(&key(number)));
+            assert!(number % 3 > 0 || filter.may_have_history(&key(number)));
+            assert_eq!(history.has_history(&key(number)).unwrap(), number % 3 == 0);
+        }
+        let absent = (count..count + 20_000).filter(|number| filter.may_exist(&key(*number))).count();
+        let unchanged = (0..count).filter(|number| number % 3 > 0 && filter.may_have_history(&key(*number)));
+        println!("{count} keys: {absent} of 20,000 not denied, {} taken for changed", unchanged.count());
+        assert!(absent < 20_000 / 25, "{absent}");
+        read.check(&mut |_, _| {}).unwrap();
+    };
+    check(&bench, 2_000);
+    put(&bench, 2_000..3_000, true);
+    check(&bench, 3_000);
+    assert!(bench.db().begin_read().unwrap().filter("c").unwrap().may_exist(b"after"));
+    put(&bench, 3_000..3_500, false);
+    bench.reopen().unwrap();
+    check(&bench, 3_500);
+    assert!(!bench.db().begin_read().unwrap().filter("none").unwrap().may_exist(b"x"));
+    let stored = |bench: &Bench| {
+        let read = bench.db().store().begin_read().unwrap();
+        read.tree("temporal/3/filters").unwrap().unwrap().len()
+    };
+    assert_eq!(stored(&bench), 2);
+    let mut tx = bench.db().begin_write().unwrap();
+    assert!(tx.erase("c", &key(7), "a test").unwrap());
+    tx.commit().unwrap();
+    assert_eq!(stored(&bench), 0);
+    assert!(bench.db().begin_read().unwrap().filter("c").unwrap().may_exist(&key(8)));
+}
