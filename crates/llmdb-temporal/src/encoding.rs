@@ -234,10 +234,11 @@ pub fn user_key(prefix: &[u8]) -> Result<Vec<u8>, KeyError> {
     if !escaped.is_empty() && !escaped.contains(&ESCAPE) {
         return Ok(escaped.to_vec());
     }
-    let mut key = Vec::with_capacity(escaped.len());
-    let mut offset = 0;
+    let mut key = vec![0; escaped.len()];
+    let (mut size, mut offset) = (0, 0);
     while let Some(&byte) = escaped.get(offset) {
-        key.push(byte);
+        key[size] = byte;
+        size += 1;
         offset += 1;
         if byte == ESCAPE {
             if escaped.get(offset) != Some(&ESCAPED_ZERO) {
@@ -246,6 +247,7 @@ pub fn user_key(prefix: &[u8]) -> Result<Vec<u8>, KeyError> {
             offset += 1;
         }
     }
+    key.truncate(size);
     if key.is_empty() { Err(KeyError::Empty) } else { Ok(key) }
 }
 

@@ -77,12 +77,15 @@
 //!
 //! # Costs
 //!
-//! Supersession is resolved when written, never when read. Each key's last break point stands in a tree of its own with
-//! the value: the latest value is one exact look-up. All break points of a key stand in blocks, each whole in itself for
+//! Supersession is resolved when written, never when read. The record of a key holds its latest break points, with the value
+//! of the last one: the latest value is one exact look-up. Older break points stand in blocks, each whole in itself for
 //! a range of valid time and a span of commits: a value as of an older commit is one to three descents however deep the
 //! history is, a look into one block, and the look-up of the value, which stands once, with the operation that asserted
 //! it. A [`Version`] besides looks outward for its bounds, block by block; `history` and `versions` read all blocks of
-//! the key. A scan takes one step for each key whose last break point answers, and for others what a get takes.
+//! the key. A scan takes one step for each key whose last break point answers; for others a scan of values takes a step in the
+//! blocks and looks up many values at a time, and one of versions takes what a get takes.
+//!
+//! A transaction holds its operations and applies them together, at the latest when it commits.
 //!
 //! Not here: JSON, text forms of times, queries over values (the layers above); durability (`llmdb-wal`).
 
@@ -99,6 +102,7 @@ mod entry;
 mod erase;
 mod error;
 mod filter;
+mod index;
 mod marks;
 mod ops;
 mod pending;

@@ -168,12 +168,13 @@ impl<'t> ScanValues<'t> {
             return Ok(Some(row));
         }
         let (Some(open), Some(walk)) = (&mut self.open, &mut self.walk) else { return Ok(None) };
+        let Open { collection, keys, valid_at, commit } = open;
         let mut beliefs: Vec<(usize, Belief)> = Vec::new();
         while self.rows.len() < self.batch
-            && let Some((prefix, tail)) = open.keys.next()?
+            && let Some((prefix, tail)) = keys.next()?
         {
-            let (collection, at, commit) = (open.collection, open.valid_at, open.commit);
-            let (belief, value) = match collection.points.find_walking(prefix, tail, at, commit, walk)? {
+            let found = collection.points.find_walking(prefix, tail, *valid_at, *commit, walk)?;
+            let (belief, value) = match found {
                 Some(Found::Last(point, value)) => (point.belief, value),
                 Some(Found::Point(point)) => (point.belief, None),
                 None => continue,
@@ -190,11 +191,15 @@ impl<'t> ScanValues<'t> {
             }
         }
         self.batch = (self.batch * 2).min(BATCH_MAX);
+        if beliefs.is_empty() {
+            self.rows.reverse();
+            return Ok(self.rows.pop());
+        }
         let rows = &self.rows;
         let asserted: Vec<Belief> = beliefs.iter().map(|(_, belief)| *belief).collect();
         let mut values = Vec::with_capacity(asserted.len());
         let key = |index: usize| rows[beliefs[index].0].0.clone();
-        ops::values_of(open.collection.ops, &asserted, key, |index, value| values.push((index, value)))?;
+        ops::values_of(collection.ops, &asserted, key, |index, value| values.push((index, value)))?;
         for (index, value) in values {
             self.rows[beliefs[index].0].1 = value;
         }

@@ -165,3 +165,27 @@ fn half_of_the_history_goes_with_its_blocks_and_values() {
     assert_eq!(error.code(), "LLMDB-T13");
     assert!(error.to_string().contains("commit 199") && error.to_string().contains("commit 200"), "{error}");
 }
+
+#[test]
+fn opening_many_versions_and_a_question_read_a_few_pages_of_them() {
+    let mut bench = Bench::new(2);
+    for round in 0..20u32 {
+        let mut tx = bench.db().begin_write().unwrap();
+        for number in 0..1_000u32 {
+            let value = [number.to_le_bytes(), round.to_le_bytes()].concat().repeat(12);
+            tx.put("c", &number.to_be_bytes(), Period::since(at(i64::from(round))), &value).unwrap();
+        }
+        tx.commit().unwrap();
+    }
+    bench.db().store().checkpoint().unwrap();
+    bench.reopen().unwrap();
+    let checked = |bench: &Bench| bench.db().store().stat().unwrap().pager.checked_pages;
+    let page_count = bench.db().store().stat().unwrap().pager.page_count;
+    let opened = checked(&bench);
+    let read = bench.db().begin_read().unwrap();
+    let found = read.get_value("c", &7u32.to_be_bytes(), at(5), Known::Commit(9)).unwrap().unwrap();
+    assert_eq!(found[..8], [7u32.to_le_bytes(), 5u32.to_le_bytes()].concat());
+    let asked = checked(&bench);
+    println!("{page_count} pages: {opened} looked at to open, {} for a question", asked - opened);
+    assert!(page_count > 600 && opened <= 10 && asked - opened <= 25, "{page_count} {opened} {asked}");
+}
