@@ -21,10 +21,11 @@
 use crate::block::Block;
 use crate::edit::{self, Part, Timeline};
 use crate::encoding::{self, KeyBuf, block_place, range_key};
-use crate::entry::{self, ALIVE, Belief, Point, Tail};
+use crate::entry::{self, Tail};
 use crate::error::Error;
 use crate::ops;
 use crate::pending::{Held, Pending};
+use crate::point::{ALIVE, Belief, Point};
 use crate::points::{self, NOW, Points};
 use crate::ranges::{self, RangeRow};
 use crate::recent::{self, Others};

@@ -28,7 +28,7 @@
 //!
 //! Not here: the key, the range's start and the closing commit (`encoding`), values (`ops`).
 
-use crate::entry::{ALIVE, Belief, EntryError, Point};
+use crate::point::{ALIVE, Belief, EntryError, Point};
 use crate::types::ValidTime;
 
 const COUNT_OFFSET: usize = 2;

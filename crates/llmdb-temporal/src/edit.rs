@@ -20,7 +20,7 @@
 //! Not here: loading and storing blocks (`write`).
 
 use crate::block::Block;
-use crate::entry::{ALIVE, Belief, Point};
+use crate::point::{ALIVE, Belief, Point};
 use crate::types::{Period, ValidTime};
 
 /// The neighbouring open blocks of a key that an operation may change, rising.

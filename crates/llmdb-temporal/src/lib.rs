@@ -106,6 +106,7 @@ mod index;
 mod marks;
 mod ops;
 mod pending;
+mod point;
 mod points;
 mod ranges;
 mod read;

@@ -29,8 +29,8 @@ use llmdb_wal::Tree;
 
 use crate::catalog;
 use crate::encoding;
-use crate::entry::{Belief, take_number};
 use crate::error::Error;
+use crate::point::{Belief, take_number};
 use crate::types::{CommitNumber, Operation, Period, ValidTime};
 
 const OPERATION_OFFSET: usize = 0;

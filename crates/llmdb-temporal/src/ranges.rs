@@ -28,8 +28,8 @@ use llmdb_wal::{Cursor, Tree};
 
 use crate::catalog;
 use crate::encoding::{self, RangeKey, range_key};
-use crate::entry::EntryError;
 use crate::error::Error;
+use crate::point::EntryError;
 use crate::types::ValidTime;
 
 const ROW_SIZE: usize = size_of::<i64>() + size_of::<u64>();

@@ -19,7 +19,7 @@
 //!
 //! Not here: what they mean beside blocks (`entry`, `points`).
 
-use crate::entry::{ALIVE, Belief, EntryError, Point};
+use crate::point::{ALIVE, Belief, EntryError, Point};
 use crate::types::ValidTime;
 
 const BASE_OFFSET: usize = size_of::<u64>();

@@ -25,10 +25,11 @@ use llmdb_wal::TreeId;
 
 use crate::catalog;
 use crate::commits::Commits;
-use crate::entry::{Belief, Tail};
+use crate::entry::Tail;
 use crate::error::Error;
 use crate::marks;
 use crate::ops::{self, Log, LogKey};
+use crate::point::Belief;
 use crate::points::{Points, placed};
 use crate::ranges::damaged;
 use crate::types::{CommitStamp, CommitTime, Known};

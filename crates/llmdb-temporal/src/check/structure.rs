@@ -19,8 +19,9 @@ use std::ops::Bound::Unbounded;
 use llmdb_wal::Tree;
 
 use crate::block::Block;
-use crate::entry::{ALIVE, Point, Tail};
+use crate::entry::Tail;
 use crate::error::Error;
+use crate::point::{ALIVE, Point};
 use crate::points::settled;
 use crate::ranges::RangeRow;
 use crate::read::Collection;

@@ -14,9 +14,9 @@ use std::ops::{Bound, RangeBounds};
 
 use super::Collection;
 use crate::encoding;
-use crate::entry::Belief;
 use crate::error::Error;
 use crate::ops::Log;
+use crate::point::Belief;
 use crate::points::{Piece, pieces_of};
 use crate::types::{Difference, Known, Period, ValidTime};
 

@@ -9,8 +9,9 @@ use std::borrow::Cow;
 
 use super::sweep::Rectangle;
 use super::{Collection, prefix};
-use crate::entry::{Belief, Point, Tail};
+use crate::entry::Tail;
 use crate::error::Error;
+use crate::point::{Belief, Point};
 use crate::points::{Found, Piece};
 use crate::types::{Known, Period, ValidTime, Version};
 

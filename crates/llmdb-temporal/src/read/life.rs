@@ -14,8 +14,8 @@
 
 use super::Collection;
 use super::sweep::Rectangle;
-use crate::entry::{ALIVE, Point};
 use crate::error::Error;
+use crate::point::{ALIVE, Point};
 use crate::points::{NOW, Piece, Window};
 use crate::types::{Period, ValidTime};
 

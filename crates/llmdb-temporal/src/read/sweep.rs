@@ -11,7 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::entry::{ALIVE, Belief, Point};
+use crate::point::{ALIVE, Belief, Point};
 use crate::types::{Period, ValidTime};
 
 /// A piece of the timeline over the commits during which it stood like this.
