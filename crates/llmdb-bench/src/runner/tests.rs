@@ -260,3 +260,22 @@ fn the_open_loop_keeps_its_rate() {
     assert!((500.0..=1_100.0).contains(&rate), "{rate}");
     assert_eq!(result.parameters["loop"], "open, 1000/s");
 }
+
+#[test]
+#[cfg(feature = "wasm")]
+fn functions_in_webassembly_compute_what_rust_does_and_have_their_bars() {
+    let engines: Vec<Box<dyn EngineKind>> = vec![Box::new(crate::engine::Llmdb::default())];
+    let report = Run::with_engines(tiny(&["wasm_perf"]), engines).unwrap().execute(&mut |_| {}).unwrap();
+    assert_eq!(report.results.len(), 13 + 13 + 7);
+    for result in &report.results {
+        assert_eq!(result.error, None, "{}", result.key());
+        assert!(result.verified.is_ok() && result.verified.count > 0, "{}", result.key());
+        assert!(result.figures.iter().all(|figure| figure.value.is_finite()), "{}", result.key());
+    }
+    let targets = report.results.iter().flat_map(|result| &result.figures);
+    let mut targets = targets.filter(|figure| figure.target.is_some()).map(|figure| figure.name.clone());
+    let (mut of_pages, mut of_costs) = (0, 0);
+    targets.by_ref().for_each(|name| if name.starts_with("pages") { of_pages += 1 } else { of_costs += 1 });
+    // Two rates from memory, one from caches, three bars in each; a call, two meters, two first calls.
+    assert_eq!((of_pages, of_costs), (3 + 2 * 3, 5));
+}

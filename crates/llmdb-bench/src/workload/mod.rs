@@ -27,6 +27,8 @@ mod sizes;
 mod space_path;
 mod temporal_queries;
 mod time_series;
+#[cfg(feature = "wasm")]
+mod wasm_perf;
 mod write_throughput;
 mod writing;
 mod ycsb;
@@ -176,6 +178,8 @@ pub fn registry() -> Vec<Box<dyn Workload>> {
     all.push(Box::new(read_path::ReadPath));
     all.push(Box::new(commit_path::CommitPath));
     all.push(Box::new(space_path::SpacePath));
+    #[cfg(feature = "wasm")]
+    all.push(Box::new(wasm_perf::WasmPerf));
     all
 }
 

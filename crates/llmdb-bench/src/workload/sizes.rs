@@ -52,6 +52,8 @@ pub struct Sizes {
     pub points: u64,
     /// The time for one of the many short phases of the two.
     pub past_phase: Duration,
+    /// Bytes of `wasm_perf`'s pages.
+    pub wasm_bytes: u64,
     /// Records of `concurrency` and `memory`.
     pub system_records: u64,
     /// Threads that read beside a writer.
@@ -141,6 +143,7 @@ impl Sizes {
             past_value_size: 256,
             points: 20_000,
             past_phase: Duration::from_millis(20),
+            wasm_bytes: 2 << 20,
             system_records: 1_000,
             concurrent_readers: 2,
             recovery_log_bytes: vec![128 << 10],
@@ -180,6 +183,7 @@ impl Sizes {
             past_value_size: 256,
             points: 1_000_000,
             past_phase: Duration::from_millis(160),
+            wasm_bytes: 256 << 20,
             system_records: 50_000,
             concurrent_readers: crate::machine::cores().saturating_sub(1).max(1),
             recovery_log_bytes: vec![4 << 20],
@@ -219,6 +223,7 @@ impl Sizes {
             past_value_size: 256,
             points: 4_000_000,
             past_phase: Duration::from_millis(250),
+            wasm_bytes: 2 << 30,
             system_records: 500_000,
             concurrent_readers: crate::machine::cores(),
             recovery_log_bytes: vec![1 << 20, 8 << 20],
