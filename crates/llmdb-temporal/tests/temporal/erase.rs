@@ -153,8 +153,11 @@ fn after_a_wipe_no_file_holds_a_byte_of_what_was_erased() {
     assert!(db.wipe_owed().unwrap().is_some());
     drop(reader);
 
+    let newest = || store.begin_read().unwrap().time();
+    let before = newest();
     assert!(db.wipe().unwrap().is_complete());
     assert_eq!(db.wipe_owed().unwrap(), None);
+    assert!(newest() <= before + 2, "a wipe takes no time away from the commits behind it");
     assert!(!file_holds_any(&path) && !file_holds_any(&log));
     assert!(store.checkpoint().is_ok() && store.rests().unwrap().free_bytes < 64 << 10);
     let backup = folder.path().join("people.backup");

@@ -97,6 +97,8 @@ impl Store {
             wiped.add(&tidied);
             // What stood behind large values is overwritten with or without it, and flushed with the free pages.
             if tidied.pages > 0 {
+                // Just behind the newest commit: nobody's next one shall get another time for it.
+                txn.set_time(i64::MIN);
                 txn.commit_with(Durability::NoLog)?;
             }
             from = tidied.next;

@@ -4,8 +4,10 @@ use super::ask::{APART, Ask, LONG, SHORT, SUMMED};
 use super::story::Story;
 use crate::rng::Rng;
 
-/// Questions about single values.
-const GETS: usize = 10_000;
+/// Questions about single values: so few that a warm-up asks most of them.
+const GETS: usize = 4_000;
+/// Random questions of which the worst is looked for.
+const RANDOM: usize = 10_000;
 /// Questions whose answers have many values.
 const WIDE: usize = 64;
 
@@ -65,6 +67,7 @@ pub(super) fn draw(story: &Story, ask: Ask, seed: u64) -> Vec<Question> {
         Ask::PlainScan | Ask::LatestScan | Ask::PastScan(_) | Ask::ShortScan(_) => WIDE,
         Ask::Difference => 8,
         Ask::Sums => 16,
+        Ask::Worst => RANDOM,
         _ => GETS,
     };
     // As long as every key takes to be changed some fifty times.
