@@ -197,6 +197,7 @@ impl Engine for Open {
                 log_bytes: recovery.log_bytes,
                 pages_fetched: recovery.pages_fetched,
                 reading: milliseconds(recovery.reading),
+                looking: milliseconds(recovery.looking),
                 fetching: milliseconds(recovery.fetching),
                 replaying: milliseconds(recovery.replaying),
                 flushing: milliseconds(recovery.flushing),

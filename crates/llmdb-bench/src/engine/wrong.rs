@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// One fault in so many operations.
-const EVERY: u64 = 64;
+const EVERY: u64 = 16;
 
 /// What a wrong engine does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

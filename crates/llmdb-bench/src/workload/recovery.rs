@@ -314,6 +314,7 @@ fn steps(replayed: &Replayed, whole: Duration) -> Vec<Figure> {
         Figure::lower("replayed", megabytes, "MB"),
         Figure::lower("pages_fetched", replayed.pages_fetched as f64, "1"),
         Figure::lower("reading_log", replayed.reading, "ms"),
+        Figure::lower("looking_behind", replayed.looking, "ms"),
         Figure::lower("fetching_pages", replayed.fetching, "ms"),
         Figure::lower("replaying", replayed.replaying, "ms"),
         Figure::lower("flushing", replayed.flushing, "ms"),

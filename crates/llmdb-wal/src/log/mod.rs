@@ -31,7 +31,7 @@ mod words;
 pub use crate::lsn::Lsn;
 pub use format::{BLOCK_SIZE, LOG_FORMAT_VERSION, RECORD_HEADER_SIZE};
 pub(crate) use ring::STEP as RING_SIZE_MIN;
-pub use tail::{Record, Tail};
+pub use tail::{Behind, Record, Tail};
 
 use crate::error::Error;
 use format::record_size;

@@ -235,12 +235,14 @@ impl Ring {
         Ok(())
     }
 
-    /// All that was ever written of the ring.
-    pub(super) fn read(&self) -> Result<Vec<u8>, Error> {
-        let mut ring = vec![0; self.written() as usize];
+    /// Says that all that was ever written of the ring will be read.
+    pub(super) fn will_need_all(&self) {
         self.file.will_need(RING_OFFSET, self.written());
-        read_exact_at(&*self.file, &mut ring, RING_OFFSET).map_err(|e| self.reading(e))?;
-        Ok(ring)
+    }
+
+    /// Reads what stands at a place of the ring.
+    pub(super) fn read_into(&self, bytes: &mut [u8], at: u64) -> Result<(), Error> {
+        Ok(read_exact_at(&*self.file, bytes, RING_OFFSET + at).map_err(|e| self.reading(e))?)
     }
 
     /// `len` bytes from LSN `start` on, across the ring's turn.

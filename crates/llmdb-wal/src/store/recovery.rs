@@ -2,7 +2,8 @@
 //! anything is served.
 //!
 //! ```text
-//! read the tail -> replay into memory; beside it, ask for the pages ahead -> make the tail durable -> serve
+//! read the tail -> replay into memory; beside it, ask for the pages ahead,  -> make the tail durable -> serve
+//!                                      and look through the rest of the log
 //! ```
 //!
 //! The tail stays in the log until the next checkpoint, as it was before the crash. What of it is not proven to have
@@ -21,6 +22,7 @@ use super::{Inner, LogState, Shared, Store};
 use crate::error::Error;
 use crate::log::Log;
 use llmdb_pager::{Error as PagerError, Pager, beside};
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
@@ -39,8 +41,10 @@ pub struct Recovery {
     /// Pages that the replay changed or made: at most
     /// [`recovery_pages`](super::StoreOptions::recovery_pages), and those of the transactions that ran at the end.
     pub pages_changed: u64,
-    /// How long it took to read the log, ...
+    /// How long it took to read the tail of the log, ...
     pub reading: Duration,
+    /// ... to look through the rest of it for signs of damage, beside the replay, ...
+    pub looking: Duration,
     /// ... to ask for the pages that it changes, beside the replay, ...
     pub fetching: Duration,
     /// ... to replay it, ...
@@ -159,12 +163,31 @@ fn checkpoint_of(pager: &Pager) -> Result<u64, Error> {
 fn recover(options: &StoreOptions, pager: &Pager, state: &mut LogState) -> Result<Recovery, Error> {
     let began = Instant::now();
     let log = Log::open(&*options.storage, &state.path, pager.identity(), state.next)?;
-    let mut tail = log.read_tail(checkpoint_of(pager)?)?;
+    let (mut tail, behind) = log.read_records(checkpoint_of(pager)?)?;
     let reading = began.elapsed();
-    let replay = Replay::new(pager, &state.path, options.settings.progress.as_ref())?;
+    let mut replay = Replay::new(pager, &state.path, options.settings.progress.as_ref())?;
     let unproven = replay.check_unproven(&mut tail)?;
     let began = Instant::now();
-    let Replayed { commits, pages_fetched, fetching } = replay.run(&tail, options.settings.background)?;
+    let look = || {
+        let began = Instant::now();
+        behind.check(&tail).map(|()| began.elapsed())
+    };
+    let (looked, replayed) = std::thread::scope(|scope| {
+        let builder = std::thread::Builder::new().name("llmdb-look".into());
+        let beside = options.settings.background.then(|| builder.spawn_scoped(scope, &look).ok()).flatten();
+        match beside {
+            Some(beside) => {
+                let replayed = replay.run(&tail, true);
+                (beside.join().unwrap_or_else(|panic| resume_unwind(panic)), replayed)
+            }
+            None => (look(), replay.run(&tail, options.settings.background)),
+        }
+    });
+    // A log that is damaged may have led the replay astray: that is what there is to tell.
+    let looking = looked?;
+    let replayed = replayed?;
+    replay.publish(&replayed)?;
+    let Replayed { commits, pages_fetched, fetching } = replayed;
     let replaying = began.elapsed();
     let began = Instant::now();
     unproven.rewrite(pager)?;
@@ -180,6 +203,7 @@ fn recover(options: &StoreOptions, pager: &Pager, state: &mut LogState) -> Resul
         pages_fetched,
         pages_changed: 0,
         reading,
+        looking,
         fetching,
         replaying,
         flushing,

@@ -105,9 +105,8 @@ impl<'a> Replay<'a> {
         Ok(unproven)
     }
 
-    /// Replays all records, and publishes. The pages are asked for ahead: by a thread of its own if `beside`, else
-    /// before the replay.
-    pub(super) fn run(mut self, tail: &Tail, beside: bool) -> Result<Replayed, Error> {
+    /// Replays all records. The pages are asked for ahead: by a thread of its own if `beside`, else before the replay.
+    pub(super) fn run(&mut self, tail: &Tail, beside: bool) -> Result<Replayed, Error> {
         let snapshot = self.pager.snapshot();
         let first = snapshot.commit();
         drop(snapshot);
@@ -129,12 +128,17 @@ impl<'a> Replay<'a> {
             let fetched = fetched.or_else(|| beside?.join().ok()).unwrap_or_default();
             newest.map(|newest| (newest, fetched))
         })?;
-        if newest > first {
+        Ok(Replayed { commits: newest - first, pages_fetched: fetched.0, fetching: fetched.1 })
+    }
+
+    /// Makes what was replayed the newest state.
+    pub(super) fn publish(self, replayed: &Replayed) -> Result<(), Error> {
+        if replayed.commits > 0 {
             let mut txn = self.txn.finish()?;
             txn.prepare()?;
             txn.publish()?;
         }
-        Ok(Replayed { commits: newest - first, pages_fetched: fetched.0, fetching: fetched.1 })
+        Ok(())
     }
 
     /// Replays all records behind commit `newest`, each after its pages were asked for. Answers the last one's commit.
