@@ -31,7 +31,7 @@ fn each_table_of_the_document_is_the_one_in_the_source() {
 
 #[test]
 fn each_table_of_the_document_belongs_to_a_crate_whose_test_compares_it() {
-    let owners = ["pager/", "btree/", "wal/", "temporal/", "query/"];
+    let owners = ["pager/", "btree/", "wal/", "temporal/", "query/", "wasm/"];
     for name in named_tables("") {
         assert!(owners.iter().any(|owner| name.starts_with(owner)), "nobody compares the table {name}");
     }
