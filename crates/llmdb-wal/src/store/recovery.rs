@@ -174,7 +174,7 @@ fn recover(options: &StoreOptions, pager: &Pager, state: &mut LogState) -> Resul
     };
     let (looked, replayed) = std::thread::scope(|scope| {
         let builder = std::thread::Builder::new().name("llmdb-look".into());
-        let beside = options.settings.background.then(|| builder.spawn_scoped(scope, &look).ok()).flatten();
+        let beside = options.settings.background.then(|| builder.spawn_scoped(scope, look).ok()).flatten();
         match beside {
             Some(beside) => {
                 let replayed = replay.run(&tail, true);
