@@ -27,8 +27,8 @@ use crate::node::branch::{self, Branch};
 use crate::node::leaf::{self, Leaf};
 use crate::source::{Node, Source};
 use crate::tree::TreeRoot;
-use crate::value::Stored;
-use llmdb_pager::{Ref, Run};
+use crate::value::{LargeRef, Stored};
+use llmdb_pager::{PageSource as _, Ref};
 
 /// Where a walk over all trees goes on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -65,7 +65,7 @@ struct Walk<'t> {
     from: &'t [u8],
     pages_max: u64,
     found: Vec<Untidy>,
-    larges: Vec<(Run, u64)>,
+    larges: Vec<LargeRef>,
     /// The last key so far, and the last separator.
     last_key: Vec<u8>,
     last_separator: Option<Vec<u8>>,
@@ -112,8 +112,15 @@ impl WriteTxn {
             let key = if tree.number() == from.tree { &from.key[..] } else { &[] };
             let left = pages_max.saturating_sub(tidied.pages).max(1);
             let (untidy, larges, stopped) = self.untidy(tree, key, left)?;
-            for (run, len) in larges {
-                tidied.bytes_behind += self.pager.wipe_behind(run, len, change)?;
+            for large in larges {
+                let run = large.run(self.pager.page_size());
+                let found = self.pager.wipe_behind(run, large.len, false)?;
+                if change && found > 0 {
+                    // Only behind a value that is there: else what is overwritten may be another page's.
+                    Source::Write(&self.pager).large(large)?;
+                    self.pager.wipe_behind(run, large.len, true)?;
+                }
+                tidied.bytes_behind += found;
             }
             tidied.pages += untidy.len() as u64;
             if change {
@@ -137,7 +144,7 @@ impl WriteTxn {
         tree: TreeId,
         from: &[u8],
         pages_max: u64,
-    ) -> Result<(Vec<Untidy>, Vec<(Run, u64)>, Option<Vec<u8>>), Error> {
+    ) -> Result<(Vec<Untidy>, Vec<LargeRef>, Option<Vec<u8>>), Error> {
         let root = self.root_of(tree)?.unwrap_or(TreeRoot::EMPTY).root;
         let mut walk = Walk {
             source: Source::Write(&self.pager),
@@ -179,10 +186,9 @@ impl Walk<'_> {
         if leaf::has_rests(leaf) {
             self.found.push(Untidy { key: low.to_vec(), level: 0, separators: Vec::new() });
         }
-        let page_size = self.source.page_size();
         for index in 0..leaf.len() {
             if let Stored::Large(large) = leaf.value(index) {
-                self.larges.push((large.run(page_size), large.len));
+                self.larges.push(large);
             }
         }
         if leaf.len() > 0 {

@@ -103,15 +103,15 @@ impl WriteTxn {
     /// `overwrite` unset only counts. Answers how many bytes were not zero. The value must be one that this transaction sees.
     ///
     /// # Errors
-    /// A failed read; a failed write, after which the database must be reopened.
-    ///
-    /// # Panics
-    /// Where the value does not fit into the run.
+    /// [`Error::Damaged`] where the run is not the file's, or the value does not fit into it; a failed read; a failed write,
+    /// after which the database must be reopened.
     pub fn wipe_behind(&mut self, run: Run, len: u64, overwrite: bool) -> Result<u64, Error> {
         let core = self.core.clone();
         let page_size = core.page_size as u64;
         let (start, size) = (run.start.0 * page_size, run.count * page_size);
-        assert!(len <= size, "a value lies inside its run");
+        if !self.holds(run) || len > size {
+            return Err(Error::damaged(run.start, "a large value leaves the pages of the file", size, len));
+        }
         zero(&core, start + len, size - len, overwrite)
     }
 }
@@ -133,4 +133,37 @@ fn zero(core: &Core, from: u64, len: u64, overwrite: bool) -> Result<u64, Error>
         found += others;
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pager::PagerOptions;
+    use crate::sim::SimDisk;
+    use crate::storage::{OpenMode, Storage as _};
+    use std::path::Path;
+    use std::sync::Arc;
+
+    #[test]
+    fn a_value_that_is_said_to_lie_in_the_metas_or_behind_the_file_is_damage_and_nothing_is_written() {
+        let disk = Arc::new(SimDisk::new(3));
+        let pager = PagerOptions::new().storage(disk.clone()).create("/wipe.llmdb").unwrap();
+        let bytes = || {
+            let file = disk.open(Path::new("/wipe.llmdb"), OpenMode::Read).unwrap();
+            let mut bytes = vec![0; file.len().unwrap() as usize];
+            read_exact_at(&*file, &mut bytes, 0).unwrap();
+            bytes
+        };
+        let before = bytes();
+        let mut txn = pager.begin_write().unwrap();
+        let good = txn.write_extent(&[7; 10]).unwrap();
+        for (start, count, len) in [(0, 1, 10), (1, 1, 0), (1 << 40, 1, 10), (good.start.0, 1, 4097)] {
+            let run = Run { start: PageNumber(start), count };
+            let refused = txn.wipe_behind(run, len, true);
+            assert!(matches!(refused, Err(Error::Damaged { .. })), "{run:?}: {refused:?}");
+        }
+        assert_eq!(txn.wipe_behind(good, 4, true).unwrap(), 6);
+        drop(txn);
+        assert_eq!(bytes()[..2 * 4096], before[..2 * 4096], "the metas are as they were");
+    }
 }

@@ -39,7 +39,7 @@
 //! `grow`s, both `drop`s); then 1 for each 16 bytes of `memory.fill`, `copy` and `init`, 1 for each element of
 //! `table.fill`, `copy`, `init` and `grow`, 4,096 for each page that memory grew by (as if zeroed by a fill).
 
-use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
+use wasm_encoder::reencode::{Error as ReencodeError, Reencode, RoundtripReencoder};
 use wasm_encoder::{BlockType, Function, Instruction, ValType};
 use wasmparser::{FunctionBody, Operator};
 
@@ -125,7 +125,8 @@ struct Meter<'a> {
 
 impl Meter<'_> {
     fn write_run(&mut self) -> Result<(), RewriteError> {
-        let payment = self.payments.next().unwrap_or_default();
+        // There is one for each run; where the two readings of a body differed, refusing it is better than fuel for nothing.
+        let payment = self.payments.next().ok_or(ReencodeError::InvalidCodeSectionSize)?;
         self.charge_run(payment);
         self.entry = match self.run.last() {
             Some(Operator::Loop { .. }) => Entry::Loop,

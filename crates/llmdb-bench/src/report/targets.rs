@@ -90,7 +90,7 @@ const PROMISES: &[Promise] = &[
         workload: "wasm",
         figure: "pages",
         at_least: None,
-        otherwise: "there is no suite for WebAssembly yet",
+        otherwise: if cfg!(feature = "wasm") { NOT_RUN } else { "this build is without `--features wasm`" },
     },
     Promise {
         text: "databases of 128 TB",
