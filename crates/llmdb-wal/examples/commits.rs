@@ -1,9 +1,10 @@
-//! What commits cost: `commits FOLDER [single | unsynced | threads | batches | random | sorted | values] [SECONDS]`.
+//! What commits cost:
+//! `commits FOLDER [single | unsynced | threads | batches | random | sorted | values] [SECONDS [THREADS]]`.
 //!
 //! `single`: one record a commit, one thread, into 100,000 that are there. `unsynced`: the same, not flushed.
-//! `threads`: the same from 2 to 64 threads. `batches`: 1,000 records in random order a commit. `random`: 16 MB of them.
-//! `sorted`: 16 MB of records of 256 bytes in order. `values`: 16 MB of values of 4 KiB. Records of more than 8 MiB go
-//! past the log.
+//! `threads`: the same from 1 to 64 threads, or with so many. `batches`: 1,000 records in random order a commit.
+//! `random`: 16 MB of them. `sorted`: 16 MB of records of 256 bytes in order. `values`: 16 MB of values of 4 KiB. Records
+//! of more than 8 MiB go past the log.
 
 use llmdb_wal::{Durability, Error, Store, StoreOptions, TreeId};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,9 +14,10 @@ const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
-    let folder = arguments.next().ok_or("usage: commits FOLDER [WHAT] [SECONDS]")?;
+    let folder = arguments.next().ok_or("usage: commits FOLDER [WHAT [SECONDS [THREADS]]]")?;
     let what = arguments.next().unwrap_or_else(|| "single".to_owned());
     let seconds = arguments.next().map_or(Ok(3), |text| text.parse())?;
+    let threads = arguments.next().map(|text| text.parse()).transpose()?;
     let folder = tempfile::tempdir_in(folder)?;
     let durability = if what == "unsynced" { Durability::None } else { Durability::Sync };
     let options = StoreOptions::new().log_record_max(8 << 20).durability(durability);
@@ -29,7 +31,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             report(&store, "1 thread", run(&store, tree, &next, for_long, 1, Shape::RANDOM));
         }
         "threads" => {
-            for threads in [1, 2, 4, 8, 16, 32, 64] {
+            for threads in threads.map_or(vec![1, 2, 4, 8, 16, 32, 64], |one: usize| vec![one]) {
                 let done = run(&store, tree, &next, for_long, threads, Shape::RANDOM);
                 report(&store, &format!("{threads} threads"), done);
             }

@@ -48,6 +48,14 @@ impl Counters {
     pub fn bytes_written(&self) -> u64 {
         self.bytes_written.load(Ordering::Relaxed)
     }
+
+    fn count_write(&self, written: usize, offset: u64) {
+        self.writes.fetch_add(1, Ordering::Relaxed);
+        self.bytes_written.fetch_add(written as u64, Ordering::Relaxed);
+        let end = offset + written as u64;
+        let blocks = end.div_ceil(BLOCK_SIZE) - offset / BLOCK_SIZE;
+        self.blocks_written.fetch_add(blocks, Ordering::Relaxed);
+    }
 }
 
 /// Counts what passes through to another storage.
@@ -78,12 +86,15 @@ impl Layer for Counters {
 
     fn write_at(&self, (): &(), file: &dyn File, buf: &[u8], offset: u64) -> io::Result<usize> {
         let written = file.write_at(buf, offset)?;
-        self.writes.fetch_add(1, Ordering::Relaxed);
-        self.bytes_written.fetch_add(written as u64, Ordering::Relaxed);
-        let end = offset + written as u64;
-        let blocks = end.div_ceil(BLOCK_SIZE) - offset / BLOCK_SIZE;
-        self.blocks_written.fetch_add(blocks, Ordering::Relaxed);
+        self.count_write(written, offset);
         Ok(written)
+    }
+
+    fn write_durable_at(&self, (): &(), file: &dyn File, buf: &[u8], offset: u64) -> io::Result<()> {
+        file.write_durable_at(buf, offset)?;
+        self.count_write(buf.len(), offset);
+        self.flushes.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 
     fn sync_data(&self, (): &(), file: &dyn File) -> io::Result<()> {

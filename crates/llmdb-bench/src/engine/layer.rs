@@ -45,6 +45,29 @@ pub trait Layer: Debug + Send + Sync + 'static {
         file.sync_data()
     }
 
+    /// [`File::write_durable_at`]: as a write and a flush, which a layer that speaks of these sees so.
+    ///
+    /// # Errors
+    /// As there.
+    fn write_durable_at(
+        &self,
+        known: &Self::Known,
+        file: &dyn File,
+        buf: &[u8],
+        offset: u64,
+    ) -> io::Result<()> {
+        let mut done = 0;
+        while done < buf.len() {
+            match self.write_at(known, file, &buf[done..], offset + done as u64) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => done += written,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.sync_data(known, file)
+    }
+
     /// [`Storage::sync_dir`].
     ///
     /// # Errors
@@ -134,6 +157,11 @@ impl<L: Layer> File for LayeredFile<L> {
     fn sync_data(&self) -> io::Result<()> {
         self.layer.allows()?;
         self.layer.sync_data(&self.known, &*self.file)
+    }
+
+    fn write_durable_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        self.layer.allows()?;
+        self.layer.write_durable_at(&self.known, &*self.file, buf, offset)
     }
 
     fn write_back(&self, offset: u64, len: u64) -> io::Result<()> {

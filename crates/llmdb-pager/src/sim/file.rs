@@ -6,7 +6,7 @@ use super::inode::{BLOCK_SIZE, Fate, Inode, sectors_of};
 use super::names::InodeId;
 use super::state::{Call, InFlight, State, Verdict, eio, enospc};
 use super::trace::Op;
-use crate::storage::{File, Map, Share};
+use crate::storage::{File, Map, Share, write_all_at};
 use rustix::io::Errno;
 use std::io;
 use std::ops::Range;
@@ -72,7 +72,17 @@ impl File for SimFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.disk.state().run(self.call(Op::Sync), |state, verdict| Ok((state.sync(self.inode, verdict)?, 0)))
+        self.disk
+            .state()
+            .run(self.call(Op::Sync), |state, verdict| Ok((state.sync(self.inode, None, verdict)?, 0)))
+    }
+
+    fn write_durable_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        write_all_at(self, buf, offset)?;
+        let range = offset as usize..offset as usize + buf.len();
+        self.disk
+            .state()
+            .run(self.call(Op::Sync), |state, verdict| Ok((state.sync(self.inode, Some(range), verdict)?, 0)))
     }
 
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
@@ -188,10 +198,14 @@ impl State {
         if others > 0 && target < len { Fate::Misdirected(target) } else { Fate::Lost }
     }
 
-    fn sync(&mut self, id: InodeId, verdict: Verdict) -> io::Result<()> {
+    /// Makes the whole file durable, or only a range.
+    fn sync(&mut self, id: InodeId, range: Option<Range<usize>>, verdict: Verdict) -> io::Result<()> {
         let failure = match verdict {
             Verdict::Go => {
-                self.file(id).sync();
+                match range {
+                    None => self.file(id).sync(),
+                    Some(range) => self.file(id).sync_range(range),
+                }
                 None
             }
             Verdict::Cut => return Err(eio()),

@@ -263,6 +263,20 @@ impl Inode {
         }
     }
 
+    /// What is pending of a range becomes durable, of the length nothing.
+    pub(super) fn sync_range(&mut self, range: Range<usize>) {
+        let cache = &self.cache;
+        let sectors = sectors_of(range);
+        self.chains.retain(|&sector, chain| {
+            if !sectors.contains(&sector) {
+                return true;
+            }
+            chain.drain(..chain.len() - 1);
+            chain[0].sequence = 0;
+            chain[0].bytes != cached(cache, sector)
+        });
+    }
+
     /// A random part becomes durable; the rest is forgotten, though the cache goes on showing it.
     pub(super) fn sync_forgets(&mut self, rng: &mut Rng) {
         for chain in self.chains.values_mut() {

@@ -1,5 +1,6 @@
 //! The real file system (Linux, ext4 and XFS are what the failure model speaks of).
 
+use super::direct::Direct;
 use super::{File, Lock, LockError, Map, OpenMode, Share, Storage};
 use rustix::fs::{FallocateFlags, FlockOperation, SeekFrom};
 use std::fs::{self, OpenOptions};
@@ -35,7 +36,7 @@ impl Storage for DiskStorage {
                 options.write(true).create_new(true);
             }
         }
-        Ok(Arc::new(DiskFile(options.open(path)?, AtomicBool::new(false))))
+        Ok(Arc::new(DiskFile(options.open(path)?, AtomicBool::new(false), Direct::default())))
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
@@ -101,9 +102,9 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// A file, and whether it is locked by this handle.
+/// A file, whether it is locked by this handle, and its way past the cache.
 #[derive(Debug)]
-struct DiskFile(fs::File, AtomicBool);
+struct DiskFile(fs::File, AtomicBool, Direct);
 
 impl Drop for DiskFile {
     fn drop(&mut self) {
@@ -129,6 +130,14 @@ impl File for DiskFile {
 
     fn sync_data(&self) -> io::Result<()> {
         self.0.sync_data()
+    }
+
+    fn write_durable_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        if self.2.write(&self.0, buf, offset)? {
+            return Ok(());
+        }
+        self.0.write_all_at(buf, offset)?;
+        self.sync_data()
     }
 
     fn write_back(&self, offset: u64, len: u64) -> io::Result<()> {

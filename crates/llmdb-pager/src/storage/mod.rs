@@ -3,16 +3,19 @@
 //!
 //! Invariants
 //! 1. A write is durable only after a [`File::sync_data`] of that file that began after the write returned
-//!    `Ok`; a created, renamed or removed name only after [`Storage::sync_dir`] of its folder.
+//!    `Ok`, or when it is a [`File::write_durable_at`] that did; a created, renamed or removed name only after [`Storage::sync_dir`] of its folder.
 //! 2. A failed write or sync may have lost any unsynced data and is never retried: the caller stops using
 //!    the file until it is opened anew (DESIGN, failure model).
-//! 3. Reads, writes and the map of one file see the same bytes at once.
+//! 3. Reads, writes and the map of one file see the same bytes at once; but no map is promised what
+//!    [`File::write_durable_at`] writes.
 //!
 //! Not here: what the bytes mean (`page`, `meta`), when to sync (`checkpoint`).
 
+mod direct;
 mod disk;
 mod map;
 
+pub use direct::DIRECT_ALIGN;
 pub use disk::DiskStorage;
 pub use map::Map;
 
@@ -94,6 +97,17 @@ pub trait File: Debug + Send + Sync {
 
     /// Makes all completed writes and the length durable (`fdatasync`).
     fn sync_data(&self) -> io::Result<()>;
+
+    /// Writes all of `buf` at `offset` and makes it durable, in one trip where the system can: where `buf` stands at a
+    /// multiple of [`DIRECT_ALIGN`] in memory, and `offset` and its length are multiples, it goes to the device past the
+    /// cache. Says nothing of what was written elsewhere in the file, nor of its length.
+    ///
+    /// # Errors
+    /// As [`File::write_at`] and [`File::sync_data`], with the meaning of a failed flush.
+    fn write_durable_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        write_all(buf, offset, |rest, offset| self.write_at(rest, offset))?;
+        self.sync_data()
+    }
 
     /// Sends what was written to a range to the device and waits for it. It is not durable by that, but a
     /// flush has less left to do, and those beside it wait less.
@@ -200,9 +214,17 @@ pub fn read_exact_at(file: &dyn File, mut buf: &mut [u8], mut offset: u64) -> io
 ///
 /// # Errors
 /// `WriteZero` where the system takes no byte without saying why.
-pub fn write_all_at(file: &dyn File, mut buf: &[u8], mut offset: u64) -> io::Result<()> {
+pub fn write_all_at(file: &dyn File, buf: &[u8], offset: u64) -> io::Result<()> {
+    write_all(buf, offset, |rest, offset| file.write_at(rest, offset))
+}
+
+fn write_all(
+    mut buf: &[u8],
+    mut offset: u64,
+    write_at: impl Fn(&[u8], u64) -> io::Result<usize>,
+) -> io::Result<()> {
     while !buf.is_empty() {
-        match file.write_at(buf, offset) {
+        match write_at(buf, offset) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(written) => {
                 buf = &buf[written..];

@@ -29,6 +29,7 @@
 //! 1. A record is never mistaken for one of an earlier round of the ring: its LSN would differ.
 //! 2. Nor for one that a crash cut off: its chain would.
 
+use super::blocks::Blocks;
 use crate::lsn::Lsn;
 use llmdb_pager::page::{read_u32, read_u64};
 use std::ops::Range;
@@ -134,16 +135,18 @@ pub(crate) fn record_size(payload: usize) -> u64 {
 }
 
 /// Appends a record to `buffer`, all but what [`seal_record`] adds.
-pub(crate) fn begin_record(buffer: &mut Vec<u8>, lsn: Lsn, checkpoint: u64, commit: u64, payload: &[u8]) {
+pub(super) fn begin_record(buffer: &mut Blocks, lsn: Lsn, checkpoint: u64, commit: u64, payload: &[u8]) {
     let start = buffer.len();
-    buffer.resize(start + RECORD_HEADER_SIZE, 0);
+    let size = record_size(payload.len()) as usize;
+    buffer.reserve(size);
+    buffer.resize(start + RECORD_HEADER_SIZE);
     let bytes = &mut buffer[start..];
     bytes[LSN].copy_from_slice(&lsn.to_le_bytes());
     bytes[CHECKPOINT].copy_from_slice(&checkpoint.to_le_bytes());
     bytes[COMMIT].copy_from_slice(&commit.to_le_bytes());
     bytes[LEN].copy_from_slice(&(payload.len() as u32).to_le_bytes());
-    buffer.extend_from_slice(payload);
-    buffer.resize(start + record_size(payload.len()) as usize, 0);
+    buffer.extend(payload);
+    buffer.resize(start + size);
 }
 
 /// Completes the record that `bytes` begin with; answers its checksum and its size.

@@ -6,6 +6,7 @@
 //! 2. Records are sealed in order, each with the checksum of the one before it, when the group is written:
 //!    so each says truly how far the log was flushed then.
 
+use super::blocks::Blocks;
 use super::format::{BLOCK_SIZE, begin_record, record_size, seal_record};
 use crate::lsn::Lsn;
 
@@ -16,7 +17,7 @@ pub(super) struct Group {
     pub(super) start: Lsn,
     /// Counts groups, so that who waits knows for which.
     pub(super) number: u32,
-    bytes: Vec<u8>,
+    bytes: Blocks,
     /// How far its records are sealed.
     sealed: usize,
     pub(super) record_count: u64,
@@ -75,27 +76,29 @@ impl Group {
         chain
     }
 
-    /// A copy of its sealed blocks, the last one filled with zeros, from the one on that has byte `from` of it.
-    pub(super) fn blocks_from(&self, from: usize) -> (u64, Vec<u8>) {
-        let first = from / BLOCK_SIZE as usize * BLOCK_SIZE as usize;
-        let mut blocks = self.bytes[first..].to_vec();
-        blocks.resize(blocks.len().next_multiple_of(BLOCK_SIZE as usize), 0);
-        (first as u64, blocks)
-    }
-
     /// How many bytes it has.
     pub(super) fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Its blocks, the last one filled with zeros.
-    pub(super) fn into_blocks(mut self) -> Vec<u8> {
-        self.bytes.resize(self.bytes.len().next_multiple_of(BLOCK_SIZE as usize), 0);
+    /// Lends its blocks to `write`, the last one filled with zeros, from the one on that has byte `from` of it, which the
+    /// first argument says. All must be sealed.
+    pub(super) fn with_blocks<T>(&mut self, from: usize, write: impl FnOnce(u64, &[u8]) -> T) -> T {
+        let (len, block) = (self.bytes.len(), BLOCK_SIZE as usize);
+        let first = from / block * block;
+        self.bytes.resize(len.next_multiple_of(block));
+        let answer = write(first as u64, &self.bytes[first..]);
+        self.bytes.resize(len);
+        answer
+    }
+
+    /// Its memory.
+    pub(super) fn into_memory(self) -> Blocks {
         self.bytes
     }
 
     /// An empty group behind this one, in memory that an earlier one had.
-    pub(super) fn following(&self, mut memory: Vec<u8>) -> Self {
+    pub(super) fn following(&self, mut memory: Blocks) -> Self {
         memory.clear();
         Self {
             start: self.end().next_multiple_of(BLOCK_SIZE),

@@ -21,6 +21,7 @@
 //!
 //! Not here: what records mean (`store`).
 
+mod blocks;
 mod feed;
 mod format;
 mod group;
@@ -34,6 +35,7 @@ pub(crate) use ring::STEP as RING_SIZE_MIN;
 pub use tail::{Behind, Record, Tail};
 
 use crate::error::Error;
+use blocks::Blocks;
 use format::record_size;
 use group::Group;
 use llmdb_pager::Error as PagerError;
@@ -108,7 +110,7 @@ struct State {
     /// How many records came with the last flush and while it ran: so many may come with the next.
     expected: u64,
     /// Memory of the last group.
-    spare: Vec<u8>,
+    spare: Blocks,
     /// The first failure.
     failed: Option<String>,
     record_count: u64,
@@ -178,7 +180,7 @@ impl Log {
             has_leader: false,
             awaited: 0,
             expected: 0,
-            spare: Vec::new(),
+            spare: Blocks::default(),
             failed: None,
             record_count: 0,
             newest_durable: 0,
@@ -345,11 +347,11 @@ impl Log {
         }
         let (chain, flushed) = (state.chain, state.flushed.lsn);
         state.chain = state.open.seal(self.seed, chain, flushed, false);
-        let (first, blocks) = state.open.blocks_from(state.handed_over);
-        let result = self.ring.write(state.open.start + first, blocks);
+        let (start, from) = (state.open.start, state.handed_over);
+        let result = state.open.with_blocks(from, |first, blocks| self.ring.write(start + first, blocks));
         state.handed_over = state.open.len();
         match result {
-            Ok(_) => Ok(true),
+            Ok(()) => Ok(true),
             Err(error) => {
                 state.failed.get_or_insert(error.to_string());
                 Err(error)
@@ -425,18 +427,21 @@ impl Log {
     }
 
     /// Writes what the system was not given before, and flushes.
-    fn write_group(&self, group: Group, handed_over: usize, around: &dyn Around) -> Result<Vec<u8>, Error> {
+    fn write_group(
+        &self,
+        mut group: Group,
+        handed_over: usize,
+        around: &dyn Around,
+    ) -> Result<Blocks, Error> {
         if group.leads_elsewhere {
             around.before_write()?;
         }
         let start = group.start;
-        let (first, blocks) = match handed_over {
-            0 => (0, group.into_blocks()),
-            _ => group.blocks_from(handed_over),
-        };
-        let memory = self.ring.write(start + first, blocks)?;
-        self.ring.flush()?;
-        Ok(memory)
+        group.with_blocks(handed_over, |first, blocks| match handed_over {
+            0 => self.ring.write_durably(start, blocks),
+            _ => self.ring.write(start + first, blocks).and_then(|()| self.ring.flush()),
+        })?;
+        Ok(group.into_memory())
     }
 
     /// Goes on behind a tail that was read. What of it is not known to be durable is written anew and flushed: the
@@ -447,8 +452,7 @@ impl Log {
     pub fn go_on_behind(&self, tail: &Tail) -> Result<(), Error> {
         if tail.proven < tail.end.lsn && !tail.is_empty() {
             let from = tail.proven.max(self.state().start);
-            let blocks = tail.blocks_from(from);
-            self.ring.write(from, blocks)?;
+            self.ring.write(from, &tail.blocks_from(from))?;
             self.ring.flush()?;
         }
         let mut state = self.state();

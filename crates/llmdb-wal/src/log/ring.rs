@@ -5,6 +5,8 @@
 //! 2. The first write to new space brings zeros along, as much as the ring has already and 4 MiB at most, so that the
 //!    next ones overwrite blocks that were written before: those need no journal of the file system. A commit that
 //!    brings zeros waits for it, some milliseconds, so there are few of them.
+//! 3. A group goes past the cache ([`File::write_durable_at`]) only where all that was written before is flushed: what is
+//!    durable by that is the group alone.
 
 use super::format::{BLOCK_SIZE, LOG_HEADER_SIZE, LogHeader};
 use crate::error::Error;
@@ -128,11 +130,10 @@ impl Ring {
     }
 
     /// Writes whole blocks at LSN `start`, in two parts where the ring turns. One thread at a time.
-    pub(super) fn write(&self, start: Lsn, mut blocks: Vec<u8>) -> Result<Vec<u8>, Error> {
+    pub(super) fn write(&self, start: Lsn, blocks: &[u8]) -> Result<(), Error> {
         let first = start % self.capacity;
-        let before_turn = (self.capacity - first).min(blocks.len() as u64) as usize;
-        let turned = blocks.split_off(before_turn);
-        let reached = first + before_turn as u64;
+        let (blocks, turned) = blocks.split_at((self.capacity - first).min(blocks.len() as u64) as usize);
+        let reached = first + blocks.len() as u64;
         let growing = (reached > self.written()).then(|| locked(&self.growing));
         if growing.is_some() && reached > self.written() {
             let target = self.grown(reached);
@@ -141,11 +142,26 @@ impl Ring {
             }
             self.written.store(target, Ordering::Relaxed);
         }
-        self.write_at(&blocks, first)?;
+        self.write_at(blocks, first)?;
         if !turned.is_empty() {
-            self.write_at(&turned, 0)?;
+            self.write_at(turned, 0)?;
         }
-        Ok(blocks)
+        Ok(())
+    }
+
+    /// As [`Ring::write`], durable when it returns. All that was written before must be flushed: only this is.
+    pub(super) fn write_durably(&self, start: Lsn, blocks: &[u8]) -> Result<(), Error> {
+        let first = start % self.capacity;
+        let reached = first + blocks.len() as u64;
+        if reached > self.capacity.min(self.written()) {
+            self.write(start, blocks)?;
+            return self.flush();
+        }
+        self.in_turn(|| self.file.write_durable_at(blocks, RING_OFFSET + first))
+            .map_err(|e| PagerError::io(format!("writing and flushing {}", self.path.display()), e))?;
+        self.bytes_written.fetch_add(blocks.len() as u64, Ordering::Relaxed);
+        self.flushes.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Whether space that is written for the first time comes near behind LSN `end`.

@@ -12,6 +12,7 @@
 
 use super::durability::Durability;
 use super::options::owner_area;
+use super::redo::RedoBuilder;
 use super::{Inner, LogState, Receipt};
 use crate::error::Error;
 use crate::log::{Around, Log};
@@ -19,22 +20,20 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// A transaction's changes, ready to be made durable.
-pub(super) struct Finished<'a> {
+pub(super) struct Finished {
     pub(super) txn: llmdb_pager::WriteTxn,
-    /// `None` where it is too large for the log.
-    pub(super) payload: Option<&'a [u8]>,
+    pub(super) redo: RedoBuilder,
     pub(super) receipt: Receipt,
-    /// How many operations it did.
-    pub(super) operations: u64,
 }
 
 impl Inner {
-    pub(super) fn commit(&self, finished: Finished<'_>, durability: Durability) -> Result<Receipt, Error> {
-        let Finished { mut txn, payload, receipt, operations } = finished;
+    pub(super) fn commit(&self, finished: Finished, durability: Durability) -> Result<Receipt, Error> {
+        let Finished { mut txn, mut redo, receipt } = finished;
         txn.prepare()?;
+        let operations = redo.count();
         let mut state = self.log();
         let is_logged = durability != Durability::NoLog && self.settings.durability != Durability::NoLog;
-        let payload = payload.filter(|_| is_logged);
+        let payload = redo.payload(receipt.time).filter(|_| is_logged);
         let log = payload.map(|payload| self.ready_log(&mut state, &mut txn, payload.len())).transpose()?;
         let Some((log, payload)) = log.flatten().zip(payload) else {
             self.commit_by_checkpoint(&mut state, txn)?;
@@ -48,6 +47,7 @@ impl Inner {
         if durability == Durability::Sync {
             log.await_flush_of(lsn);
         }
+        state.redo_memory = redo.into_memory().unwrap_or_default();
         drop(state);
         if let Err(error) = txn.stage() {
             self.pager.poison(&error.to_string());

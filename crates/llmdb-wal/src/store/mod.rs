@@ -122,6 +122,8 @@ struct LogState {
     next: Position,
     /// Whether the meta says that the log is needed.
     marked: bool,
+    /// Memory for what the next transaction records.
+    redo_memory: Vec<u8>,
 }
 
 impl Store {

@@ -61,7 +61,8 @@ pub(super) fn open(options: StoreOptions, path: &Path) -> Result<Store, Error> {
         .storage
         .exists(&log_path)
         .map_err(|e| PagerError::io(format!("looking for {}", log_path.display()), e))?;
-    let mut state = LogState { log: None, path: log_path, next: start, marked: needed };
+    let mut state =
+        LogState { log: None, path: log_path, next: start, marked: needed, redo_memory: Vec::new() };
     let mut recovery = Recovery::default();
     match (exists, needed) {
         // A log that is not needed tells of a crash all the same, and it is not read for what it holds.

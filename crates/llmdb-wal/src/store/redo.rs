@@ -25,6 +25,8 @@ const DROP_TREE: u8 = 5;
 const REMOVE_RANGE: u8 = 6;
 /// Bytes of the time before the operations.
 const TIME_SIZE: usize = 8;
+/// Memory that is kept for the next transaction is no larger than this.
+const MEMORY_MAX: usize = 1 << 20;
 
 /// One operation, borrowed from a payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,9 +51,16 @@ pub(crate) struct RedoBuilder {
 }
 
 impl RedoBuilder {
-    /// An empty one, of `size_max` bytes at most.
-    pub(crate) fn new(size_max: u64) -> Self {
-        Self { bytes: vec![0; TIME_SIZE], size_max, is_too_large: false, count: 0 }
+    /// An empty one, of `size_max` bytes at most, in memory that an earlier one had.
+    pub(crate) fn new(mut memory: Vec<u8>, size_max: u64) -> Self {
+        memory.clear();
+        memory.resize(TIME_SIZE, 0);
+        Self { bytes: memory, size_max, is_too_large: false, count: 0 }
+    }
+
+    /// Its memory, for the next one, where it is not much.
+    pub(crate) fn into_memory(self) -> Option<Vec<u8>> {
+        Some(self.bytes).filter(|bytes| (TIME_SIZE..=MEMORY_MAX).contains(&bytes.capacity()))
     }
 
     pub(crate) fn push(&mut self, op: Redo<'_>) {
@@ -207,7 +216,7 @@ mod tests {
             Redo::DropTree { name: "x" },
             Redo::RemoveRange { tree: 2, low: b"", high: b"m" },
         ];
-        let mut builder = RedoBuilder::new(u64::MAX);
+        let mut builder = RedoBuilder::new(Vec::new(), u64::MAX);
         for op in ops {
             builder.push(op);
         }

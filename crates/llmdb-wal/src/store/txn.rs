@@ -33,6 +33,7 @@ impl WriteTxn {
         let base_time = pager.base_time();
         let trees = llmdb_btree::WriteTxn::new(pager);
         let redo = RedoBuilder::new(
+            std::mem::take(&mut inner.log().redo_memory),
             inner.settings.log_record_max.min(inner.settings.log_capacity.max(RING_SIZE_MIN)),
         );
         let mut txn = Self { trees, redo, time: 0, base_time, inner };
@@ -201,12 +202,10 @@ impl WriteTxn {
     /// # Errors
     /// As [`WriteTxn::commit`].
     pub fn commit_with(self, durability: Durability) -> Result<Receipt, Error> {
-        let Self { trees, mut redo, time, inner, .. } = self;
-        let operations = redo.count();
-        let payload = redo.payload(time);
+        let Self { trees, redo, time, inner, .. } = self;
         let mut txn = trees.finish()?;
         let seq = txn.commit();
         txn.set_commit(seq, time);
-        inner.commit(Finished { txn, payload, receipt: Receipt { seq, time }, operations }, durability)
+        inner.commit(Finished { txn, redo, receipt: Receipt { seq, time } }, durability)
     }
 }
