@@ -16,6 +16,10 @@ use std::collections::btree_map::Entry;
 use std::path::Path;
 use std::sync::Arc;
 
+/// A run writes the leaves that it has left behind when they are so many bytes: the largest piece in which the system
+/// keeps a file.
+const BEHIND_SIZE: usize = 2 << 20;
+
 /// Named trees in one file, without a log: every durable commit is a checkpoint. Clones share it; when the
 /// last one and its last transaction go, commits that are not durable yet are made so, as far as that works.
 #[derive(Clone, Debug)]
@@ -184,6 +188,8 @@ pub struct WriteTxn {
     pub(crate) next_number: TreeId,
     pub(crate) changed: bool,
     pub(crate) failed: bool,
+    /// Whether finished pages set out for the file before the commit.
+    is_written_behind: bool,
     // Last, so that the database closes only after the transaction has let go of the writer.
     open: Option<Arc<Open>>,
 }
@@ -198,8 +204,34 @@ impl WriteTxn {
             next_number: TreeId(1),
             changed: false,
             failed: false,
+            is_written_behind: false,
             open: None,
         }
+    }
+
+    /// With `yes`, full leaves that a run of neighbouring inserts leaves behind are written to the file while the
+    /// transaction goes on, two megabytes at a time: for one whose commit will write all its pages and wait for them.
+    /// The device works beside the processor then. For others it only writes earlier what might change again. What is
+    /// inserted in random order leaves nothing behind, and stays in memory as before.
+    ///
+    /// ```
+    /// use llmdb_btree::Database;
+    /// use llmdb_pager::PagerOptions;
+    ///
+    /// let folder = tempfile::tempdir()?;
+    /// let db = Database::create(PagerOptions::new(), folder.path().join("series"))?;
+    /// let mut txn = db.begin_write()?;
+    /// let tree = txn.create_tree("points")?;
+    /// txn.write_behind(true);
+    /// for second in 0..100_000_u32 {
+    ///     txn.insert(tree, &second.to_be_bytes(), b"a point of a series, in order")?;
+    /// }
+    /// assert!(txn.pager_ref().spill_count() > 0); // most of it is in the file, and nobody can see it yet
+    /// txn.commit()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn write_behind(&mut self, yes: bool) {
+        self.is_written_behind = yes;
     }
 
     /// The pager's transaction.
@@ -414,6 +446,9 @@ impl WriteTxn {
         self.check_failed()?;
         if self.pager.is_over_budget() {
             self.spill()?;
+        } else if self.is_written_behind && self.finger.has_left_behind(BEHIND_SIZE / self.pager.page_size())
+        {
+            self.spill_finished()?;
         }
         self.changed = true;
         let result = change(self);
@@ -440,13 +475,25 @@ impl WriteTxn {
         self.spill_with(&mut [])
     }
 
+    fn spill_finished(&mut self) -> Result<(), Error> {
+        self.spill_by(&mut [], llmdb_pager::WriteTxn::spill_finished)
+    }
+
     /// As `spill`, where `more` refers to pages that no root leads to yet; it follows.
     pub(crate) fn spill_with(&mut self, more: &mut [Ref]) -> Result<(), Error> {
+        self.spill_by(more, llmdb_pager::WriteTxn::spill)
+    }
+
+    fn spill_by(
+        &mut self,
+        more: &mut [Ref],
+        spill: impl FnOnce(&mut llmdb_pager::WriteTxn, &mut [Ref]) -> Result<(), llmdb_pager::Error>,
+    ) -> Result<(), Error> {
         self.finger.lift();
         let mut roots: Vec<_> = self.roots.values().flatten().map(|root| root.root).collect();
         let count = roots.len();
         roots.extend_from_slice(more);
-        self.pager.spill(&mut roots)?;
+        spill(&mut self.pager, &mut roots)?;
         more.copy_from_slice(&roots[count..]);
         for (tree, root) in self.roots.values_mut().flatten().zip(roots) {
             tree.root = root;

@@ -1,10 +1,12 @@
-//! Extents written piece by piece, for values that memory does not hold.
+//! Extents: values in pages of their own, written piece by piece where memory does not hold them, and together where they
+//! are small.
 //!
 //! Invariants
 //! 1. An extent in the making is one of the transaction's new runs: rolled back, it is free again.
 //! 2. Pieces go straight to the file, without a flush; the commit flushes them before anything refers to them.
 
 use crate::error::Error;
+use crate::gather::VALUE_MAX;
 use crate::page::PageNumber;
 use crate::pager::Pager;
 use crate::space::Run;
@@ -82,9 +84,46 @@ impl WriteTxn {
     /// A damaged allocation map.
     pub fn abandon_extent(&mut self, run: Run) -> Result<(), Error> {
         if self.take_run(run) {
+            self.write_gathered()?;
             let core = self.core.clone();
             self.writer().space.release(run, &|at| read_map_page(&core, at))?;
         }
+        Ok(())
+    }
+
+    /// Takes a value that begins at page `start`, a page of this transaction's, to be written at once or together with its
+    /// neighbours.
+    pub(crate) fn put_value(&mut self, start: PageNumber, value: &[u8]) -> Result<(), Error> {
+        let page_size = self.core.page_size;
+        let at = start.0 * page_size as u64;
+        if value.len() > VALUE_MAX {
+            return self.write_value(at, value);
+        }
+        if !self.gathered.add(at, value, page_size) {
+            self.write_gathered()?;
+            self.gathered.add(at, value, page_size);
+        }
+        Ok(())
+    }
+
+    /// Writes the values that were gathered.
+    ///
+    /// # Errors
+    /// An I/O error, which ends all writing.
+    pub(crate) fn write_gathered(&mut self) -> Result<(), Error> {
+        let (at, bytes) = self.gathered.take();
+        if !bytes.is_empty() {
+            self.write_value(at, &bytes)?;
+            self.gathered.reuse(bytes);
+        }
+        Ok(())
+    }
+
+    fn write_value(&mut self, at: u64, bytes: &[u8]) -> Result<(), Error> {
+        let core = &self.core;
+        write_all_at(&*core.file, bytes, at)
+            .map_err(|e| core.poison(Error::io(core.doing("writing a value to"), e)))?;
+        self.note_write(at, bytes.len() as u64);
         Ok(())
     }
 }

@@ -35,6 +35,7 @@ mod checkpoint;
 mod early;
 mod error;
 mod extent;
+mod gather;
 mod guard;
 mod holes;
 mod in_flight;

@@ -81,6 +81,7 @@ impl WriteTxn {
     }
 
     fn give_back_pages_since(&mut self, savepoint: &Savepoint) -> Result<(), Error> {
+        self.write_gathered()?;
         let freed: Vec<PageNumber> = self.superseded_pages.drain(savepoint.superseded_pages..).collect();
         freed.into_iter().for_each(|page| self.spilled.insert(page));
         let mut runs: Vec<Run> = self.new_runs.clone();
@@ -102,8 +103,9 @@ impl WriteTxn {
         Ok(())
     }
 
-    /// Nothing is gone back to any more: what only savepoints kept is free.
+    /// Nothing is gone back to any more: what only savepoints kept is free. All values are in the file.
     pub(crate) fn forget_savepoints(&mut self) -> Result<(), Error> {
+        self.write_gathered()?;
         let frames = std::mem::take(&mut self.superseded_frames);
         self.spare_frames.extend(frames);
         let core = self.core.clone();

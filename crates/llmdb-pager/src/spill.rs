@@ -7,8 +7,8 @@
 //! Invariants
 //! 1. Only frames that this transaction made are spilled, and none that refers to a frame that stays.
 //! 2. References below the given roots are the only ones to what is spilled.
-//! 3. Each spill frees about half of the transaction's frames, or puts the next one off: the walk over all
-//!    of them is paid for by as many new ones.
+//! 3. Each spill for want of memory frees about half of the transaction's frames, or puts the next one off: the walk over
+//!    all of them is paid for by as many new ones.
 //!
 //! Not here: who calls it, which must be between two changes of the trees (`llmdb-btree`).
 
@@ -18,6 +18,9 @@ use crate::rows::RowWriter;
 use crate::snapshot::{Core, PageSource as _};
 use crate::space::Run;
 use crate::write_txn::WriteTxn;
+
+/// So many frames, those changed last, stay where finished pages are spilled: the edge on which a transaction works.
+const FRAMES_KEPT: usize = 64;
 
 /// Above the pages of a root.
 const NO_PARENT: u32 = u32::MAX;
@@ -64,10 +67,24 @@ impl WriteTxn {
     /// # Errors
     /// [`Error::DiskFull`], after which the transaction is as before; an I/O error, which ends all writing.
     pub fn spill(&mut self, roots: &mut [Ref]) -> Result<(), Error> {
+        self.spill_all_but(self.frame_limit() / 2, roots)
+    }
+
+    /// As [`WriteTxn::spill`], however few pages there are, but for those that were changed last: so that a transaction
+    /// which the commit will write as a whole, and which leaves finished pages behind, is on its way to the device while
+    /// it goes on.
+    ///
+    /// # Errors
+    /// As [`WriteTxn::spill`].
+    pub fn spill_finished(&mut self, roots: &mut [Ref]) -> Result<(), Error> {
+        if self.may_write_ahead() { self.spill_all_but(FRAMES_KEPT, roots) } else { Ok(()) }
+    }
+
+    fn spill_all_but(&mut self, keep: usize, roots: &mut [Ref]) -> Result<(), Error> {
         let core = self.core.clone();
         let mut own = self.own_pages(roots)?;
         let limit = self.frame_limit();
-        let chosen = choose(&mut own, limit / 2, &self.writer_ref().touched);
+        let chosen = choose(&mut own, keep, &self.writer_ref().touched);
         if !chosen.is_empty() {
             self.writer().reclaim_if_worth(&core)?;
             let before = self.writer_ref().space.page_count();

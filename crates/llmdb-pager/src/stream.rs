@@ -95,7 +95,7 @@ impl PageStream {
 
 impl WriteTxn {
     /// Whether pages may be written before the commit.
-    fn may_write_ahead(&self) -> bool {
+    pub(crate) fn may_write_ahead(&self) -> bool {
         self.spill_at != usize::MAX
     }
 

@@ -112,6 +112,7 @@ impl WriteTxn {
         if !self.holds(run) || len > size {
             return Err(Error::damaged(run.start, "a large value leaves the pages of the file", size, len));
         }
+        self.write_gathered()?;
         zero(&core, start + len, size - len, overwrite)
     }
 }

@@ -11,12 +11,12 @@
 use crate::aging::Aging;
 use crate::early::Unsent;
 use crate::error::Error;
+use crate::gather::Gathered;
 use crate::mapping::map_for;
 use crate::page::{Kind, Page, PageNumber, Ref, set_birth, set_reference, write_header};
 use crate::page_set::PageSet;
 use crate::snapshot::{Core, PageSource, Snapshot, State};
 use crate::space::Run;
-use crate::storage::write_all_at;
 use crate::writer::{Writer, WriterSlot, read_map_page};
 use std::sync::Arc;
 
@@ -45,6 +45,7 @@ pub struct WriteTxn {
     pub(crate) new_runs: Vec<Run>,
     extents_unsynced: bool,
     pub(crate) unsent: Unsent,
+    pub(crate) gathered: Gathered,
     /// Pages of the file where it put pages of its own that did not fit into memory.
     pub(crate) spilled: PageSet,
     /// With this many frames of its own it spills; `spill` says when next.
@@ -96,6 +97,7 @@ impl WriteTxn {
             new_runs: Vec::new(),
             extents_unsynced: false,
             unsent: Unsent::default(),
+            gathered: Gathered::default(),
             spilled: PageSet::default(),
             spill_at: 0,
             spill_count: 0,
@@ -412,10 +414,8 @@ impl WriteTxn {
         let run = self.writer().allocate(&core, count)?;
         self.new_runs.push(run);
         core.forget_checked(run.start);
-        write_all_at(&*core.file, bytes, run.start.0 * core.page_size as u64)
-            .map_err(|e| core.poison(Error::io(core.doing("writing a value to"), e)))?;
         self.extents_unsynced = true;
-        self.note_write(run.start.0 * core.page_size as u64, bytes.len() as u64);
+        self.put_value(run.start, bytes)?;
         self.widen_view()?;
         Ok(run)
     }
@@ -484,6 +484,7 @@ impl WriteTxn {
     /// An I/O error, which ends all writing.
     pub fn sync_extents(&mut self) -> Result<(), Error> {
         if self.extents_unsynced {
+            self.write_gathered()?;
             self.core.flush()?;
             self.extents_unsynced = false;
         }
@@ -682,11 +683,17 @@ impl PageSource for WriteTxn {
     }
 
     fn extent(&self, start: PageNumber, len: u64, intact: &dyn Fn(&[u8]) -> bool) -> Result<&[u8], Error> {
-        self.core.extent(&self.view, start, len, intact)
+        match self.gathered.value(start, len, self.core.page_size) {
+            Some(value) => Ok(value),
+            None => self.core.extent(&self.view, start, len, intact),
+        }
     }
 
     fn extent_unverified(&self, start: PageNumber, len: u64) -> Result<(&[u8], bool), Error> {
-        self.core.extent_unverified(&self.view, start, len)
+        match self.gathered.value(start, len, self.core.page_size) {
+            Some(value) => Ok((value, true)),
+            None => self.core.extent_unverified(&self.view, start, len),
+        }
     }
 
     fn page_size(&self) -> usize {

@@ -109,7 +109,8 @@ impl Engine for Open {
     }
 
     fn write(&self, body: WriteBody<'_>) -> Result<()> {
-        let txn = self.database.begin_write().map_err(said)?;
+        let mut txn = self.database.begin_write().map_err(said)?;
+        txn.write_behind(self.is_durable);
         let tree = txn.open_tree(TREE).map_err(said)?.ok_or_else(no_tree)?;
         let mut writer = TreesWriter { txn, tree };
         body(&mut writer)?;

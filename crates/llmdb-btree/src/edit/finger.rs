@@ -29,6 +29,8 @@ pub(crate) struct Finger {
     last: usize,
     /// How many inserts in a row went behind the one before (or, below zero, in front of it).
     run: i32,
+    /// How many full leaves the run has left behind since it was asked last.
+    left_behind: usize,
 }
 
 /// Which way the latest inserts went.
@@ -93,6 +95,16 @@ impl Finger {
         self.lift();
         self.leaf = leaf;
         self.last = index;
+        self.left_behind += 1;
+    }
+
+    /// Whether a run has left so many full leaves behind; it begins to count anew then.
+    pub(crate) fn has_left_behind(&mut self, leaves: usize) -> bool {
+        let has = self.left_behind >= leaves;
+        if has {
+            self.left_behind = 0;
+        }
+        has
     }
 
     /// Closes a bulk load's open edge.
@@ -112,6 +124,7 @@ impl Finger {
         self.lift();
         self.leaf = Ref::NULL;
         self.run = 0;
+        self.left_behind = 0;
     }
 
     /// Which way the inserts go.

@@ -103,6 +103,11 @@ impl RedoBuilder {
         self.bytes.push(number as u8);
     }
 
+    /// Whether it is too large, or on its way to it: a quarter of the size is reached.
+    pub(crate) fn will_be_too_large(&self) -> bool {
+        self.is_too_large || self.bytes.len() as u64 > self.size_max / 4
+    }
+
     /// How many operations were pushed.
     pub(crate) fn count(&self) -> u64 {
         self.count

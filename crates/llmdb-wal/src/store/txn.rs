@@ -37,6 +37,7 @@ impl WriteTxn {
             inner.settings.log_record_max.min(inner.settings.log_capacity.max(RING_SIZE_MIN)),
         );
         let mut txn = Self { trees, redo, time: 0, base_time, inner };
+        txn.trees.write_behind(txn.inner.settings.durability == Durability::NoLog);
         let now = (txn.inner.settings.clock)();
         txn.set_time(now);
         Ok(txn)
@@ -125,6 +126,10 @@ impl WriteTxn {
         match self.trees.insert(tree, key, value)? {
             None => self.redo.push(Redo::Insert { tree: number, key, value }),
             Some(value) => self.redo.push(Redo::InsertLarge { tree: number, key, value }),
+        }
+        if self.redo.will_be_too_large() {
+            // Then the commit writes all pages.
+            self.trees.write_behind(true);
         }
         Ok(())
     }
