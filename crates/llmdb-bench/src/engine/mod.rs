@@ -126,6 +126,15 @@ pub trait Engine: Send + Sync {
     /// The engine's own or the body's.
     fn write(&self, body: WriteBody<'_>) -> Result<()>;
 
+    /// Inserts or replaces one record in a transaction of its own: by the engine's own path for that, where it has one in
+    /// which threads share a flush.
+    ///
+    /// # Errors
+    /// The engine's own.
+    fn put_one(&self, key: &[u8], value: &[u8]) -> Result<()> {
+        self.write(&mut |txn| txn.put(key, value))
+    }
+
     /// Begins a read transaction and ends it, with nothing in between.
     ///
     /// # Errors

@@ -74,15 +74,23 @@ impl Writing {
         while span.goes_on(now) && (commits == 0 || self.room() >= enough) {
             let mut last = NOTHING;
             let begin = Instant::now();
-            engine.write(&mut |txn| {
-                for _ in 0..per_transaction {
-                    last = self.take();
-                    fill_key(&mut key, last, self.shape.order);
-                    fill_value(&mut value, last, 0);
-                    txn.put(&key, &value)?;
-                }
-                Ok(())
-            })?;
+            let mut fill = |key: &mut Vec<u8>, value: &mut Vec<u8>| {
+                last = self.take();
+                fill_key(key, last, self.shape.order);
+                fill_value(value, last, 0);
+            };
+            if per_transaction == 1 {
+                fill(&mut key, &mut value);
+                engine.put_one(&key, &value)?;
+            } else {
+                engine.write(&mut |txn| {
+                    for _ in 0..per_transaction {
+                        fill(&mut key, &mut value);
+                        txn.put(&key, &value)?;
+                    }
+                    Ok(())
+                })?;
+            }
             now = Instant::now();
             recorder.record(begin, now);
             self.latest[thread].store(last, Ordering::Release);
