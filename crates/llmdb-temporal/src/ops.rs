@@ -197,14 +197,15 @@ pub(crate) fn value_of<'t>(log: Option<Tree<'t>>, belief: Belief, prefix: &[u8])
     asserted(record).ok_or_else(|| value_missing(record, belief, prefix))
 }
 
-/// The values that operations asserted, by their place in `beliefs`. `key` tells the key that believes one.
+/// The values that operations asserted, by their place in `beliefs`, each of which is of a row that the caller knows. `key` tells
+/// the key that believes one.
 pub(crate) fn values_of<'t>(
     log: Option<Tree<'t>>,
-    beliefs: &[Belief],
+    beliefs: &[(usize, Belief)],
     key: impl Fn(usize) -> Vec<u8>,
     mut visit: impl FnMut(usize, &'t [u8]),
 ) -> Result<(), Error> {
-    let keys: Vec<_> = beliefs.iter().map(|belief| log_key(belief.asserted, belief.index)).collect();
+    let keys: Vec<_> = beliefs.iter().map(|(_, belief)| log_key(belief.asserted, belief.index)).collect();
     let mut missing = None;
     let mut told = |index, record: Option<&'t [u8]>| match asserted(record) {
         Some(value) => visit(index, value),
@@ -215,7 +216,7 @@ pub(crate) fn values_of<'t>(
         None => (0..keys.len()).for_each(|index| told(index, None)),
     }
     missing.map_or(Ok(()), |(index, record)| {
-        Err(value_missing(record, beliefs[index], &encoding::prefix(&key(index))))
+        Err(value_missing(record, beliefs[index].1, &encoding::prefix(&key(index))))
     })
 }
 

@@ -116,8 +116,13 @@ impl<'t> Points<'t> {
             return Ok(self.held);
         }
         let Some(record) = self.now.get(prefix)? else { return Ok(None) };
-        let tail = Tail::decode(record).map_err(|what| self.damaged_tail(prefix, &what))?;
-        Ok(Some(tail))
+        self.decoded(prefix, record).map(Some)
+    }
+
+    /// The stored record of a key, taken apart.
+    #[inline]
+    pub(crate) fn decoded(&self, prefix: &[u8], record: &'t [u8]) -> Result<Tail<'t>, Error> {
+        Tail::decode(record).map_err(|what| self.damaged_tail(prefix, &what))
     }
 
     /// The break point in force at `at` once `commit` was recorded.
