@@ -358,14 +358,44 @@ impl<'t> Points<'t> {
         Ok(())
     }
 
-    /// The pieces with a value that overlap a period now, with their stored bounds, in order.
+    /// The pieces with a value that overlap a period, which is not empty, once `commit` was recorded: with their stored
+    /// bounds, in order.
     pub(crate) fn pieces(&self, prefix: &[u8], period: Period, commit: u64) -> Result<Vec<Piece>, Error> {
-        let first = self.in_force(prefix, period.from, commit)?;
-        let from = first.map_or(period.from, |first| first.at);
-        let last = self.next_after(prefix, period.to, commit)?;
-        let to = last.map_or(period.to, |last| last.at);
-        let points = self.standing(prefix, from, to, commit)?;
+        let Some(mut points) = self.standing_around(prefix, period, commit)? else { return Ok(Vec::new()) };
+        // What is in force at the start may stand in a range before, and what ends the last piece in one behind.
+        match points.partition_point(|point| point.at <= period.from).checked_sub(1) {
+            Some(first) => drop(points.drain(..first)),
+            None => points.splice(..0, self.in_force(prefix, period.from, commit)?).for_each(drop),
+        }
+        let is_open = points.last().is_some_and(|last| last.at < period.to && last.belief.is_some());
+        if is_open && period.to != ValidTime::POS_INF {
+            points.extend(self.next_after(prefix, period.to, commit)?);
+        }
         Ok(pieces_of(&points).filter(|piece| piece.valid.overlaps(period)).collect())
+    }
+
+    /// The break points of a period that stood once `commit` was recorded, and their neighbours as far as they stand in
+    /// the same blocks; `None` where the key was not there yet.
+    fn standing_around(
+        &self,
+        prefix: &[u8],
+        period: Period,
+        commit: u64,
+    ) -> Result<Option<Vec<Point>>, Error> {
+        let Some(open) = self.open_block(prefix, period.from)? else { return Ok(None) };
+        let Some(mut placed) = self.as_of(prefix, open, commit)? else { return Ok(None) };
+        let mut others = self.ranges.behind(prefix, placed.lo, period.to)?;
+        others.retain(|range| range.begin <= commit);
+        let mut points = Vec::new();
+        for next in others.iter().map(|range| Some(range.lo)).chain([None]) {
+            // What died may lie behind the next range's start.
+            let is_inside = |point: &Point| point.stood_at(commit) && next.is_none_or(|next| point.at < next);
+            points.extend(self.block(prefix, &placed)?.points.into_iter().filter(is_inside));
+            if let Some(lo) = next {
+                placed = self.block_of(prefix, lo, commit)?;
+            }
+        }
+        Ok(Some(points))
     }
 
     /// The whole content of a block, the latest break points included.

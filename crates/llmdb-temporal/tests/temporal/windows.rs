@@ -38,7 +38,16 @@ fn compare(read: &TemporalRead, oracle: &Oracle) {
         let known = Known::Commit(commit);
         for key in [KEYS[0], KEYS[1]] {
             let all = read.timeline(main, key, Period::ALL, known).unwrap();
+            let collection = read.collection(main).unwrap();
             for period in windows(oracle, key) {
+                let wanted = all.iter().filter(|row| is_wanted(row, Window::FromTo(period)));
+                let wanted: Vec<_> = wanted.map(|row| (row.valid, &row.value[..])).collect();
+                let mut values = Vec::new();
+                if let Some(collection) = &collection {
+                    let told = |valid, value| values.push((valid, value));
+                    collection.timeline_values(key, period, known, told).unwrap();
+                }
+                assert_eq!(values, wanted, "{period} known {commit}");
                 for window in [
                     Window::All,
                     Window::FromTo(period),
