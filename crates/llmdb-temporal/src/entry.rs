@@ -78,6 +78,20 @@ pub(crate) fn last_value(record: &[u8], at: ValidTime, commit: u64) -> Option<Op
     rest.get(..rest.len().checked_sub(recent::stored_size(*shape)?)?).map(Some)
 }
 
+/// The first commit since which the latest break points of a stored record are whole, where the key has blocks.
+#[inline]
+pub(crate) fn blocks_until(record: &[u8]) -> Option<u64> {
+    let kind = *record.first()?;
+    if kind & (HAS_BLOCKS | HAS_OTHERS) != HAS_BLOCKS | HAS_OTHERS {
+        return None;
+    }
+    let head_size =
+        if kind & !FLAGS == KIND_NOTHING { ASSERTED_OFFSET } else { INDEX_OFFSET + size_of::<u32>() };
+    let shape = record.get(head_size..)?.first_chunk()?;
+    let latest = record.get(record.len().checked_sub(recent::stored_size(*shape)?)?..)?;
+    take_number(latest).map(|(from, _)| from)
+}
+
 /// The record of a key, as stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tail<'a> {
@@ -375,6 +389,7 @@ mod tests {
             if let Ok(tail) = Tail::decode(&bytes) {
                 tail.in_force(ValidTime::from_raw(at), commit);
                 tail.next_after(ValidTime::from_raw(at), commit);
+                prop_assert_eq!(blocks_until(&bytes), tail.has_blocks.then(|| tail.from()));
                 if let Some(value) = last_value(&bytes, ValidTime::from_raw(at), commit) {
                     prop_assert!(tail.point.at.micros() <= at && tail.settled <= commit);
                     prop_assert_eq!((value, value.is_some()), (tail.value, tail.point.belief.is_some()));

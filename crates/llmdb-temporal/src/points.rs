@@ -31,7 +31,7 @@ use llmdb_wal::Tree;
 use crate::block::{Block, View};
 use crate::catalog;
 use crate::encoding::{BlockKey, block_key, block_place, split_block};
-use crate::entry::Tail;
+use crate::entry::{self, Tail};
 use crate::error::Error;
 use crate::point::{ALIVE, EntryError, Point};
 use crate::ranges::{Ranges, damaged};
@@ -163,20 +163,28 @@ impl<'t> Points<'t> {
         }
     }
 
-    /// As [`Self::find_behind`], for keys that rise from call to call.
+    /// As [`Self::find_behind`], with the record of the key as it is stored, for keys that rise from call to call.
     #[inline]
     pub(crate) fn find_walking(
         &self,
         prefix: &[u8],
-        tail: Tail<'t>,
+        record: &'t [u8],
         at: ValidTime,
         commit: u64,
         walk: &mut Walk<'t>,
     ) -> Result<Option<Found<'t>>, Error> {
-        match Self::find_in_record(&tail, at, commit) {
-            Some(found) => Ok(found),
-            None => self.find_by(prefix, at, commit, Some(tail), |place| walk.floor(prefix, place)),
+        if entry::blocks_until(record).is_some_and(|until| commit < until) {
+            let near = walk.floor(prefix, &block_place(prefix, at, ALIVE))?;
+            if let Some(point) = near.and_then(|near| in_open_block(near, at, commit)) {
+                return Ok(Some(Found::Point(point)));
+            }
         }
+        let tail = self.decoded(prefix, record)?;
+        if let Some(found) = Self::find_in_record(&tail, at, commit) {
+            return Ok(found);
+        }
+        let near = walk.floor(prefix, &block_place(prefix, at, ALIVE))?;
+        self.find_by(prefix, at, commit, Some(tail), near, |place| walk.floor(prefix, place))
     }
 
     /// What was in force, where the record of the key knows.
@@ -204,25 +212,31 @@ impl<'t> Points<'t> {
         commit: u64,
         known: Option<Tail<'t>>,
     ) -> Result<Option<Found<'t>>, Error> {
-        self.find_by(prefix, at, commit, known, |place| {
+        let floor = |place: &[u8]| {
             let Some(near) = self.past.floor(place)? else { return Ok(None) };
             near.key_behind(prefix).map(|behind| Ok((behind, near.value()?))).transpose()
-        })
+        };
+        let near = floor(&block_place(prefix, at, ALIVE))?;
+        match near.and_then(|near| in_open_block(near, at, commit)) {
+            Some(point) => Ok(Some(Found::Point(point))),
+            None => self.find_by(prefix, at, commit, known, near, floor),
+        }
     }
 
-    /// Where `floor` finds the nearest block of the key at or before a place.
-    #[inline]
+    /// Where `floor` finds the nearest block of the key at or before a place; the one at or before `at` is `near`.
+    #[inline(never)]
     fn find_by(
         &self,
         prefix: &[u8],
         mut at: ValidTime,
         commit: u64,
         mut known: Option<Tail<'t>>,
+        mut near: Option<Near<'t>>,
         mut floor: impl FnMut(&[u8]) -> Result<Option<Near<'t>>, Error>,
     ) -> Result<Option<Found<'t>>, Error> {
         loop {
             let mut open = None;
-            if let Some((behind, record)) = floor(&block_place(prefix, at, ALIVE))? {
+            if let Some((behind, record)) = near {
                 let placed = self.place(prefix, behind, record)?;
                 if placed.until != ALIVE {
                     return Err(self.lost(prefix, placed.lo));
@@ -242,6 +256,7 @@ impl<'t> Points<'t> {
                     let Some(before) = before(lo) else { return Ok(None) };
                     at = before;
                     if open.is_some_and(|open| open.lo > at) {
+                        near = floor(&block_place(prefix, at, ALIVE))?;
                         continue;
                     }
                 }
@@ -253,6 +268,7 @@ impl<'t> Points<'t> {
             }
             let Some(before) = before(placed.lo) else { return Ok(None) };
             at = before;
+            near = floor(&block_place(prefix, at, ALIVE))?;
         }
     }
 
@@ -496,6 +512,16 @@ impl<'t> Points<'t> {
         let what = EntryError::Order("the block that covers an instant at a commit is missing");
         damaged(catalog::past_tree(self.number), &block_key(prefix, lo, ALIVE), &what)
     }
+}
+
+/// What was in force, where an open block alone is right about a commit and has it. Anything out of the ordinary is left to
+/// the general way.
+#[inline]
+fn in_open_block((behind, record): Near<'_>, at: ValidTime, commit: u64) -> Option<Point> {
+    let is_open = u128::from_be_bytes(behind) as u64 == ALIVE;
+    let view =
+        View::parse(record).ok().filter(|view| is_open && view.from <= commit && commit < view.through)?;
+    view.in_force(at, commit)
 }
 
 /// Since when nothing from the last break point on changed, given all break points that a key ever had; without one,

@@ -277,8 +277,7 @@ impl<'t> ScanValues<'t> {
             let value = match entry::last_value(record, *valid_at, *commit) {
                 Some(found) => found,
                 None => {
-                    let tail = collection.points.decoded(prefix, record)?;
-                    let found = collection.points.find_walking(prefix, tail, *valid_at, *commit, walk)?;
+                    let found = collection.points.find_walking(prefix, record, *valid_at, *commit, walk)?;
                     let (belief, value) = match found {
                         Some(Found::Last(point, value)) => (point.belief, value),
                         Some(Found::Point(point)) => (point.belief, None),
