@@ -15,6 +15,8 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 const PER_COMMIT: u64 = 1000;
 const QUESTIONS: u64 = 10_000;
+/// So many versions go into a plain tree, too: each changes another page, which takes its time.
+const VERSIONS_MAX: u64 = 1_000_000;
 
 /// SplitMix64, so that every run is the same.
 fn mix(n: u64) -> u64 {
@@ -110,6 +112,32 @@ fn load_plain(store: &Store, given: &Given) -> Result<()> {
     txn.commit()?;
     clock.print("put into a plain tree", given.changes);
     Ok(())
+}
+
+/// All versions in a plain tree, by key and commit: what a history of one time costs at least where values stand in it. Where the
+/// last version of each key stands besides, it is the simple split of what is current from what was.
+fn load_versions(store: &Store, given: &Given) -> Result<()> {
+    let mut txn = store.begin_write()?;
+    let tree = txn.create_tree("versions")?;
+    let clock = Clock::start();
+    for number in 0..given.changes {
+        if number > 0 && number % PER_COMMIT == 0 {
+            txn.commit()?;
+            txn = store.begin_write()?;
+        }
+        let key_number = (number % given.keys + mix(number / given.keys)) % given.keys;
+        txn.insert(tree, &version_key(key_number, number / PER_COMMIT), &value(number, given.value_size))?;
+    }
+    txn.commit()?;
+    clock.print("put by key and commit", given.changes);
+    Ok(())
+}
+
+fn version_key(key_number: u64, commit: u64) -> [u8; 24] {
+    let mut all = [0; 24];
+    all[..16].copy_from_slice(&key(key_number));
+    all[16..].copy_from_slice(&commit.to_be_bytes());
+    all
 }
 
 /// The time of a run on the wall, and on the processor by this thread.
@@ -215,9 +243,22 @@ fn main() -> Result<()> {
     let given = load(&db, keys, versions, corrections, value_size)?;
     store.checkpoint()?;
     let stored = store.stat()?.pager;
-    println!("{stored:?}");
+    println!("{} pages of {} bytes, {} free", stored.page_count, stored.page_size, stored.free_pages);
+    let in_use = || -> Result<u64> {
+        let pager = store.stat()?.pager;
+        Ok((pager.page_count - pager.free_pages - pager.retired_pages) * pager.page_size as u64)
+    };
+    let told = (keys * versions * (16 + value_size as u64)) as f64;
+    let (ours, before) = (in_use()?, "bytes in use for each of key and value");
+    println!("{before:<48} {:>9.2}", ours as f64 / told);
     load_plain(&store, &given)?;
     store.checkpoint()?;
+    let plain = in_use()?;
+    if given.changes <= VERSIONS_MAX {
+        load_versions(&store, &given)?;
+    }
+    store.checkpoint()?;
+    println!("{:<48} {:>9.2}", "the same by key and commit", (in_use()? - plain) as f64 / told);
     if rounds == 0 {
         return Ok(());
     }
@@ -232,6 +273,7 @@ fn main() -> Result<()> {
     let collection = read.collection("c")?.ok_or("it was made")?;
     let txn = store.begin_read()?;
     let plain = txn.tree("plain")?.ok_or("it was made")?;
+    let by_commit = txn.tree("versions")?;
     let newest = read.newest().ok_or("there are commits")?.commit.get();
     let now = given.changes;
     let random = move |n: u64| (mix(n) % keys, mix(n ^ 1 << 40) % now, mix(n ^ 1 << 41) % newest);
@@ -272,6 +314,19 @@ fn main() -> Result<()> {
         kinds.add(format!("as of {depth} versions ago, valid now"), QUESTIONS, {
             let (ask, back) = (&ask, &back);
             move || ask(&|n| (mix(n) % keys, now, Known::Commit((newest - back(depth)) as i64)))
+        });
+    }
+    for depth in [1, 10].into_iter().filter(|depth| *depth <= versions) {
+        let Some(versions) = &by_commit else { break };
+        kinds.add(format!("by key and commit, {depth} versions ago"), QUESTIONS, move || {
+            let (commit, mut total) = (newest - back(depth), 0);
+            for n in 0..QUESTIONS {
+                let place = version_key(mix(n) % keys, commit);
+                let near =
+                    versions.floor(&place)?.filter(|near| near.key_behind::<8>(&place[..16]).is_some());
+                total += near.map_or(Ok(0), |near| near.value().map(sum))?;
+            }
+            Ok(total)
         });
     }
     kinds.add("plain walk, keys lent, a row", 20 * count, || {
