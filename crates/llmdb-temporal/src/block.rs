@@ -192,17 +192,14 @@ impl<'t> View<'t> {
         let none = none::<W>();
         // Whatever still stands has all bits set, and every distance is smaller.
         let commit = commit.checked_sub(self.base)?.min(none - 1);
-        let since_offset = TIMES_OFFSET + self.count * TIME_SIZE;
-        let until_offset = since_offset + self.count * W;
-        let mut place = self.place_after(at);
-        while place > 0 {
-            place -= 1;
-            let since = number::<W>(self.bytes, since_offset + place * W);
-            if since <= commit && commit < number::<W>(self.bytes, until_offset + place * W) {
-                return Some(self.point(place));
-            }
-        }
-        None
+        // As long as `parse` found it.
+        let (times, rest) = self.bytes[TIMES_OFFSET..].split_at(self.count * TIME_SIZE);
+        let (times, (columns, _)) = (times.as_chunks::<TIME_SIZE>().0, rest.as_chunks::<W>());
+        let (since, until) = columns.get(..2 * self.count)?.split_at(self.count);
+        let after = times.partition_point(|time| i64::from_le_bytes(*time) <= at.micros());
+        let both = since.get(..after)?.iter().zip(until.get(..after)?);
+        let stood = |(since, until): (&[u8; W], &[u8; W])| small(since) <= commit && commit < small(until);
+        both.rev().position(stood).map(|back| self.point_of::<W>(after - 1 - back))
     }
 
     /// How many break points lie at or before `at`.
@@ -282,6 +279,14 @@ pub(crate) fn check_order(points: &[Point], lo: ValidTime) -> Result<(), EntryEr
 #[inline]
 const fn none<const W: usize>() -> u64 {
     if W == WIDE { u64::MAX } else { u32::MAX as u64 }
+}
+
+/// The number of a few bytes.
+#[inline]
+fn small<const W: usize>(bytes: &[u8; W]) -> u64 {
+    let mut number = [0; WIDE];
+    number[..W].copy_from_slice(bytes);
+    u64::from_le_bytes(number)
 }
 
 /// The number of `W` bytes at an offset that lies inside.

@@ -140,18 +140,54 @@ pub(crate) fn encoded(key: &[u8]) -> KeyBuf {
     let mut out = KeyBuf::EMPTY;
     if 2 * key.len() + TERMINATOR_SIZE > SHORT {
         push_escaped(&mut out, key);
-    } else {
-        let mut size = 0;
-        for byte in key {
-            out.bytes[size] = *byte;
-            // Where there is no zero, the next byte stands here instead.
-            out.bytes[size + 1] = ESCAPED_ZERO;
-            size += 1 + usize::from(*byte == ESCAPE);
-        }
-        out.size = size;
+        out.push(&[ESCAPE, TERMINATOR]);
+        return out;
     }
-    out.push(&[ESCAPE, TERMINATOR]);
+    let mut size = 0;
+    let (words, rest) = key.as_chunks::<8>();
+    for word in words {
+        if !has_zero(*word) {
+            out.bytes[size..size + 8].copy_from_slice(word);
+            size += 8;
+            continue;
+        }
+        // A small number, most significant byte first.
+        let mut rest = &word[..];
+        if word[..4] == [0; 4] {
+            out.bytes[size..size + 8].copy_from_slice(&ZEROS);
+            size += 8;
+            rest = &word[4..];
+        }
+        size = escape(&mut out.bytes, size, rest);
+    }
+    size = escape(&mut out.bytes, size, rest);
+    out.bytes[size..size + TERMINATOR_SIZE].copy_from_slice(&[ESCAPE, TERMINATOR]);
+    out.size = size + TERMINATOR_SIZE;
     out
+}
+
+/// Four zero bytes, escaped.
+const ZEROS: [u8; 8] =
+    [ESCAPE, ESCAPED_ZERO, ESCAPE, ESCAPED_ZERO, ESCAPE, ESCAPED_ZERO, ESCAPE, ESCAPED_ZERO];
+
+/// Whether one of eight bytes is zero.
+#[inline]
+const fn has_zero(word: [u8; 8]) -> bool {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    let word = u64::from_ne_bytes(word);
+    word.wrapping_sub(ONES) & !word & (ONES << 7) != 0
+}
+
+/// Writes bytes of a key at a place; the place behind them.
+#[inline]
+fn escape(out: &mut [u8; SHORT], mut size: usize, bytes: &[u8]) -> usize {
+    for byte in bytes {
+        out[size] = *byte;
+        // Where there is no zero, the next byte stands here instead.
+        out[size + 1] = ESCAPED_ZERO;
+        size += 1 + usize::from(*byte == ESCAPE);
+    }
+    size
 }
 
 fn push_escaped(out: &mut KeyBuf, key: &[u8]) {
@@ -229,16 +265,38 @@ pub fn split_block(bytes: &[u8]) -> Result<BlockKey<'_>, KeyError> {
 /// # Errors
 /// [`KeyError`] where a zero byte is not written as the rule says, or no byte is left.
 pub fn user_key(prefix: &[u8]) -> Result<Vec<u8>, KeyError> {
+    let mut key = Vec::new();
+    user_key_into(prefix, &mut key)?;
+    Ok(key)
+}
+
+/// As [`user_key`], behind what `key` holds already.
+#[inline]
+pub(crate) fn user_key_into(prefix: &[u8], key: &mut Vec<u8>) -> Result<(), KeyError> {
     check_ending(prefix)?;
     let escaped = &prefix[..prefix.len() - TERMINATOR_SIZE];
-    if !escaped.is_empty() && !escaped.contains(&ESCAPE) {
-        return Ok(escaped.to_vec());
+    if escaped.is_empty() {
+        return Err(KeyError::Empty);
     }
-    let mut key = vec![0; escaped.len()];
-    let (mut size, mut offset) = (0, 0);
+    key.reserve(escaped.len());
+    let mut offset = 0;
+    while let Some(word) = escaped[offset..].first_chunk::<8>() {
+        if !has_zero(*word) {
+            key.extend_from_slice(word);
+        } else if *word == ZEROS {
+            key.extend_from_slice(&[0; 4]);
+        } else {
+            break;
+        }
+        offset += word.len();
+    }
+    unescape(escaped, offset, key)
+}
+
+/// The bytes of an escaped key from an offset on.
+fn unescape(escaped: &[u8], mut offset: usize, key: &mut Vec<u8>) -> Result<(), KeyError> {
     while let Some(&byte) = escaped.get(offset) {
-        key[size] = byte;
-        size += 1;
+        key.push(byte);
         offset += 1;
         if byte == ESCAPE {
             if escaped.get(offset) != Some(&ESCAPED_ZERO) {
@@ -247,8 +305,7 @@ pub fn user_key(prefix: &[u8]) -> Result<Vec<u8>, KeyError> {
             offset += 1;
         }
     }
-    key.truncate(size);
-    if key.is_empty() { Err(KeyError::Empty) } else { Ok(key) }
+    Ok(())
 }
 
 /// Eight bytes whose order is the order of the signed number.
@@ -284,7 +341,10 @@ mod tests {
 
     /// Keys in which zero bytes, 0x01 and 0xff, the bytes that could confuse, are common.
     fn key() -> impl Strategy<Value = Vec<u8>> {
-        vec(prop_oneof![Just(0u8), Just(1), Just(2), Just(0xff), any::<u8>()], 1..12)
+        prop_oneof![
+            vec(prop_oneof![Just(0u8), Just(1), Just(2), Just(0xff), any::<u8>()], 1..12),
+            vec(prop_oneof![6 => Just(0u8), 1 => Just(0xff), 4 => 1..=0xffu8], 8..60),
+        ]
     }
 
     #[test]

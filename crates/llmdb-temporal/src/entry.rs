@@ -26,7 +26,7 @@
 
 use crate::block::check_order;
 use crate::point::{ALIVE, Belief, EntryError, Point, take_number};
-use crate::recent::Others;
+use crate::recent::{self, Others};
 use crate::types::ValidTime;
 
 const KIND_OFFSET: usize = 0;
@@ -50,6 +50,47 @@ const FLAGS: u8 = HAS_BLOCKS | HAS_OTHERS | IS_APART;
 /// Bytes that a value may have: a record of the store holds 4 GiB, and the operations log adds its header and
 /// a key to the value.
 pub(crate) const VALUE_SIZE_MAX: usize = u32::MAX as usize - (1 << 20);
+
+/// What the last break point of a stored record says about `at` once `commit` was recorded: its value, or nothing. `None` where
+/// another look at the record is needed: because of what is asked, because the value stands elsewhere, or because the
+/// record is damaged.
+#[inline]
+pub(crate) fn last_value(record: &[u8], at: ValidTime, commit: u64) -> Option<Option<&[u8]>> {
+    let head = record.first_chunk::<ASSERTED_OFFSET>()?;
+    let (since, settled) = (word(head, SINCE_OFFSET), word(head, SETTLED_OFFSET));
+    let last = word(head, AT_OFFSET).cast_signed();
+    if last > at.micros() || settled > commit || since > settled {
+        return None;
+    }
+    let kind = head[KIND_OFFSET];
+    if kind & !FLAGS != KIND_VALUE {
+        return (kind & !FLAGS == KIND_NOTHING && record.len() == ASSERTED_OFFSET).then_some(None);
+    }
+    let (asserted, rest) = take_number(&record[ASSERTED_OFFSET..])?;
+    if asserted > since {
+        return None;
+    }
+    let rest = rest.get(size_of::<u32>()..)?;
+    if kind & HAS_OTHERS == 0 {
+        return (kind & FLAGS == 0).then_some(Some(rest));
+    }
+    let (shape, rest) = rest.split_first_chunk()?;
+    rest.get(..rest.len().checked_sub(recent::stored_size(*shape)?)?).map(Some)
+}
+
+/// The first commit since which the latest break points of a stored record are whole, where the key has blocks.
+#[inline]
+pub(crate) fn blocks_until(record: &[u8]) -> Option<u64> {
+    let kind = *record.first()?;
+    if kind & (HAS_BLOCKS | HAS_OTHERS) != HAS_BLOCKS | HAS_OTHERS {
+        return None;
+    }
+    let head_size =
+        if kind & !FLAGS == KIND_NOTHING { ASSERTED_OFFSET } else { INDEX_OFFSET + size_of::<u32>() };
+    let shape = record.get(head_size..)?.first_chunk()?;
+    let latest = record.get(record.len().checked_sub(recent::stored_size(*shape)?)?..)?;
+    take_number(latest).map(|(from, _)| from)
+}
 
 /// The record of a key, as stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -348,6 +389,11 @@ mod tests {
             if let Ok(tail) = Tail::decode(&bytes) {
                 tail.in_force(ValidTime::from_raw(at), commit);
                 tail.next_after(ValidTime::from_raw(at), commit);
+                prop_assert_eq!(blocks_until(&bytes), tail.has_blocks.then(|| tail.from()));
+                if let Some(value) = last_value(&bytes, ValidTime::from_raw(at), commit) {
+                    prop_assert!(tail.point.at.micros() <= at && tail.settled <= commit);
+                    prop_assert_eq!((value, value.is_some()), (tail.value, tail.point.belief.is_some()));
+                }
                 if let Ok(tail) = Tail::decode_exact(&bytes) {
                     prop_assert_eq!(encoded(&tail), bytes);
                 }

@@ -123,7 +123,7 @@ pub use check::TemporalCheck;
 pub use database::Temporal;
 pub use error::Error;
 pub use filter::KeyFilter;
-pub use read::{Changes, Collection, Differences, Scan, ScanValues, TemporalRead};
+pub use read::{Changes, Collection, Differences, LentRow, Scan, ScanValues, TemporalRead};
 pub use types::{
     Asserted, Bounds, Change, CommitNumber, CommitStamp, CommitTime, Difference, Erasure, Known, Meeting,
     Operation, Period, Receipt, ValidTime, Version, Window,

@@ -2,7 +2,10 @@
 //!
 //! ```text
 //! key, big-endian:  SIZE  DESCRIPTION
-//!                      8  commit, u64
+//!                 2 to 9  commit c, from 0:
+//!                           c < 49,152       c, two bytes
+//!                           c < 56 * 2^24    192 * 2^24 + c, u32
+//!                           otherwise        248, one byte; c, u64
 //!                 1 to 5  place p of the operation in its transaction, from 0:
 //!                           p < 192          p, one byte
 //!                           p < 14,528       192 * 256 + p - 192, two bytes
@@ -72,11 +75,15 @@ pub(crate) enum RecordError {
 /// The key of an operation in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LogKey {
-    bytes: [u8; COMMIT_SIZE + PLACE_SIZE_MAX],
+    bytes: [u8; COMMIT_SIZE_MAX + PLACE_SIZE_MAX],
     size: usize,
 }
 
-const COMMIT_SIZE: usize = size_of::<u64>();
+const COMMIT_SIZE_MAX: usize = 1 + size_of::<u64>();
+/// Commits below it take two bytes.
+const SHORT_COMMIT_END: u64 = (SHORT_END as u64) << 8;
+/// Commits below it take four at most.
+const MIDDLE_COMMIT_END: u64 = 56 << 24;
 const PLACE_SIZE_MAX: usize = 1 + size_of::<u32>();
 /// Places below it take one byte.
 const SHORT_END: u32 = 192;
@@ -88,9 +95,8 @@ const LONG: u8 = 248;
 /// The key of an operation in the log: short, so that few bytes tell keys apart, which searches look at first.
 #[inline]
 pub(crate) fn log_key(commit: u64, place: u32) -> LogKey {
-    let mut key = LogKey { bytes: [0; COMMIT_SIZE + PLACE_SIZE_MAX], size: COMMIT_SIZE };
-    key.bytes[..COMMIT_SIZE].copy_from_slice(&commit.to_be_bytes());
-    let rest = &mut key.bytes[COMMIT_SIZE..];
+    let mut key = commit_part(commit);
+    let rest = &mut key.bytes[key.size..];
     if place < SHORT_END {
         rest[0] = place as u8;
         key.size += 1;
@@ -100,10 +106,28 @@ pub(crate) fn log_key(commit: u64, place: u32) -> LogKey {
         key.size += 2;
     } else {
         rest[0] = LONG;
-        rest[1..].copy_from_slice(&place.to_be_bytes());
+        rest[1..PLACE_SIZE_MAX].copy_from_slice(&place.to_be_bytes());
         key.size += PLACE_SIZE_MAX;
     }
     key
+}
+
+/// What the keys of all operations of a commit begin with, and no others: it comes before them.
+#[inline]
+fn commit_part(commit: u64) -> LogKey {
+    let mut bytes = [0; COMMIT_SIZE_MAX + PLACE_SIZE_MAX];
+    let size = if commit < SHORT_COMMIT_END {
+        bytes[..2].copy_from_slice(&(commit as u16).to_be_bytes());
+        2
+    } else if commit < MIDDLE_COMMIT_END {
+        bytes[..4].copy_from_slice(&((SHORT_END << 24) + commit as u32).to_be_bytes());
+        4
+    } else {
+        bytes[0] = LONG;
+        bytes[1..COMMIT_SIZE_MAX].copy_from_slice(&commit.to_be_bytes());
+        COMMIT_SIZE_MAX
+    };
+    LogKey { bytes, size }
 }
 
 impl std::ops::Deref for LogKey {
@@ -124,7 +148,20 @@ impl AsRef<[u8]> for LogKey {
 
 /// Commit and place of a key in the log.
 fn parse_key(key: &[u8]) -> Option<(u64, u32)> {
-    let (commit, rest) = key.split_first_chunk()?;
+    let (commit, rest) = match *key.first()? {
+        short if u32::from(short) < SHORT_END => {
+            let (two, rest) = key.split_first_chunk()?;
+            (u64::from(u16::from_be_bytes(*two)), rest)
+        }
+        LONG => {
+            let (eight, rest) = key[1..].split_first_chunk()?;
+            (u64::from_be_bytes(*eight), rest)
+        }
+        _ => {
+            let (four, rest) = key.split_first_chunk()?;
+            (u64::from(u32::from_be_bytes(*four).wrapping_sub(SHORT_END << 24)), rest)
+        }
+    };
     let place = match *rest {
         [short] if u32::from(short) < SHORT_END => u32::from(short),
         [high, low] if u32::from(high) >= SHORT_END && high < LONG => {
@@ -133,7 +170,8 @@ fn parse_key(key: &[u8]) -> Option<(u64, u32)> {
         [LONG, ..] => u32::from_be_bytes(rest[1..].try_into().ok()?),
         _ => return None,
     };
-    (rest[0] != LONG || place >= MIDDLE_END).then_some((u64::from_be_bytes(*commit), place))
+    // Every pair has one key.
+    (*log_key(commit, place) == *key).then_some((commit, place))
 }
 
 impl<'a> Recorded<'a> {
@@ -197,14 +235,15 @@ pub(crate) fn value_of<'t>(log: Option<Tree<'t>>, belief: Belief, prefix: &[u8])
     asserted(record).ok_or_else(|| value_missing(record, belief, prefix))
 }
 
-/// The values that operations asserted, by their place in `beliefs`. `key` tells the key that believes one.
+/// The values that operations asserted, by their place in `beliefs`, each of which is of a row that the caller knows. `key` tells
+/// the key that believes one.
 pub(crate) fn values_of<'t>(
     log: Option<Tree<'t>>,
-    beliefs: &[Belief],
+    beliefs: &[(usize, Belief)],
     key: impl Fn(usize) -> Vec<u8>,
     mut visit: impl FnMut(usize, &'t [u8]),
 ) -> Result<(), Error> {
-    let keys: Vec<_> = beliefs.iter().map(|belief| log_key(belief.asserted, belief.index)).collect();
+    let keys: Vec<_> = beliefs.iter().map(|(_, belief)| log_key(belief.asserted, belief.index)).collect();
     let mut missing = None;
     let mut told = |index, record: Option<&'t [u8]>| match asserted(record) {
         Some(value) => visit(index, value),
@@ -215,7 +254,7 @@ pub(crate) fn values_of<'t>(
         None => (0..keys.len()).for_each(|index| told(index, None)),
     }
     missing.map_or(Ok(()), |(index, record)| {
-        Err(value_missing(record, beliefs[index], &encoding::prefix(&key(index))))
+        Err(value_missing(record, beliefs[index].1, &encoding::prefix(&key(index))))
     })
 }
 
@@ -248,11 +287,11 @@ impl<'t> Log<'t> {
     pub(crate) fn between(tree: Option<Tree<'t>>, after: Option<u64>, up_to: u64) -> Self {
         use std::ops::Bound::{Excluded, Included, Unbounded};
         // Behind all operations of a commit; none of any is behind the last one.
-        let behind = |commit: u64| commit.checked_add(1).map(u64::to_be_bytes);
+        let behind = |commit: u64| commit.checked_add(1).map(commit_part);
         let lower = after.map(behind);
         let lower = match &lower {
             Some(Some(key)) => Included(&key[..]),
-            Some(None) => Excluded(&[0xff; COMMIT_SIZE + PLACE_SIZE_MAX][..]),
+            Some(None) => Excluded(&[0xff; COMMIT_SIZE_MAX][..]),
             None => Unbounded,
         };
         let upper = behind(up_to);
@@ -271,7 +310,7 @@ impl<'t> Iterator for Log<'t> {
         };
         Some(parse(&key, record).map_err(|what| Error::Damaged {
             place: format!("tree {}", catalog::OPS),
-            commit: key.first_chunk().map(|commit| CommitNumber::new(u64::from_be_bytes(*commit))),
+            commit: parse_key(&key).map(|(commit, _)| CommitNumber::new(commit)),
             key,
             what: what.to_string(),
         }))
@@ -304,15 +343,23 @@ mod tests {
         let bytes = encoded(&sample());
         let want = [&[3, 5, 0, 0, 0, 2][..], &[0; 7], &[0xff; 7], &[0x7f, 2, 0, 0, 0], b"k\0vv"].concat();
         assert_eq!(bytes, want);
-        let commit = [0, 0, 0, 0, 0, 0, 0, 1];
-        assert_eq!(*log_key(1, 2), [&commit[..], &[2]].concat());
-        assert_eq!(*log_key(1, 191), [&commit[..], &[191]].concat());
-        assert_eq!(*log_key(1, 192), [&commit[..], &[192, 0]].concat());
-        assert_eq!(*log_key(1, 14_527), [&commit[..], &[247, 255]].concat());
-        assert_eq!(*log_key(1, 14_528), [&commit[..], &[248, 0, 0, 0x38, 0xc0]].concat());
-        assert_eq!(parse_key(&[&commit[..], &[248, 0, 0, 0x38, 0xbf]].concat()), None);
-        assert_eq!(parse_key(&[&commit[..], &[249]].concat()), None);
-        assert_eq!(parse_key(&commit), None);
+        let key = |commit, place| log_key(commit, place).to_vec();
+        assert_eq!(key(1, 2), [0, 1, 2]);
+        assert_eq!([key(258, 191), key(49_151, 192)], [vec![1, 2, 191], vec![191, 255, 192, 0]]);
+        assert_eq!(key(49_152, 14_527), [192, 0, 192, 0, 247, 255]);
+        assert_eq!(key((56 << 24) - 1, 14_528), [247, 255, 255, 255, 248, 0, 0, 0x38, 0xc0]);
+        assert_eq!(key(56 << 24, 0), [248, 0, 0, 0, 0, 56, 0, 0, 0, 0]);
+        for other in [
+            &[0, 1, 248, 0, 0, 0x38, 0xbf][..],
+            &[0, 1, 249],
+            &[0, 1],
+            &[192, 0, 191, 255, 0],
+            &[248, 0, 0, 0, 0, 55, 255, 255, 255, 0],
+            &[249, 0, 0, 0, 0],
+            &[],
+        ] {
+            assert_eq!(parse_key(other), None, "{other:?}");
+        }
     }
 
     #[test]
@@ -335,14 +382,23 @@ mod tests {
         assert_eq!(decode(Recorded { op: Operation::Delete, ..sample() }), RecordError::DeleteValue);
     }
 
+    fn commit() -> impl Strategy<Value = u64> {
+        prop_oneof![0..3u64, 49_150..49_155u64, (56 << 24) - 2..(56 << 24) + 2u64, any::<u64>()]
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
         fn keys_are_in_the_order_of_commit_and_place(
-            one in (0..3u64, prop_oneof![0..400u32, 14_300..14_700u32, any::<u32>()]),
-            other in (0..3u64, prop_oneof![0..400u32, 14_300..14_700u32, any::<u32>()]),
+            one in (commit(), prop_oneof![0..400u32, 14_300..14_700u32, any::<u32>()]),
+            other in (commit(), prop_oneof![0..400u32, 14_300..14_700u32, any::<u32>()]),
+            bytes in proptest::collection::vec(prop_oneof![Just(0u8), 190..194u8, 246..250u8, any::<u8>()], 0..15),
         ) {
+            prop_assert_eq!(*commit_part(one.0) < *log_key(other.0, other.1), one.0 <= other.0);
+            if let Some((commit, place)) = parse_key(&bytes) {
+                prop_assert_eq!(log_key(commit, place).to_vec(), bytes);
+            }
             let (key, other_key) = (log_key(one.0, one.1), log_key(other.0, other.1));
             prop_assert_eq!(key.cmp(&other_key), one.cmp(&other));
             prop_assert_eq!(parse_key(&key), Some(one));

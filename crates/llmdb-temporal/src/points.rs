@@ -31,7 +31,7 @@ use llmdb_wal::Tree;
 use crate::block::{Block, View};
 use crate::catalog;
 use crate::encoding::{BlockKey, block_key, block_place, split_block};
-use crate::entry::Tail;
+use crate::entry::{self, Tail};
 use crate::error::Error;
 use crate::point::{ALIVE, EntryError, Point};
 use crate::ranges::{Ranges, damaged};
@@ -116,8 +116,13 @@ impl<'t> Points<'t> {
             return Ok(self.held);
         }
         let Some(record) = self.now.get(prefix)? else { return Ok(None) };
-        let tail = Tail::decode(record).map_err(|what| self.damaged_tail(prefix, &what))?;
-        Ok(Some(tail))
+        self.decoded(prefix, record).map(Some)
+    }
+
+    /// The stored record of a key, taken apart.
+    #[inline]
+    pub(crate) fn decoded(&self, prefix: &[u8], record: &'t [u8]) -> Result<Tail<'t>, Error> {
+        Tail::decode(record).map_err(|what| self.damaged_tail(prefix, &what))
     }
 
     /// The break point in force at `at` once `commit` was recorded.
@@ -158,20 +163,28 @@ impl<'t> Points<'t> {
         }
     }
 
-    /// As [`Self::find_behind`], for keys that rise from call to call.
+    /// As [`Self::find_behind`], with the record of the key as it is stored, for keys that rise from call to call.
     #[inline]
     pub(crate) fn find_walking(
         &self,
         prefix: &[u8],
-        tail: Tail<'t>,
+        record: &'t [u8],
         at: ValidTime,
         commit: u64,
         walk: &mut Walk<'t>,
     ) -> Result<Option<Found<'t>>, Error> {
-        match Self::find_in_record(&tail, at, commit) {
-            Some(found) => Ok(found),
-            None => self.find_by(prefix, at, commit, Some(tail), |place| walk.floor(prefix, place)),
+        if entry::blocks_until(record).is_some_and(|until| commit < until) {
+            let near = walk.floor(prefix, &block_place(prefix, at, ALIVE))?;
+            if let Some(point) = near.and_then(|near| in_open_block(near, at, commit)) {
+                return Ok(Some(Found::Point(point)));
+            }
         }
+        let tail = self.decoded(prefix, record)?;
+        if let Some(found) = Self::find_in_record(&tail, at, commit) {
+            return Ok(found);
+        }
+        let near = walk.floor(prefix, &block_place(prefix, at, ALIVE))?;
+        self.find_by(prefix, at, commit, Some(tail), near, |place| walk.floor(prefix, place))
     }
 
     /// What was in force, where the record of the key knows.
@@ -199,25 +212,31 @@ impl<'t> Points<'t> {
         commit: u64,
         known: Option<Tail<'t>>,
     ) -> Result<Option<Found<'t>>, Error> {
-        self.find_by(prefix, at, commit, known, |place| {
+        let floor = |place: &[u8]| {
             let Some(near) = self.past.floor(place)? else { return Ok(None) };
             near.key_behind(prefix).map(|behind| Ok((behind, near.value()?))).transpose()
-        })
+        };
+        let near = floor(&block_place(prefix, at, ALIVE))?;
+        match near.and_then(|near| in_open_block(near, at, commit)) {
+            Some(point) => Ok(Some(Found::Point(point))),
+            None => self.find_by(prefix, at, commit, known, near, floor),
+        }
     }
 
-    /// Where `floor` finds the nearest block of the key at or before a place.
-    #[inline]
+    /// Where `floor` finds the nearest block of the key at or before a place; the one at or before `at` is `near`.
+    #[inline(never)]
     fn find_by(
         &self,
         prefix: &[u8],
         mut at: ValidTime,
         commit: u64,
         mut known: Option<Tail<'t>>,
+        mut near: Option<Near<'t>>,
         mut floor: impl FnMut(&[u8]) -> Result<Option<Near<'t>>, Error>,
     ) -> Result<Option<Found<'t>>, Error> {
         loop {
             let mut open = None;
-            if let Some((behind, record)) = floor(&block_place(prefix, at, ALIVE))? {
+            if let Some((behind, record)) = near {
                 let placed = self.place(prefix, behind, record)?;
                 if placed.until != ALIVE {
                     return Err(self.lost(prefix, placed.lo));
@@ -237,6 +256,7 @@ impl<'t> Points<'t> {
                     let Some(before) = before(lo) else { return Ok(None) };
                     at = before;
                     if open.is_some_and(|open| open.lo > at) {
+                        near = floor(&block_place(prefix, at, ALIVE))?;
                         continue;
                     }
                 }
@@ -248,6 +268,7 @@ impl<'t> Points<'t> {
             }
             let Some(before) = before(placed.lo) else { return Ok(None) };
             at = before;
+            near = floor(&block_place(prefix, at, ALIVE))?;
         }
     }
 
@@ -353,14 +374,44 @@ impl<'t> Points<'t> {
         Ok(())
     }
 
-    /// The pieces with a value that overlap a period now, with their stored bounds, in order.
+    /// The pieces with a value that overlap a period, which is not empty, once `commit` was recorded: with their stored
+    /// bounds, in order.
     pub(crate) fn pieces(&self, prefix: &[u8], period: Period, commit: u64) -> Result<Vec<Piece>, Error> {
-        let first = self.in_force(prefix, period.from, commit)?;
-        let from = first.map_or(period.from, |first| first.at);
-        let last = self.next_after(prefix, period.to, commit)?;
-        let to = last.map_or(period.to, |last| last.at);
-        let points = self.standing(prefix, from, to, commit)?;
+        let Some(mut points) = self.standing_around(prefix, period, commit)? else { return Ok(Vec::new()) };
+        // What is in force at the start may stand in a range before, and what ends the last piece in one behind.
+        match points.partition_point(|point| point.at <= period.from).checked_sub(1) {
+            Some(first) => drop(points.drain(..first)),
+            None => points.splice(..0, self.in_force(prefix, period.from, commit)?).for_each(drop),
+        }
+        let is_open = points.last().is_some_and(|last| last.at < period.to && last.belief.is_some());
+        if is_open && period.to != ValidTime::POS_INF {
+            points.extend(self.next_after(prefix, period.to, commit)?);
+        }
         Ok(pieces_of(&points).filter(|piece| piece.valid.overlaps(period)).collect())
+    }
+
+    /// The break points of a period that stood once `commit` was recorded, and their neighbours as far as they stand in
+    /// the same blocks; `None` where the key was not there yet.
+    fn standing_around(
+        &self,
+        prefix: &[u8],
+        period: Period,
+        commit: u64,
+    ) -> Result<Option<Vec<Point>>, Error> {
+        let Some(open) = self.open_block(prefix, period.from)? else { return Ok(None) };
+        let Some(mut placed) = self.as_of(prefix, open, commit)? else { return Ok(None) };
+        let mut others = self.ranges.behind(prefix, placed.lo, period.to)?;
+        others.retain(|range| range.begin <= commit);
+        let mut points = Vec::new();
+        for next in others.iter().map(|range| Some(range.lo)).chain([None]) {
+            // What died may lie behind the next range's start.
+            let is_inside = |point: &Point| point.stood_at(commit) && next.is_none_or(|next| point.at < next);
+            points.extend(self.block(prefix, &placed)?.points.into_iter().filter(is_inside));
+            if let Some(lo) = next {
+                placed = self.block_of(prefix, lo, commit)?;
+            }
+        }
+        Ok(Some(points))
     }
 
     /// The whole content of a block, the latest break points included.
@@ -461,6 +512,16 @@ impl<'t> Points<'t> {
         let what = EntryError::Order("the block that covers an instant at a commit is missing");
         damaged(catalog::past_tree(self.number), &block_key(prefix, lo, ALIVE), &what)
     }
+}
+
+/// What was in force, where an open block alone is right about a commit and has it. Anything out of the ordinary is left to
+/// the general way.
+#[inline]
+fn in_open_block((behind, record): Near<'_>, at: ValidTime, commit: u64) -> Option<Point> {
+    let is_open = u128::from_be_bytes(behind) as u64 == ALIVE;
+    let view =
+        View::parse(record).ok().filter(|view| is_open && view.from <= commit && commit < view.through)?;
+    view.in_force(at, commit)
 }
 
 /// Since when nothing from the last break point on changed, given all break points that a key ever had; without one,

@@ -38,6 +38,12 @@ const fn size(count: usize, width: usize) -> usize {
     if count == 0 { BASE_OFFSET } else { TIMES_OFFSET + count * (TIME_SIZE + 3 * width + INDEX_SIZE) }
 }
 
+/// Bytes of stored ones of a shape; `None` for none that there can be.
+#[inline]
+pub(crate) fn stored_size(shape: [u8; 2]) -> Option<usize> {
+    matches!(shape[1], 2 | 4 | 8).then(|| size(usize::from(shape[0]), usize::from(shape[1])))
+}
+
 /// Latest break points, stored or to be stored.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Others<'a> {
@@ -134,10 +140,8 @@ impl<'a> Others<'a> {
     #[inline]
     pub(crate) fn decode(shape: [u8; 2], bytes: &'a [u8]) -> Result<(Self, &'a [u8]), EntryError> {
         let (count, width) = (usize::from(shape[0]), usize::from(shape[1]));
-        if !matches!(width, 2 | 4 | 8) {
-            return Err(EntryError::Kind(shape[1]));
-        }
-        let before = bytes.len().checked_sub(size(count, width)).ok_or(EntryError::Size(bytes.len()))?;
+        let size = stored_size(shape).ok_or(EntryError::Kind(shape[1]))?;
+        let before = bytes.len().checked_sub(size).ok_or(EntryError::Size(bytes.len()))?;
         let (before, bytes) = bytes.split_at(before);
         Ok((Self::Stored(Columns { bytes, count, width }), before))
     }

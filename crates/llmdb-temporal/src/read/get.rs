@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use super::sweep::Rectangle;
 use super::{Collection, prefix};
-use crate::entry::Tail;
+use crate::entry::{self, Tail};
 use crate::error::Error;
 use crate::point::{Belief, Point};
 use crate::points::{Found, Piece};
@@ -51,7 +51,28 @@ impl<'t> Collection<'t> {
         at: ValidTime,
         commit: u64,
     ) -> Result<Option<&'t [u8]>, Error> {
-        let found = self.points.find(prefix, at, commit, commit >= self.recent_from)?;
+        if commit < self.recent_from {
+            let found = self.points.find(prefix, at, commit, false)?;
+            return self.value_found(prefix, found);
+        }
+        let Some(record) = self.points.now.get(prefix)? else { return Ok(None) };
+        match entry::last_value(record, at, commit) {
+            Some(value) => Ok(value),
+            None => self.value_in(prefix, record, at, commit),
+        }
+    }
+
+    /// As [`Self::value_at`], where the last break point of the key's record does not answer.
+    #[inline(never)]
+    fn value_in(
+        &self,
+        prefix: &[u8],
+        record: &'t [u8],
+        at: ValidTime,
+        commit: u64,
+    ) -> Result<Option<&'t [u8]>, Error> {
+        let tail = self.points.decoded(prefix, record)?;
+        let found = self.points.find_behind(prefix, tail, at, commit)?;
         self.value_found(prefix, found)
     }
 

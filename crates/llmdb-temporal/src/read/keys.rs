@@ -14,6 +14,9 @@ use crate::entry::Tail;
 use crate::error::Error;
 use crate::points::Points;
 
+/// An encoded key, lent until the next step, and its record as it is stored.
+pub(super) type KeyRecord<'k, 't> = (&'k [u8], &'t [u8]);
+
 /// A walk over encoded keys.
 pub(crate) struct Keys<'t> {
     points: Points<'t>,
@@ -42,6 +45,14 @@ impl<'t> Keys<'t> {
 
     /// The next encoded key.
     pub(crate) fn next(&mut self) -> Result<Option<(&[u8], Tail<'t>)>, Error> {
+        let points = self.points;
+        let Some((prefix, record)) = self.next_record()? else { return Ok(None) };
+        Ok(Some((prefix, points.decoded(prefix, record)?)))
+    }
+
+    /// The next encoded key, with its record as it is stored.
+    #[inline]
+    pub(super) fn next_record(&mut self) -> Result<Option<KeyRecord<'_, 't>>, Error> {
         let found = match self.start.take() {
             Some(start) => self.cursor.seek(&start)?,
             None => self.cursor.next()?,
@@ -54,9 +65,12 @@ impl<'t> Keys<'t> {
         if !found || !is_inside {
             return Ok(None);
         }
-        let prefix = self.cursor.key();
-        let tail =
-            Tail::decode(self.cursor.value()?).map_err(|what| self.points.damaged_tail(prefix, &what))?;
-        Ok(Some((prefix, tail)))
+        self.this_record().map(Some)
+    }
+
+    /// The record that was the next one when it was asked for last.
+    #[inline]
+    pub(super) fn this_record(&self) -> Result<KeyRecord<'_, 't>, Error> {
+        Ok((self.cursor.key(), self.cursor.value()?))
     }
 }

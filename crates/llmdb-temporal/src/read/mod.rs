@@ -29,7 +29,7 @@ use llmdb_wal::{ReadTxn, Store, Tree, TreeId};
 
 pub use changes::Changes;
 pub use diff::Differences;
-pub use scan::{Scan, ScanValues};
+pub use scan::{LentRow, Scan, ScanValues};
 
 pub(crate) use keys::Keys;
 

@@ -14,7 +14,7 @@ use super::keys::Keys;
 use super::sweep::Rectangle;
 use crate::catalog;
 use crate::encoding;
-use crate::entry::Tail;
+use crate::entry::{self, Tail};
 use crate::error::Error;
 use crate::ops;
 use crate::point::Belief;
@@ -32,10 +32,16 @@ pub struct Scan<'t> {
 pub struct ScanValues<'t> {
     open: Option<Open<'t>>,
     walk: Option<Walk<'t>>,
-    /// Rows that were found and not told yet, the last one first.
-    rows: Vec<KeyValue<'t>>,
+    /// The key that is lent, and behind it those of rows that were found together and not told yet.
+    keys: Vec<u8>,
+    /// Of each of these rows where its key ends, and its value.
+    rows: Vec<(usize, &'t [u8])>,
+    /// How many of them were told, and where the key of the next one begins.
+    told: (usize, usize),
     /// Rows that are looked for together.
     batch: usize,
+    /// Those of them whose values stand in the log: which rows, and which operations.
+    beliefs: Vec<(usize, Belief)>,
 }
 
 /// As many rows are looked for together at most.
@@ -97,11 +103,27 @@ impl<'t> Collection<'t> {
     ) -> Result<ScanValues<'t>, Error> {
         let open = self.scan(from, to, valid_at, known)?.open;
         let walk = open.as_ref().map(|open| Walk::over(open.collection.points.past));
-        Ok(ScanValues { open, walk, rows: Vec::new(), batch: 8 })
+        Ok(ScanValues {
+            open,
+            walk,
+            keys: Vec::new(),
+            rows: Vec::new(),
+            told: (0, 0),
+            batch: 8,
+            beliefs: Vec::new(),
+        })
     }
 
     fn user_key(&self, prefix: &[u8]) -> Result<Vec<u8>, Error> {
-        encoding::user_key(prefix)
+        let mut key = Vec::new();
+        self.user_key_into(prefix, &mut key)?;
+        Ok(key)
+    }
+
+    /// Appends the user key of a prefix.
+    #[inline]
+    fn user_key_into(&self, prefix: &[u8], key: &mut Vec<u8>) -> Result<(), Error> {
+        encoding::user_key_into(prefix, key)
             .map_err(|what| damaged(catalog::now_tree(self.number), prefix, &what.into()))
     }
 
@@ -163,49 +185,134 @@ impl Iterator for Scan<'_> {
 /// A key, and its value borrowed from the snapshot.
 type KeyValue<'t> = (Vec<u8>, &'t [u8]);
 
+/// A key, lent until the next row, and its value, borrowed from the snapshot.
+pub type LentRow<'k, 't> = (&'k [u8], &'t [u8]);
+
+/// A row: where its key begins and ends, and its value.
+type Row<'t> = (usize, usize, &'t [u8]);
+
 impl<'t> ScanValues<'t> {
-    fn step(&mut self) -> Result<Option<KeyValue<'t>>, Error> {
-        if let Some(row) = self.rows.pop() {
-            return Ok(Some(row));
-        }
-        let (Some(open), Some(walk)) = (&mut self.open, &mut self.walk) else { return Ok(None) };
-        let Open { collection, keys, valid_at, commit } = open;
-        let mut beliefs: Vec<(usize, Belief)> = Vec::new();
-        while self.rows.len() < self.batch
-            && let Some((prefix, tail)) = keys.next()?
-        {
-            let found = collection.points.find_walking(prefix, tail, *valid_at, *commit, walk)?;
-            let (belief, value) = match found {
-                Some(Found::Last(point, value)) => (point.belief, value),
-                Some(Found::Point(point)) => (point.belief, None),
-                None => continue,
-            };
-            let Some(belief) = belief else { continue };
-            let key = collection.user_key(prefix)?;
-            match value {
-                Some(value) if self.rows.is_empty() => return Ok(Some((key, value))),
-                Some(value) => self.rows.push((key, value)),
-                None => {
-                    beliefs.push((self.rows.len(), belief));
-                    self.rows.push((key, &[]));
-                }
+    /// The next row, as the iterator tells it; but the key is lent until the next call, and not copied. After an error the
+    /// scan has ended.
+    ///
+    /// ```
+    /// # use llmdb_temporal::{Known, Period, Temporal, ValidTime};
+    /// # use llmdb_wal::StoreOptions;
+    /// # use std::ops::Bound::Unbounded;
+    /// # let folder = tempfile::tempdir()?;
+    /// # let db = Temporal::open(StoreOptions::new().open(folder.path().join("prices.llmdb"))?)?;
+    /// # let mut tx = db.begin_write()?;
+    /// tx.put("prices", b"tea", Period::ALL, b"5")?;
+    /// # tx.commit()?;
+    /// # let read = db.begin_read()?;
+    /// # let prices = read.collection("prices")?.ok_or("made above")?;
+    /// let mut rows = prices.scan_values(Unbounded, Unbounded, ValidTime::from_micros(0)?, Known::Latest)?;
+    /// let mut bytes = 0;
+    /// while let Some((key, value)) = rows.next_row()? {
+    ///     bytes += key.len() + value.len();
+    /// }
+    /// assert_eq!(bytes, 4);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The store's errors.
+    #[inline]
+    pub fn next_row(&mut self) -> Result<Option<LentRow<'_, 't>>, Error> {
+        match self.step() {
+            Ok(Some((from, to, value))) => Ok(Some((&self.keys[from..to], value))),
+            Ok(None) => {
+                self.end();
+                Ok(None)
+            }
+            Err(error) => {
+                self.end();
+                Err(error)
             }
         }
-        self.batch = (self.batch * 2).min(BATCH_MAX);
-        if beliefs.is_empty() {
-            self.rows.reverse();
-            return Ok(self.rows.pop());
+    }
+
+    /// The next row.
+    #[inline]
+    fn step(&mut self) -> Result<Option<Row<'t>>, Error> {
+        if self.told.0 < self.rows.len() {
+            return Ok(self.held());
         }
-        let rows = &self.rows;
-        let asserted: Vec<Belief> = beliefs.iter().map(|(_, belief)| *belief).collect();
-        let mut values = Vec::with_capacity(asserted.len());
-        let key = |index: usize| rows[beliefs[index].0].0.clone();
-        ops::values_of(collection.ops, &asserted, key, |index, value| values.push((index, value)))?;
-        for (index, value) in values {
-            self.rows[beliefs[index].0].1 = value;
+        let Some(open) = &mut self.open else { return Ok(None) };
+        self.keys.clear();
+        while let Some((prefix, record)) = open.keys.next_record()? {
+            match entry::last_value(record, open.valid_at, open.commit) {
+                Some(None) => {}
+                Some(Some(value)) => {
+                    open.collection.user_key_into(prefix, &mut self.keys)?;
+                    return Ok(Some((0, self.keys.len(), value)));
+                }
+                None => return self.step_far(),
+            }
         }
-        self.rows.reverse();
-        Ok(self.rows.pop())
+        Ok(None)
+    }
+
+    /// The next of the rows that were found together.
+    fn held(&mut self) -> Option<Row<'t>> {
+        let (index, from) = self.told;
+        let (to, value) = *self.rows.get(index)?;
+        self.told = (index + 1, to);
+        Some((from, to, value))
+    }
+
+    /// Looks for many rows together, from the key on where the walk stands.
+    #[inline(never)]
+    fn step_far(&mut self) -> Result<Option<Row<'t>>, Error> {
+        let Self { open: Some(open), walk: Some(walk), keys: names, rows, told, batch, beliefs } = self
+        else {
+            return Ok(None);
+        };
+        let Open { collection, keys, valid_at, commit } = open;
+        rows.clear();
+        beliefs.clear();
+        *told = (0, 0);
+        let mut next = Some(keys.this_record()?);
+        while let Some((prefix, record)) = next {
+            let value = match entry::last_value(record, *valid_at, *commit) {
+                Some(found) => found,
+                None => {
+                    let found = collection.points.find_walking(prefix, record, *valid_at, *commit, walk)?;
+                    let (belief, value) = match found {
+                        Some(Found::Last(point, value)) => (point.belief, value),
+                        Some(Found::Point(point)) => (point.belief, None),
+                        None => (None, None),
+                    };
+                    beliefs.extend(belief.filter(|_| value.is_none()).map(|belief| (rows.len(), belief)));
+                    belief.map(|_| value.unwrap_or_default())
+                }
+            };
+            if let Some(value) = value {
+                collection.user_key_into(prefix, names)?;
+                rows.push((names.len(), value));
+                if rows.len() == *batch {
+                    break;
+                }
+            }
+            next = keys.next_record()?;
+        }
+        *batch = (*batch * 2).min(BATCH_MAX);
+        let key_of = |row: usize| {
+            let from = row.checked_sub(1).map_or(0, |before| rows[before].0);
+            names[from..rows[row].0].to_vec()
+        };
+        let mut found = [&[][..]; BATCH_MAX];
+        let key = |index: usize| key_of(beliefs[index].0);
+        ops::values_of(collection.ops, beliefs, key, |index, value| found[index] = value)?;
+        for ((row, _), value) in beliefs.iter().zip(found) {
+            rows[*row].1 = value;
+        }
+        Ok(self.held())
+    }
+
+    fn end(&mut self) {
+        (self.open, self.walk) = (None, None);
+        self.rows.clear();
     }
 }
 
@@ -213,12 +320,7 @@ impl<'t> Iterator for ScanValues<'t> {
     type Item = Result<KeyValue<'t>, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let row = self.step().transpose();
-        if !matches!(row, Some(Ok(_))) {
-            (self.open, self.walk) = (None, None);
-            self.rows.clear();
-        }
-        row
+        self.next_row().map(|row| row.map(|(key, value)| (key.to_vec(), value))).transpose()
     }
 }
 

@@ -7,12 +7,12 @@ use llmdb_wal::Store;
 
 use crate::support::{BLOCK_SIZES, Bench, at, span};
 
-const NOW: &str = "temporal/3/now/0";
-const PAST: &str = "temporal/3/past/0";
-const RANGES: &str = "temporal/3/ranges/0";
-const OPS: &str = "temporal/3/ops";
-const COMMITS: &str = "temporal/3/commits";
-const TIMES: &str = "temporal/3/times";
+const NOW: &str = "temporal/4/now/0";
+const PAST: &str = "temporal/4/past/0";
+const RANGES: &str = "temporal/4/ranges/0";
+const OPS: &str = "temporal/4/ops";
+const COMMITS: &str = "temporal/4/commits";
+const TIMES: &str = "temporal/4/times";
 
 /// A few commits over three keys, with corrections: blocks of two break points, closed ones, several ranges.
 fn sample() -> Bench {
@@ -150,7 +150,7 @@ fn a_lost_or_foreign_operation_is_found() {
         other_collection[1] = 1;
         found(&bench, OPS, Some(&record), Some(&(key, other_collection)));
         let (mut later, value) = record.clone();
-        later[7] = 200;
+        later[1] = 200;
         found(&bench, OPS, Some(&record), Some(&(later, value)));
     }
 }
@@ -223,9 +223,9 @@ fn reads_over_flipped_bits_never_panic_or_hang() {
 #[test]
 fn collections_in_a_form_of_another_version_are_refused_and_left_alone() {
     let bench = Bench::new(9);
-    replace(bench.db().store(), "temporal/2/catalog", None, Some(&(vec![1], vec![2])));
+    replace(bench.db().store(), "temporal/3/catalog", None, Some(&(vec![1], vec![2])));
     let error = Temporal::open(bench.db().store().clone()).unwrap_err();
-    assert!(matches!(&error, Error::Format { found } if found == "temporal/2/catalog"), "{error}");
+    assert!(matches!(&error, Error::Format { found } if found == "temporal/3/catalog"), "{error}");
     assert_eq!(error.code(), "LLMDB-T11");
 }
 

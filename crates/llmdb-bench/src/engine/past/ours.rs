@@ -16,7 +16,7 @@ use super::{
     QuestionsBody, RowBody, Series,
 };
 use crate::error::{Error, Result};
-use llmdb_temporal::{Bounds, Collection, Known, Period, Temporal, TemporalWrite, ValidTime, Window};
+use llmdb_temporal::{Collection, Known, Period, Temporal, TemporalWrite, ValidTime};
 use llmdb_wal::Store;
 use std::borrow::Cow;
 use std::ops::Bound::{Included, Unbounded};
@@ -148,9 +148,15 @@ impl PastReader for Questions<'_> {
         asked: Option<i64>,
         each: PieceBody<'_>,
     ) -> Result<()> {
-        let window = Window::FromTo(period(window.0, window.1)?);
-        let rows = self.collection.between(key, window, Bounds::Clamped, known(asked)).map_err(said)?;
-        rows.iter().try_for_each(|row| each(row.valid.from.micros(), row.valid.to.micros(), &row.value))
+        let (window, mut told) = (period(window.0, window.1)?, Ok(()));
+        let pieces = self.collection.timeline_values(key, window, known(asked), |valid, value| {
+            let valid = valid.common(window).unwrap_or(valid);
+            if told.is_ok() {
+                told = each(valid.from.micros(), valid.to.micros(), value);
+            }
+        });
+        pieces.map_err(said)?;
+        told
     }
 
     fn history(&mut self, key: &[u8], valid: i64, each: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
@@ -251,17 +257,22 @@ impl Series for Facts {
     fn window(&self, series: u32, from: i64, to: i64, each: MeasurementBody<'_>) -> Result<()> {
         let read = self.db.begin_read().map_err(said)?;
         let Some(collection) = read.collection(COLLECTION).map_err(said)? else { return Ok(()) };
-        let window = period(from * MICROS, to * MICROS)?;
-        for row in collection.timeline(&series.to_be_bytes(), window, Known::Latest).map_err(said)? {
-            let start = row.valid.from.micros() / MICROS;
-            for (offset, measured) in points(&row.value)? {
-                let time = start + i64::from(offset);
-                if from <= time && time < to {
-                    each(time, measured);
+        let (window, mut told) = (period(from * MICROS, to * MICROS)?, Ok(()));
+        let pieces =
+            collection.timeline_values(&series.to_be_bytes(), window, Known::Latest, |valid, value| {
+                let start = valid.from.micros() / MICROS;
+                match points(value) {
+                    Ok(points) => points.for_each(|(offset, measured)| {
+                        let time = start + i64::from(offset);
+                        if from <= time && time < to {
+                            each(time, measured);
+                        }
+                    }),
+                    Err(error) => told = Err(error),
                 }
-            }
-        }
-        Ok(())
+            });
+        pieces.map_err(said)?;
+        told
     }
 
     fn settle(&self) -> Result<()> {
