@@ -6,8 +6,9 @@
 //!
 //! The rooms, from the lowest up: `failure`, `shell` (running programs), `tree` (the checkout's files),
 //! `rust_text` (code without comments), `readme` (its two commands), then the tasks `tidy`, `fuzz`, `miri`,
-//! `soak`, `bench`, and `ci`, which runs the first ones.
+//! `asan`, `soak`, `bench`, and `ci`, which runs the first ones.
 
+mod asan;
 mod bench;
 mod ci;
 mod failure;
@@ -34,6 +35,7 @@ Usage: cargo xtask TASK [--help]
   tidy   the house rules that neither the compiler nor clippy holds
   fuzz   the fuzz targets; --smoke for a quick look on stable Rust
   miri   the tests around unsafe code under Miri
+  asan   tests around unsafe code that Miri cannot run, under AddressSanitizer
   soak   the simulator's long tests
   bench  figures (quick, full) and the gate that holds a change against its base (ci)
 ";
@@ -70,6 +72,7 @@ fn help(task: &str) -> Option<String> {
         "tidy" => tidy::HELP.to_owned(),
         "fuzz" => fuzz::HELP.to_owned(),
         "miri" => miri::HELP.to_owned(),
+        "asan" => asan::HELP.to_owned(),
         "soak" => soak::HELP.to_owned(),
         "bench" => bench::HELP.to_owned(),
         "help" | "--help" | "-h" => HELP.to_owned(),
@@ -84,6 +87,7 @@ fn run(task: &str, arguments: &[String]) -> Result<String> {
         ("fuzz", arguments) => fuzz::run(&root, arguments),
         ("soak", arguments) => soak::run(&root, arguments),
         ("bench", arguments) => bench::run(&root, arguments),
+        ("asan", []) => asan::run(&root),
         ("tidy", []) => tidy::run(&root),
         ("miri", []) => miri::run(&root).map(|outcome| match outcome {
             miri::Outcome::Passed(note) | miri::Outcome::Missing(note) => note,
@@ -119,7 +123,7 @@ mod tests {
 
     #[test]
     fn an_argument_that_no_task_knows_is_named() {
-        for task in ["tidy", "miri", "fuzz", "soak", "bench"] {
+        for task in ["tidy", "miri", "asan", "fuzz", "soak", "bench"] {
             let error = run(task, &["--bogus".to_owned()]).unwrap_err().to_string();
             assert!(error.contains("`--bogus`") && error.contains("--help"), "{task}: {error}");
         }

@@ -1,6 +1,7 @@
 ;; Functions over pages of 4,096 bytes and over columns of rows, for the ABI, version 2 (docs/wasm-abi.md).
 ;;
 ;;   key32            map      32 bytes at the start of each row -> u64: the sum of its four words
+;;   page_key         map      the same of whole pages: the 32 bytes at the start of each
 ;;   key_is_even      filter   8 bytes at the start of each row: keeps even numbers
 ;;   page_sum         map      a page -> u64: the sum of its 512 words, two at a time
 ;;   page_sum_scalar  map      the same, one at a time
@@ -63,6 +64,22 @@
             (i64.add (i64.load (local.get $at)) (i64.load offset=8 (local.get $at)))
             (i64.add (i64.load offset=16 (local.get $at)) (i64.load offset=24 (local.get $at)))))
         (local.set $at (i32.add (local.get $at) (i32.const 32)))
+        (local.set $out (i32.add (local.get $out) (i32.const 8)))
+        (br_if $next (i32.ne (local.get $out) (local.get $end)))))
+    (i64.const 0))
+
+  (func (export "page_key_input") (result i32) (i32.const 128))
+  (func (export "page_key_map") (param $at i32) (param $count i32) (param $out i32) (result i64)
+    (local $end i32)
+    (local.set $end (i32.add (local.get $out) (i32.shl (local.get $count) (i32.const 3))))
+    (block $done
+      (br_if $done (i32.eqz (local.get $count)))
+      (loop $next
+        (i64.store (local.get $out)
+          (i64.add
+            (i64.add (i64.load (local.get $at)) (i64.load offset=8 (local.get $at)))
+            (i64.add (i64.load offset=16 (local.get $at)) (i64.load offset=24 (local.get $at)))))
+        (local.set $at (i32.add (local.get $at) (i32.const 4096)))
         (local.set $out (i32.add (local.get $out) (i32.const 8)))
         (br_if $next (i32.ne (local.get $out) (local.get $end)))))
     (i64.const 0))

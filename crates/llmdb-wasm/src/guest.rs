@@ -323,6 +323,12 @@ impl Guest {
         }
     }
 
+    /// The end that the caller asked for between two batches.
+    pub(crate) fn cancelled(&self) -> Error {
+        let module = self.instance.module().name.to_string();
+        Error::Cancelled { module, function: self.function.clone() }
+    }
+
     /// Runs `work`; an error of it is the instance's last.
     pub(crate) fn or_dead<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         let outcome = work(self);

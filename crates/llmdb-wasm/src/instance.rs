@@ -42,6 +42,8 @@ pub struct Instance {
     memory: Option<Memory>,
     module: Loaded,
     fuel_limit: u64,
+    /// The same, as the meter counts it.
+    budget: i64,
     fuel_last: u64,
     fuel_total: u64,
     elapsed: Duration,
@@ -64,9 +66,10 @@ impl Instance {
             })?;
         let vm = vm.ok_or_else(|| failed(&module.name, "no fuel in the code, or no thread to watch it"))?;
         let memory = vm.exports().iter().memories().next().map(|(_, memory)| memory.clone());
-        let (fuel_limit, fuel_last, fuel_total) = (limits.fuel, 0, 0);
-        let (elapsed, dead) = (Duration::ZERO, None);
-        let mut instance = Self { vm, memory, module, fuel_limit, fuel_last, fuel_total, elapsed, dead };
+        let (fuel_limit, budget) = (limits.fuel, limits.instructions(limits.fuel));
+        let (fuel_last, fuel_total, elapsed, dead) = (0, 0, Duration::ZERO, None);
+        let mut instance =
+            Self { vm, memory, module, fuel_limit, budget, fuel_last, fuel_total, elapsed, dead };
         if instance.module.compiled.shape.start.is_some() {
             instance.call_export(START_EXPORT, "start", &[])?;
         }
@@ -96,6 +99,7 @@ impl Instance {
     /// ```
     pub fn set_max_fuel(&mut self, fuel: u64) {
         self.fuel_limit = fuel;
+        self.budget = self.module.limits.instructions(fuel);
     }
 
     /// Fuel of one call.
@@ -173,26 +177,31 @@ impl Instance {
 
     /// A batch call that answers `i32`, to be looked up once and called often.
     pub(crate) fn find_step(&self, function: &str) -> Result<Step> {
-        let found = self.vm.exports().get_typed_function(self.vm.store(), function);
-        found.map_err(|error| self.abi_error(function, error.to_string()))
+        self.vm.find(function).map_err(|error| self.abi_error(function, error.to_string()))
     }
 
     /// As [`find_step`](Self::find_step), for one that answers `i64`.
     pub(crate) fn find_map(&self, function: &str) -> Result<Map> {
-        let found = self.vm.exports().get_typed_function(self.vm.store(), function);
-        found.map_err(|error| self.abi_error(function, error.to_string()))
+        self.vm.find(function).map_err(|error| self.abi_error(function, error.to_string()))
     }
 
     pub(crate) fn step(&mut self, callee: &Step, function: &str, arguments: [i32; 3]) -> Result<i32> {
         self.check_alive(function)?;
-        let ended = self.vm.step(self.budget(), callee, arguments);
+        let ended = self.vm.batch(self.budget, callee, arguments);
         self.settle(function, ended)
     }
 
     pub(crate) fn map(&mut self, callee: &Map, function: &str, arguments: [i32; 3]) -> Result<i64> {
         self.check_alive(function)?;
-        let ended = self.vm.map(self.budget(), callee, arguments);
+        let ended = self.vm.batch(self.budget, callee, arguments);
         self.settle(function, ended)
+    }
+
+    /// The time of `count` calls with one budget for all, by nothing but the engine: what a call costs without us.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn engine_calls(&mut self, function: &str, count: u32) -> Result<Duration> {
+        let outcome = self.vm.engine_calls(self.budget, function, count);
+        outcome.map_err(|error| failed(&self.module.name, &*error))
     }
 
     pub(crate) fn module(&self) -> &Loaded {
@@ -232,17 +241,13 @@ impl Instance {
         self.check_alive(function)?;
         let callee = self.callee(export, function, arguments)?;
         let started = Instant::now();
-        let ended = self.vm.call(self.budget(), &callee, arguments);
+        let ended = self.vm.call(self.budget, &callee, arguments);
         self.add_elapsed(started.elapsed());
         self.settle(function, ended)
     }
 
-    fn budget(&self) -> i64 {
-        self.module.limits.instructions(self.fuel_limit)
-    }
-
     fn settle<T>(&mut self, function: &str, ended: Ended<T>) -> Result<T> {
-        let used = self.budget() - ended.fuel_left.max(0);
+        let used = self.budget - ended.fuel_left.max(0);
         self.fuel_last = used as u64 * self.module.limits.fuel_per_instruction;
         self.fuel_total += self.fuel_last;
         // The fuel can pass below zero after the last test of the call; any other test traps.

@@ -86,7 +86,7 @@ pub use limits::Limits;
 pub use module::{Description, Export, Module};
 pub use modules::{ByteMap, MapResult, Modules, StoredModule};
 pub use output::Output;
-pub use parallel::{Cancel, Parallel, Part};
+pub use parallel::{Cancel, Parallel, Part, Sink};
 pub use reducer::{Reducer, Reduction};
 pub use rows::Rows;
 pub use runtime::Runtime;

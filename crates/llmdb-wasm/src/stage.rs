@@ -14,7 +14,7 @@
 
 use crate::batch::Record;
 use crate::compiled::Loaded;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::guest::{Given, Guest, Role, Stats, argument};
 use crate::input::Input;
 use crate::output::Output;
@@ -104,9 +104,7 @@ impl Stage {
         let mut at = 0;
         while at < rows.len() {
             if is_over() {
-                let (module, function) =
-                    (self.guest.instance.module().name.to_string(), &self.guest.function);
-                return Err(Error::Cancelled { module, function: function.clone() });
+                return Err(self.guest.cancelled());
             }
             let part = rows.part(at, self.guest.target());
             let (callee, role) = (&self.callee, self.role);

@@ -8,8 +8,9 @@ use std::hint::black_box;
 pub type Twin = fn(&[u8], &mut Vec<u8>);
 
 /// The maps by name, with their twins. All but `key32` read the whole page, of 4,096 bytes.
-pub const MAPS: [(&str, Twin); 5] = [
+pub const MAPS: [(&str, Twin); 6] = [
     ("key32", |page, out| out.extend(key32(page).to_le_bytes())),
+    ("page_key", |page, out| out.extend(key32(page).to_le_bytes())),
     ("page_sum", |page, out| out.extend(page_sum(page).to_le_bytes())),
     ("page_sum_scalar", |page, out| out.extend(page_sum(page).to_le_bytes())),
     ("page_pick", |page, out| out.extend(page_pick(page).to_le_bytes())),

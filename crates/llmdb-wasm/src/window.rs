@@ -98,12 +98,18 @@ impl WindowStage {
         self.guest.stats()
     }
 
+    /// An empty output for this map's answers.
+    #[must_use]
+    pub fn output(&self) -> Output {
+        Output::new(self.guest.declaration.width as usize)
+    }
+
     /// The answers to these pages, by their index in the window.
     ///
     /// # Errors
     /// As [`Stage::rows`](crate::Stage::rows); pages beyond the window, which change nothing.
     pub fn pages(&mut self, pages: Range<u64>) -> Result<Output> {
-        let mut output = Output::new(self.guest.declaration.width as usize);
+        let mut output = self.output();
         self.pages_into(pages, &mut output)?;
         Ok(output)
     }
@@ -113,12 +119,25 @@ impl WindowStage {
     /// # Errors
     /// As [`pages`](Self::pages). The output then holds the answers of the batches before.
     pub fn pages_into(&mut self, pages: Range<u64>, output: &mut Output) -> Result<()> {
+        self.answer(pages, output, || false)
+    }
+
+    /// As [`pages_into`](Self::pages_into); before each batch `is_over` is asked whether to end.
+    pub(crate) fn answer(
+        &mut self,
+        pages: Range<u64>,
+        output: &mut Output,
+        is_over: impl Fn() -> bool,
+    ) -> Result<()> {
         if pages.end > self.page_count {
             let reason = format!("page {} is asked for, the window has {}", pages.end, self.page_count);
             return Err(self.guest.input_error(reason));
         }
         let (callee, page_size, mut at) = (&self.callee, self.page_size, pages.start);
         while at < pages.end {
+            if is_over() {
+                return Err(self.guest.cancelled());
+            }
             let count = (pages.end - at).min(self.guest.target() as u64);
             self.guest.or_dead(|guest| {
                 let given = guest.give_window(at * page_size, count as usize);

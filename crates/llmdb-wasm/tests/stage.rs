@@ -60,6 +60,7 @@ fn maps_of_pages_compute_what_rust_does() {
         ("page_sum_scalar", |page| sum(words(page))),
         ("page_pick", pick),
         ("key32", |page| sum(words(&page[..32]))),
+        ("page_key", |page| sum(words(&page[..32]))),
     ] {
         assert_eq!(map_words(&mut module.map(name).unwrap(), pages), native(function), "{name}");
     }

@@ -4,8 +4,9 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};
+use std::ops::ControlFlow;
 
-use llmdb_wasm::{Error, Module, Result, Runtime, Trap, Window, WindowStage, guests};
+use llmdb_wasm::{Cancel, Error, Module, Parallel, Result, Runtime, Trap, Window, WindowStage, guests};
 
 const PAGE_SIZE: usize = 4096;
 const PAGE_COUNT: usize = 2000;
@@ -246,4 +247,48 @@ fn many_windows_come_and_go() {
     // Without a window the same module is what it was.
     let plain = Runtime::default().compile(guests::PAGES.as_bytes()).unwrap();
     assert!(plain.map("page_sum").is_ok());
+}
+
+#[test]
+fn threads_read_a_range_of_the_window_in_order() {
+    let (file, module) = (file(), pages_module());
+    let (expected, window) = (sums(&contents(&file)), window(&file));
+    for (threads, chunk, range) in
+        [(1, 7, 0..40), (2, 64, 3..PAGE_COUNT), (3, 500, 0..PAGE_COUNT), (4, 1, 90..90)]
+    {
+        let mut found = Vec::new();
+        let parallel = Parallel::new(threads).chunk_rows(chunk);
+        let stats = parallel.map_trusted(&module, "page_sum", &window, range.clone(), |part| {
+            assert_eq!((part.first, part.total), (range.start + found.len(), range.len()));
+            found.extend(words(part.output.bytes()));
+            assert_eq!(part.done, found.len());
+            ControlFlow::Continue(())
+        });
+        assert_eq!(stats.unwrap().records, range.len() as u64);
+        assert_eq!(found, expected[range], "{threads} threads, {chunk} pages a chunk");
+    }
+}
+
+#[test]
+fn threads_over_a_window_can_be_ended_and_end_by_the_first_error() {
+    let (file, module, cancel) = (file(), pages_module(), Cancel::new());
+    let window = window(&file);
+    let mut seen = 0;
+    let parallel = Parallel::new(2).chunk_rows(10).cancel(&cancel);
+    let outcome = parallel.map_trusted(&module, "page_sum", &window, 0..PAGE_COUNT, |part| {
+        seen += part.output.len();
+        cancel.cancel();
+        ControlFlow::Continue(())
+    });
+    assert!(matches!(outcome, Err(Error::Cancelled { .. })), "{outcome:?}");
+    assert_eq!(seen, 10);
+    let (mut seen, beyond) = (0, PAGE_COUNT - 15..PAGE_COUNT + 1);
+    let outcome = Parallel::new(2).chunk_rows(10).map_trusted(&module, "page_sum", &window, beyond, |part| {
+        seen += part.output.len();
+        ControlFlow::Continue(())
+    });
+    assert!(outcome.unwrap_err().to_string().contains("the window has 2000"));
+    assert_eq!(seen, 10, "the chunk before the one that fails");
+    let outcome = Parallel::new(2).map_trusted(&module, "key32", &window, 0..10, |_| ControlFlow::Break(()));
+    assert!(outcome.unwrap_err().to_string().contains("only a function that declares pages"));
 }

@@ -38,7 +38,8 @@ const OWNED: &[(&str, &str)] = &[
     ("wasmer", "llmdb-wasm"),
     ("wasmparser", "llmdb-wasm"),
     ("wasm-encoder", "llmdb-wasm"),
-    ("wasmtime", "llmdb-wasm"),
+    // The peer that our sandbox is measured against.
+    ("wasmtime", "llmdb-bench"),
     ("cranelift", "llmdb-wasm"),
 ];
 

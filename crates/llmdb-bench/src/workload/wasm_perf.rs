@@ -2,8 +2,9 @@
 //!
 //! | plan | what is measured |
 //! | --- | --- |
-//! | [`pages`] | pages a second of five maps, by the host's gathering or copying and through a window of the file; out of the caches and in them |
+//! | [`pages`] | pages a second of six maps, by the host's gathering or copying and through a window of the file; out of the caches and in them |
 //! | [`costs`] | a call, an instance, the meter, compiling, loading, finding compiled code |
+//! | `wasmtime`, with the feature `peers-wasm` | the same guests in wasmtime, metered by its own fuel: pages, a call, an instance, the meter, compiling |
 //!
 //! Only the engine `llmdb` takes part, and only its sandbox: the pages are those of a plain file in the page cache.
 //!
@@ -13,10 +14,12 @@
 
 mod costs;
 mod pages;
+#[cfg(feature = "peers-wasm")]
+mod wasmtime;
 
 use super::{Bench, Plan, Sizes, Workload};
 use crate::error::{Error, Result};
-use llmdb_wasm::{Module, Runtime, guests};
+use llmdb_wasm::{Limits, Module, Runtime, guests};
 
 /// Bytes of a page.
 const PAGE_SIZE: usize = 4096;
@@ -47,13 +50,20 @@ impl Workload for WasmPerf {
             pages::plan(sizes, pages::Place::Memory),
             pages::plan(sizes, pages::Place::Caches),
             costs::plan(),
+            #[cfg(feature = "peers-wasm")]
+            wasmtime::plan(sizes.wasm_bytes, "memory"),
+            #[cfg(feature = "peers-wasm")]
+            wasmtime::plan(sizes.wasm_bytes.min(4 << 20), "caches"),
         ]
     }
 }
 
-/// The guest that is measured.
-fn module() -> Result<Module> {
-    Runtime::default().compile_named("pages", guests::PAGES.as_bytes()).map_err(failed)
+/// The guest that is measured, with so many pages a call at most; 0 leaves it to the host.
+fn module(call: usize) -> Result<Module> {
+    let limits = Limits::default();
+    // A call may have fewer pages than this: what its buffers hold, and what its fuel pays for.
+    let limits = if call == 0 { limits } else { limits.batch_records(call) };
+    Runtime::new(limits).compile_named("pages", guests::PAGES.as_bytes()).map_err(failed)
 }
 
 fn failed(error: llmdb_wasm::Error) -> Error {

@@ -16,20 +16,24 @@
 //! Not here: when a call is too long (`watch`).
 
 use std::cell::Cell;
+use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
+#[cfg(any(test, feature = "fuzzing"))]
+use std::time::Instant;
 
 use wasmer::sys::vm::{
-    MemoryError, MemoryStyle, TableStyle, VMConfig, VMGlobal, VMGlobalDefinition, VMMemory,
-    VMMemoryDefinition, VMTable, VMTableDefinition,
+    MemoryError, MemoryStyle, TableStyle, VMCallerCheckedAnyfunc, VMConfig, VMGlobal, VMGlobalDefinition,
+    VMMemory, VMMemoryDefinition, VMTable, VMTableDefinition, wasmer_call_trampoline,
 };
 use wasmer::sys::{BaseTunables, Tunables};
 use wasmer::{
-    Engine, Exports, Function, GlobalType, Imports, InstantiationError, Memory, MemoryType, Module,
-    RuntimeError, Store, TableType, TypedFunction, Value,
+    Engine, ExportError, Exports, Function, GlobalType, Imports, InstantiationError, Memory, MemoryType,
+    Module, RuntimeError, Store, TableType, TypedFunction, Value, WasmTypeList,
 };
+use wasmer_types::RawValue;
 
 use crate::meter::SLICE;
 use crate::watch::Slot;
@@ -111,7 +115,7 @@ impl Tunables for HostTunables {
     }
 
     fn vmconfig(&self) -> &VMConfig {
-        self.0.vmconfig()
+        &CONFIG
     }
 }
 
@@ -170,10 +174,41 @@ pub(crate) struct Ended<T> {
     pub(crate) is_late: bool,
 }
 
+/// A function of one instance that takes a batch, found once and called often.
+pub(crate) struct Callee<R> {
+    code: VMCallerCheckedAnyfunc,
+    /// Whose function it is: compared by address, and kept so that no other can have the same.
+    slot: Arc<Slot>,
+    result: PhantomData<R>,
+}
+
 /// A batch call of the ABI that answers `i32`, and one that answers `i64`.
-pub(crate) type Step = TypedFunction<(i32, i32, i32), i32>;
+pub(crate) type Step = Callee<i32>;
 /// As [`Step`], with a wider answer.
-pub(crate) type Map = TypedFunction<(i32, i32, i32), i64>;
+pub(crate) type Map = Callee<i64>;
+
+/// A number that a [`Callee`] answers.
+pub(crate) trait Answer: WasmTypeList {
+    /// The number in a word that a function of this type has written.
+    fn of(word: RawValue) -> Self;
+}
+
+impl Answer for i32 {
+    fn of(word: RawValue) -> Self {
+        // SAFETY: all of the word is initialised, and any bits are a number.
+        unsafe { word.i32 }
+    }
+}
+
+impl Answer for i64 {
+    fn of(word: RawValue) -> Self {
+        // SAFETY: all of the word is initialised, and any bits are a number.
+        unsafe { word.i64 }
+    }
+}
+
+/// As [`HostTunables`] say, for calls that do not ask them.
+static CONFIG: VMConfig = VMConfig { wasm_stack_size: None };
 
 /// One instance and its store. Bound to its thread.
 pub(crate) struct Vm {
@@ -243,12 +278,71 @@ impl Vm {
         self.metered(fuel, |store| callee.call(store, arguments))
     }
 
-    pub(crate) fn step(&mut self, fuel: i64, callee: &Step, [a, b, c]: [i32; 3]) -> Ended<i32> {
-        self.metered(fuel, |store| callee.call(store, a, b, c))
+    /// An exported function of three `i32`, with an answer of type `R`.
+    pub(crate) fn find<R: Answer>(&self, export: &str) -> Result<Callee<R>, ExportError> {
+        let typed: TypedFunction<(i32, i32, i32), R> =
+            self.instance.exports.get_typed_function(&self.store, export)?;
+        let raw = Value::FuncRef(Some(typed.into())).as_raw(&self.store);
+        // SAFETY: a reference to a function is written to this field.
+        let place = unsafe { raw.funcref };
+        let place = NonNull::new(std::ptr::with_exposed_provenance_mut::<VMCallerCheckedAnyfunc>(place));
+        let place = place.ok_or_else(|| ExportError::Missing(export.to_owned()))?;
+        // SAFETY: the engine's reference to a function is the address of this record, in the store that is borrowed.
+        let code = unsafe { *place.as_ref() };
+        Ok(Callee { code, slot: Arc::clone(&self.slot), result: PhantomData })
     }
 
-    pub(crate) fn map(&mut self, fuel: i64, callee: &Map, [a, b, c]: [i32; 3]) -> Ended<i64> {
-        self.metered(fuel, |store| callee.call(store, a, b, c))
+    /// Calls a function of this instance with a batch.
+    pub(crate) fn batch<R: Answer>(
+        &mut self,
+        fuel: i64,
+        callee: &Callee<R>,
+        arguments: [i32; 3],
+    ) -> Ended<R> {
+        assert!(Arc::ptr_eq(&callee.slot, &self.slot), "a function of another instance");
+        self.metered(fuel, |_| {
+            let mut words = arguments.map(RawValue::from);
+            let code = &callee.code;
+            // The engine's own typed call does this too, after it has noted in a list of the thread which store is at
+            // work, for functions of the host that the guest might call: there are none.
+            //
+            // SAFETY: the record is that of a function of this instance, as just checked, which lives in `self.store`
+            // and whose code the module keeps that `Instance` holds; it takes three `i32` and answers one number, as
+            // `find` has had checked, so the trampoline reads three of the words and writes the first. The borrow is
+            // exclusive: no other call runs and nobody looks at the guest's memory.
+            let outcome = unsafe {
+                wasmer_call_trampoline(
+                    None,
+                    &CONFIG,
+                    code.vmctx,
+                    code.call_trampoline,
+                    code.func_ptr,
+                    words.as_mut_ptr().cast(),
+                )
+            };
+            outcome.map_err(RuntimeError::from)?;
+            let [answer, ..] = words;
+            Ok(R::of(answer))
+        })
+    }
+
+    /// The time of `count` calls by the engine's own typed call, without arguments that mean anything: fuel is set once,
+    /// nothing is watched.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn engine_calls(
+        &mut self,
+        fuel: i64,
+        export: &str,
+        count: u32,
+    ) -> Result<Duration, Box<dyn std::error::Error>> {
+        let callee: TypedFunction<(i32, i32, i32), i64> =
+            self.instance.exports.get_typed_function(&self.store, export)?;
+        self.tank.fill(fuel);
+        let started = Instant::now();
+        for _ in 0..count {
+            callee.call(&mut self.store, 0, 0, 0)?;
+        }
+        Ok(started.elapsed())
     }
 
     fn metered<T>(

@@ -1,26 +1,9 @@
 //! Fuel: the meter's count against a naive one that counts before every single instruction.
 
-use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
-use wasm_encoder::{Function, Instruction};
-use wasmparser::FunctionBody;
-
+use crate::fuzzing::naive;
 use crate::meter::{ENGINE_CALL_FUEL, metered};
-use crate::rewrite::{BodyWriter, Frame, RewriteError};
+use crate::rewrite::BodyWriter;
 use crate::{Error, Instance, Limits, Runtime, Value};
-
-/// Takes 1 from the fuel global before every instruction, and never looks at it.
-fn naive(frame: &Frame, body: &FunctionBody<'_>) -> Result<Function, RewriteError> {
-    let mut out = RoundtripReencoder.new_function_with_parsed_locals(body)?;
-    let mut operators = body.get_operators_reader()?;
-    while !operators.eof() {
-        out.instruction(&Instruction::GlobalGet(frame.fuel_global));
-        out.instruction(&Instruction::I64Const(1));
-        out.instruction(&Instruction::I64Sub);
-        out.instruction(&Instruction::GlobalSet(frame.fuel_global));
-        out.instruction(&RoundtripReencoder.parse_instruction(&mut operators)?);
-    }
-    Ok(out)
-}
 
 fn instance(source: &str, writer: BodyWriter) -> Instance {
     let module = Runtime::default().compile_inner(None, source.as_bytes(), writer).expect("compiles");

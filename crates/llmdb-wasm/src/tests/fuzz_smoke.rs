@@ -1,9 +1,14 @@
-//! The fuzz target's body over mutated modules, on stable Rust and in bounded time.
+//! The bodies of the fuzz targets over mutated and made modules, on stable Rust and in bounded time.
+
+#[path = "../../fuzz/made.rs"]
+mod made;
 
 use crate::fuzzing;
 
 /// Enough for every mutation below, and short enough for each test run.
 const MUTANTS: u64 = 500;
+/// Modules made from random bytes, likewise.
+const MADE: u64 = 200;
 
 const SEEDS: &[&str] = &[
     crate::guests::COUNT,
@@ -65,4 +70,20 @@ fn mutated_modules_never_break_the_host_nor_tell_the_meter() {
         compared += caught.unwrap_or_else(|_| panic!("seed {seed}"));
     }
     assert!(compared >= 50, "{compared} calls of mutants were compared: the mutations are too wild");
+}
+
+#[test]
+fn made_modules_compute_the_same_with_and_without_the_meter() {
+    let mut compared = 0;
+    for seed in 0..MADE {
+        let mut random = Random(seed);
+        let bytes = (0..400).flat_map(|_| random.next().to_le_bytes()).collect::<Vec<_>>();
+        let Some(module) = made::module(&bytes) else { continue };
+        let caught = std::panic::catch_unwind(|| fuzzing::module_bytes(&module));
+        compared += caught.unwrap_or_else(|_| panic!("seed {seed}"));
+    }
+    assert!(
+        compared >= 50,
+        "{compared} calls of made modules were compared: most are refused, or end in errors"
+    );
 }

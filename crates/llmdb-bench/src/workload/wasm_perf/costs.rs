@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::measure::{Measured, Recorder};
 use crate::results::{Durability, Figure};
 use crate::workload::{Bench, Case, Counted, Phase, Plan, named};
-use llmdb_wasm::fuzzing::{time_batch_calls, unmetered};
+use llmdb_wasm::fuzzing::{time_batch_calls, time_engine_calls, unmetered};
 use llmdb_wasm::{ArtifactCache, Limits, Module, Rows, Runtime, Value, guests, twins};
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,7 @@ const PASSES: u32 = 50;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cost {
     Call,
+    EngineCall,
     Instance,
     Meter(&'static str),
     Compile,
@@ -31,6 +32,7 @@ impl Cost {
     fn in_words(self) -> String {
         match self {
             Self::Call => "a batch call of a guest that is there".to_owned(),
+            Self::EngineCall => "such a call by the typed call of wasmer alone: no fuel, no clock".to_owned(),
             Self::Instance => "a map made, called with one row and dropped".to_owned(),
             Self::Meter(map) => format!("the meter in {map}"),
             Self::Compile => "a module of 127 KB compiled, its first call".to_owned(),
@@ -40,8 +42,9 @@ impl Cost {
     }
 }
 
-const COSTS: [Cost; 7] = [
+const COSTS: [Cost; 8] = [
     Cost::Call,
+    Cost::EngineCall,
     Cost::Instance,
     Cost::Meter("page_sum"),
     Cost::Meter("page_pick"),
@@ -79,7 +82,7 @@ struct CostsCase {
     checked: u64,
 }
 
-fn first_call(module: &Module) -> Result<Vec<Value>> {
+pub(super) fn first_call(module: &Module) -> Result<Vec<Value>> {
     let mut instance = module.instantiate().map_err(failed)?;
     instance.call("f7", &[Value::I32(12_345)]).map_err(failed)
 }
@@ -94,6 +97,10 @@ impl CostsCase {
                 let time = time_batch_calls(&made.module, "key32", CALLS).map_err(failed)?;
                 let figure = Figure::lower("call", each(time, CALLS) * 1e9, "ns");
                 (figure.target(60.0, "at most 60 ns"), time, CALLS)
+            }
+            Cost::EngineCall => {
+                let time = time_engine_calls(&made.module, "key32", CALLS).map_err(failed)?;
+                (Figure::lower("call", each(time, CALLS) * 1e9, "ns"), time, CALLS)
             }
             Cost::Instance => {
                 let time = instances(&made.module)?;
@@ -207,7 +214,7 @@ impl Case for CostsCase {
         let runtime = Runtime::new(Limits::default()).with_artifacts(artifacts);
         let (compiled, large) = runtime_binary(&runtime, &large)?;
         let plain = unmetered(&Runtime::default(), guests::PAGES.as_bytes()).map_err(failed)?;
-        self.made = Some(Made { module: module()?, plain, large, answer: first_call(&compiled)?, runtime });
+        self.made = Some(Made { module: module(0)?, plain, large, answer: first_call(&compiled)?, runtime });
         Ok(())
     }
 
@@ -239,7 +246,7 @@ impl Case for CostsCase {
 }
 
 /// Compiles the text, and answers the binary form: what is timed shall not parse text.
-fn runtime_binary(runtime: &Runtime, text: &[u8]) -> Result<(Module, Vec<u8>)> {
+pub(super) fn runtime_binary(runtime: &Runtime, text: &[u8]) -> Result<(Module, Vec<u8>)> {
     let mut modules = llmdb_wasm::Modules::new(std::collections::BTreeMap::new());
     let hash = modules.put(runtime, "large", text).map_err(failed)?;
     let compiled = modules.load(runtime, "large").map_err(failed)?;
