@@ -4,7 +4,7 @@
 //! 1. Each filter of `RUNS` must fit at least one test: a renamed test cannot slip away unseen.
 //! 2. Where the nightly toolchain is missing, the task says so; it fails if `LLMDB_MIRI=require`, as CI sets it.
 //!
-//! Not in `ci`: building the engine once more takes minutes. `cargo xtask soak` ends with it.
+//! Not in `ci`: building the engine once more takes minutes.
 
 use std::path::Path;
 

@@ -10,12 +10,11 @@
 use std::path::Path;
 
 use crate::failure::{Failed, Result};
-use crate::{asan, shell};
+use crate::shell;
 
 /// What `cargo xtask soak --help` prints.
 pub(crate) const HELP: &str = "\
-Runs the tests named soak_... in release mode with LLMDB_SOAK=1, which multiplies their crash points. Without
-arguments it runs `cargo xtask asan` after them.
+Runs the tests named soak_... in release mode with LLMDB_SOAK=1, which multiplies their crash points.
 
 Usage: cargo xtask soak [-p CRATE] [--cases N] [FILTER]
 
@@ -46,9 +45,6 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<String> {
     let totals = shell::run_tests(&mut command)?;
     if totals.passed == 0 {
         return Err(Failed::new(format!("no test's name contains `{}`: nothing was soaked", options.filter)));
-    }
-    if arguments.is_empty() {
-        return Ok(format!("{totals}; {}", asan::run(root)?));
     }
     Ok(totals.to_string())
 }

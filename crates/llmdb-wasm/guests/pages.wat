@@ -68,22 +68,6 @@
         (br_if $next (i32.ne (local.get $out) (local.get $end)))))
     (i64.const 0))
 
-  (func (export "page_key_input") (result i32) (i32.const 128))
-  (func (export "page_key_map") (param $at i32) (param $count i32) (param $out i32) (result i64)
-    (local $end i32)
-    (local.set $end (i32.add (local.get $out) (i32.shl (local.get $count) (i32.const 3))))
-    (block $done
-      (br_if $done (i32.eqz (local.get $count)))
-      (loop $next
-        (i64.store (local.get $out)
-          (i64.add
-            (i64.add (i64.load (local.get $at)) (i64.load offset=8 (local.get $at)))
-            (i64.add (i64.load offset=16 (local.get $at)) (i64.load offset=24 (local.get $at)))))
-        (local.set $at (i32.add (local.get $at) (i32.const 4096)))
-        (local.set $out (i32.add (local.get $out) (i32.const 8)))
-        (br_if $next (i32.ne (local.get $out) (local.get $end)))))
-    (i64.const 0))
-
   (func (export "key_is_even_input") (result i32) (i32.const 96))
   (func (export "key_is_even_filter") (param $at i32) (param $count i32) (param $out i32) (result i64)
     (local $end i32)
@@ -241,4 +225,22 @@
         (br $next)))
     (i32.const 0))
   (func (export "totals_finish") (param $state i32) (result i64)
-    (i64.or (i64.extend_i32_u (local.get $state)) (i64.shl (i64.const 16) (i64.const 32)))))
+    (i64.or (i64.extend_i32_u (local.get $state)) (i64.shl (i64.const 16) (i64.const 32))))
+
+  ;; Last, so that the code of the others stays where it was: the loop of page_pick, unmetered, is 40 % slower or faster
+  ;; by where it lies.
+  (func (export "page_key_input") (result i32) (i32.const 128))
+  (func (export "page_key_map") (param $at i32) (param $count i32) (param $out i32) (result i64)
+    (local $end i32)
+    (local.set $end (i32.add (local.get $out) (i32.shl (local.get $count) (i32.const 3))))
+    (block $done
+      (br_if $done (i32.eqz (local.get $count)))
+      (loop $next
+        (i64.store (local.get $out)
+          (i64.add
+            (i64.add (i64.load (local.get $at)) (i64.load offset=8 (local.get $at)))
+            (i64.add (i64.load offset=16 (local.get $at)) (i64.load offset=24 (local.get $at)))))
+        (local.set $at (i32.add (local.get $at) (i32.const 4096)))
+        (local.set $out (i32.add (local.get $out) (i32.const 8)))
+        (br_if $next (i32.ne (local.get $out) (local.get $end)))))
+    (i64.const 0)))
