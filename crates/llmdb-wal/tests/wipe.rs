@@ -6,7 +6,7 @@ mod history;
 
 use history::{Model, Rng, state_of};
 use llmdb_pager::sim::SimDisk;
-use llmdb_wal::{BackupOptions, Error, Store, StoreOptions};
+use llmdb_wal::{BackupOptions, Durability, Error, Store, StoreOptions};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -216,4 +216,24 @@ fn a_power_cut_at_any_operation_leaves_all_that_is_there_and_the_next_wipe_does_
         at += 1;
     }
     assert!(cuts > 20, "only {cuts} operations");
+}
+
+#[test]
+fn a_checkpoint_of_the_stores_own_thread_keeps_no_page_from_a_wipe() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = StoreOptions::new().dirty_bytes(256 << 10).log_capacity(1 << 20);
+    let store = options.open(folder.path().join("w.llmdb")).unwrap();
+    let tree = store.write(|txn| txn.create_tree("t")).unwrap().0;
+    for round in 0..80 {
+        for commit in 0..12 {
+            let mut txn = store.begin_write().unwrap();
+            for number in 0..8 {
+                txn.insert(tree, &key(commit * 8 + number + round % 3 * 50), &value(number, round)).unwrap();
+            }
+            // The last ones ask for a checkpoint, which is on its way when the wipe begins.
+            txn.commit_with(Durability::None).unwrap();
+        }
+        let wiped = store.wipe().unwrap();
+        assert!(wiped.is_complete(), "round {round}: {wiped:?}");
+    }
 }

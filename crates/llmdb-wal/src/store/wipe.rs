@@ -26,6 +26,7 @@ use super::Store;
 use super::durability::Durability;
 use crate::error::Error;
 use llmdb_btree::{Tidied, TidyFrom};
+use std::sync::PoisonError;
 
 /// Pages that one commit builds anew, at most: 256 MiB of the default size.
 const PAGES_MAX: u64 = 65_536;
@@ -103,6 +104,8 @@ impl Store {
             }
             from = tidied.next;
         }
+        // The store's own thread sees a snapshot of its own until its checkpoint has ended wholly.
+        let _none_beside = self.inner.checkpointing.lock().unwrap_or_else(PoisonError::into_inner);
         self.checkpoint()?;
         let newest = self.wipe_log(&mut wiped, true)?;
         let free = self.inner.pager.wipe_free(newest, true)?;
