@@ -10,7 +10,7 @@ use llmdb_wasm::{Error, Limits, Record, Runtime, guests};
 /// How late a call may end.
 const GRACE: Duration = Duration::from_millis(50);
 /// A busy machine may keep our threads waiting; a guest that is not bounded is late each time.
-const ATTEMPTS: usize = 5;
+const ATTEMPTS: usize = 15;
 
 /// Calls `run` of `source`: the error, and how long the call took.
 fn attack(runtime: &Runtime, source: &[u8]) -> (Error, Duration) {
