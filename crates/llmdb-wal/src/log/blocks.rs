@@ -15,6 +15,8 @@ pub(super) struct Blocks {
     memory: Vec<u8>,
     /// Where they begin in `memory`.
     start: usize,
+    /// How many there is room for, wherever the memory lies: so that growing does not hang on chance.
+    room: usize,
 }
 
 impl Blocks {
@@ -30,17 +32,17 @@ impl Blocks {
         self.memory.resize(self.start + len, 0);
     }
 
-    /// Makes room for so many bytes more, at least doubling what there is.
+    /// Makes room for so many bytes more, and up to as many again: groups of about one size then find it there.
     pub(super) fn reserve(&mut self, more: usize) {
-        if more <= self.memory.capacity() - self.memory.len() {
+        if self.len() + more <= self.room {
             return;
         }
-        let room = (self.len() + more).max(2 * self.len());
+        let room = (self.len() + more).next_power_of_two();
         let mut memory: Vec<u8> = Vec::with_capacity(room + DIRECT_ALIGN);
         let start = memory.as_ptr().align_offset(DIRECT_ALIGN);
         memory.resize(start, 0);
         memory.extend_from_slice(self);
-        (self.memory, self.start) = (memory, start);
+        (self.memory, self.start, self.room) = (memory, start, room);
     }
 
     /// Forgets the bytes and keeps the memory, where it is not much.
