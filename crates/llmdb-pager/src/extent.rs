@@ -3,7 +3,7 @@
 //!
 //! Invariants
 //! 1. An extent in the making is one of the transaction's new runs: rolled back, it is free again.
-//! 2. Pieces go straight to the file, without a flush; the commit flushes them before anything refers to them.
+//! 2. Pieces and values go to the file without a flush; the commit flushes them before anything refers to them.
 
 use crate::error::Error;
 use crate::gather::VALUE_MAX;
@@ -125,5 +125,27 @@ impl WriteTxn {
             .map_err(|e| core.poison(Error::io(core.doing("writing a value to"), e)))?;
         self.note_write(at, bytes.len() as u64);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::error::Error;
+    use crate::pager::PagerOptions;
+    use crate::sim::SimDisk;
+    use crate::snapshot::PageSource as _;
+    use std::sync::Arc;
+
+    #[test]
+    fn a_value_that_is_not_in_the_file_yet_is_looked_at_like_any_other() {
+        let pager = PagerOptions::new().storage(Arc::new(SimDisk::new(5))).create("/values.llmdb").unwrap();
+        let mut txn = pager.begin_write().unwrap();
+        let (one, other) = (txn.write_extent(&[1; 5_000]).unwrap(), txn.write_extent(&[2; 10]).unwrap());
+        assert_eq!(txn.extent(one.start, 5_000, &|bytes| bytes == [1; 5_000]).unwrap(), [1; 5_000]);
+        let (bytes, is_checked) = txn.extent_unverified(other.start, 10).unwrap();
+        assert_eq!((bytes, is_checked), (&[2; 10][..], false));
+        // A reference of a damaged page.
+        let refused = txn.extent(one.start, 4_000, &|_| false);
+        assert!(matches!(refused, Err(Error::Damaged { .. })), "{refused:?}");
     }
 }

@@ -684,14 +684,16 @@ impl PageSource for WriteTxn {
 
     fn extent(&self, start: PageNumber, len: u64, intact: &dyn Fn(&[u8]) -> bool) -> Result<&[u8], Error> {
         match self.gathered.value(start, len, self.core.page_size) {
-            Some(value) => Ok(value),
+            // What is asked for may be what a damaged page says of a place that was free until now.
+            Some(value) if intact(value) => Ok(value),
+            Some(_) => Err(Error::other_hash(start)),
             None => self.core.extent(&self.view, start, len, intact),
         }
     }
 
     fn extent_unverified(&self, start: PageNumber, len: u64) -> Result<(&[u8], bool), Error> {
         match self.gathered.value(start, len, self.core.page_size) {
-            Some(value) => Ok((value, true)),
+            Some(value) => Ok((value, false)),
             None => self.core.extent_unverified(&self.view, start, len),
         }
     }

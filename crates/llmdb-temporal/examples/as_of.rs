@@ -2,8 +2,9 @@
 //! `cargo run --release -p llmdb-temporal --example as_of -- KEYS VERSIONS CORRECTIONS [VALUE_SIZE [ROUNDS [KIND]]]`, where
 //! CORRECTIONS is how many of a hundred changes are bounded ones in the past; the others go on "from now on". Every kind of
 //! question takes turns with the others, seven rounds or so many; medians are printed, and the shortest rounds. All are asked of a
-//! dense copy. Answers are held against the list of changes. Without rounds only the puts are measured, beside those of a plain tree. With KIND only kinds of questions whose
-//! name begins so are asked, which suits `valgrind --tool=callgrind --toggle-collect='*Kinds*run*'`.
+//! dense copy. Answers are held against the list of changes. Without rounds only the puts are measured, beside those of a
+//! plain tree. With KIND only kinds of questions whose name begins so are asked, which suits `valgrind --tool=callgrind
+//! --toggle-collect='*Kinds*run*'`.
 
 use std::ops::Bound::{Included, Unbounded};
 use std::time::Instant;
@@ -77,8 +78,7 @@ fn load(db: &Temporal, keys: u64, versions: u64, corrections: u64, value_size: u
             tx.commit()?;
             tx = db.begin_write()?;
         }
-        // Every key once a round, in another order each time.
-        let key_number = (number % keys + mix(number / keys)) % keys;
+        let key_number = key_number(number, keys);
         let dice = mix(number ^ 1 << 50);
         let (from, to) = if number >= keys && dice % 100 < corrections {
             let from = mix(dice) % number;
@@ -96,41 +96,27 @@ fn load(db: &Temporal, keys: u64, versions: u64, corrections: u64, value_size: u
     Ok(given)
 }
 
-/// The same records by the same keys, into a plain tree.
-fn load_plain(store: &Store, given: &Given) -> Result<()> {
+/// All changes into a tree of their own, without times, by the keys that `key_of` makes of a key's number and a change's.
+fn load_tree(store: &Store, given: &Given, name: &str, key_of: impl Fn(u64, u64) -> Vec<u8>) -> Result<()> {
     let mut txn = store.begin_write()?;
-    let plain = txn.create_tree("plain")?;
+    let tree = txn.create_tree(name)?;
     let clock = Clock::start();
     for number in 0..given.changes {
         if number > 0 && number % PER_COMMIT == 0 {
             txn.commit()?;
             txn = store.begin_write()?;
         }
-        let key_number = (number % given.keys + mix(number / given.keys)) % given.keys;
-        txn.insert(plain, &key(key_number), &value(number, given.value_size))?;
+        let key = key_of(key_number(number, given.keys), number);
+        txn.insert(tree, &key, &value(number, given.value_size))?;
     }
     txn.commit()?;
-    clock.print("put into a plain tree", given.changes);
+    clock.print(&format!("put into a tree, {name}"), given.changes);
     Ok(())
 }
 
-/// All versions in a plain tree, by key and commit: what a history of one time costs at least where values stand in it. Where the
-/// last version of each key stands besides, it is the simple split of what is current from what was.
-fn load_versions(store: &Store, given: &Given) -> Result<()> {
-    let mut txn = store.begin_write()?;
-    let tree = txn.create_tree("versions")?;
-    let clock = Clock::start();
-    for number in 0..given.changes {
-        if number > 0 && number % PER_COMMIT == 0 {
-            txn.commit()?;
-            txn = store.begin_write()?;
-        }
-        let key_number = (number % given.keys + mix(number / given.keys)) % given.keys;
-        txn.insert(tree, &version_key(key_number, number / PER_COMMIT), &value(number, given.value_size))?;
-    }
-    txn.commit()?;
-    clock.print("put by key and commit", given.changes);
-    Ok(())
+/// Every key once a round, in another order each time.
+fn key_number(number: u64, keys: u64) -> u64 {
+    (number % keys + mix(number / keys)) % keys
 }
 
 fn version_key(key_number: u64, commit: u64) -> [u8; 24] {
@@ -251,11 +237,15 @@ fn main() -> Result<()> {
     let told = (keys * versions * (16 + value_size as u64)) as f64;
     let (ours, before) = (in_use()?, "bytes in use for each of key and value");
     println!("{before:<48} {:>9.2}", ours as f64 / told);
-    load_plain(&store, &given)?;
+    load_tree(&store, &given, "plain", |key_number, _| key(key_number).to_vec())?;
     store.checkpoint()?;
     let plain = in_use()?;
     if given.changes <= VERSIONS_MAX {
-        load_versions(&store, &given)?;
+        // By key and commit: what a history of one time costs at least where values stand in it. Where the last version of
+        // each key stands besides, it is the simple split of what is current from what was.
+        load_tree(&store, &given, "versions", |key_number, number| {
+            version_key(key_number, number / PER_COMMIT).to_vec()
+        })?;
         store.checkpoint()?;
         println!("{:<48} {:>9.2}", "the same by key and commit", (in_use()? - plain) as f64 / told);
     }

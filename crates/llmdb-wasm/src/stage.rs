@@ -93,7 +93,8 @@ impl Stage {
     /// is asked whether to end with [`Error::Cancelled`](crate::Error::Cancelled); the stage can go on after that.
     ///
     /// # Errors
-    /// As [`rows`](Self::rows), and [`Error::Cancelled`](crate::Error::Cancelled). The output then holds the answers of the batches before.
+    /// As [`rows`](Self::rows), and [`Error::Cancelled`](crate::Error::Cancelled). The output then holds the answers of the
+    /// batches before.
     pub fn rows_into(
         &mut self,
         rows: Rows<'_>,

@@ -90,11 +90,13 @@ impl Layer for Counters {
         Ok(written)
     }
 
-    fn write_durable_at(&self, (): &(), file: &dyn File, buf: &[u8], offset: u64) -> io::Result<()> {
-        file.write_durable_at(buf, offset)?;
-        self.count_write(buf.len(), offset);
-        self.flushes.fetch_add(1, Ordering::Relaxed);
-        Ok(())
+    fn write_durable_at(&self, (): &(), file: &dyn File, buf: &[u8], offset: u64) -> Option<io::Result<()>> {
+        let done = file.write_durable_at(buf, offset);
+        if done.is_ok() {
+            self.count_write(buf.len(), offset);
+            self.flushes.fetch_add(1, Ordering::Relaxed);
+        }
+        Some(done)
     }
 
     fn sync_data(&self, (): &(), file: &dyn File) -> io::Result<()> {

@@ -4,7 +4,7 @@
 //! Invariants
 //! 1. What a layer does not speak of reaches the storage below unchanged, hints included.
 
-use llmdb_pager::storage::{File, Lock, LockError, Map, OpenMode, Storage};
+use llmdb_pager::storage::{File, Lock, LockError, Map, OpenMode, Storage, write_all_at};
 use std::fmt::Debug;
 use std::io;
 use std::ops::Range;
@@ -45,27 +45,16 @@ pub trait Layer: Debug + Send + Sync + 'static {
         file.sync_data()
     }
 
-    /// [`File::write_durable_at`]: as a write and a flush, which a layer that speaks of these sees so.
-    ///
-    /// # Errors
-    /// As there.
+    /// [`File::write_durable_at`]; `None` where the layer sees it as a write and a flush.
     fn write_durable_at(
         &self,
         known: &Self::Known,
         file: &dyn File,
         buf: &[u8],
         offset: u64,
-    ) -> io::Result<()> {
-        let mut done = 0;
-        while done < buf.len() {
-            match self.write_at(known, file, &buf[done..], offset + done as u64) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => done += written,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        self.sync_data(known, file)
+    ) -> Option<io::Result<()>> {
+        let _ = (known, file, buf, offset);
+        None
     }
 
     /// [`Storage::sync_dir`].
@@ -161,7 +150,10 @@ impl<L: Layer> File for LayeredFile<L> {
 
     fn write_durable_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         self.layer.allows()?;
-        self.layer.write_durable_at(&self.known, &*self.file, buf, offset)
+        match self.layer.write_durable_at(&self.known, &*self.file, buf, offset) {
+            Some(done) => done,
+            None => write_all_at(self, buf, offset).and_then(|()| self.sync_data()),
+        }
     }
 
     fn write_back(&self, offset: u64, len: u64) -> io::Result<()> {

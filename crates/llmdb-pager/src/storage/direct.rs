@@ -8,6 +8,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -37,7 +38,7 @@ impl Direct {
         let Some(handle) = self.handle.get_or_init(|| open(file)) else { return Ok(false) };
         let mut written = 0;
         while written < buf.len() {
-            match write_at(handle, &buf[written..], offset + written as u64) {
+            match handle.write_at(&buf[written..], offset + written as u64) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(more) => written += more,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -68,10 +69,6 @@ fn open(_: &File) -> Option<File> {
     None
 }
 
-fn write_at(file: &File, buf: &[u8], offset: u64) -> io::Result<usize> {
-    std::os::unix::fs::FileExt::write_at(file, buf, offset)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,8 +85,9 @@ mod tests {
         let memory = vec![2; 3 * DIRECT_ALIGN];
         let start = memory.as_ptr().align_offset(DIRECT_ALIGN);
         let fit = &memory[start..start + DIRECT_ALIGN];
-        // Some file systems cannot; the answer is what counts.
-        let could = direct.write(&file, fit, 2 * DIRECT_ALIGN as u64).unwrap();
+        // Some file systems cannot, and refuse the handle already.
+        let could = super::open(&file).is_some();
+        assert_eq!(direct.write(&file, fit, 2 * DIRECT_ALIGN as u64).unwrap(), could);
         for (unfit, offset) in
             [(&memory[start + 1..start + 1 + DIRECT_ALIGN], 0), (&fit[..512], 0), (fit, 512)]
         {

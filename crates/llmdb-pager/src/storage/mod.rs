@@ -3,7 +3,8 @@
 //!
 //! Invariants
 //! 1. A write is durable only after a [`File::sync_data`] of that file that began after the write returned
-//!    `Ok`, or when it is a [`File::write_durable_at`] that did; a created, renamed or removed name only after [`Storage::sync_dir`] of its folder.
+//!    `Ok`, or when it is a [`File::write_durable_at`] that did; a created, renamed or removed name only after
+//!    [`Storage::sync_dir`] of its folder.
 //! 2. A failed write or sync may have lost any unsynced data and is never retried: the caller stops using
 //!    the file until it is opened anew (DESIGN, failure model).
 //! 3. Reads, writes and the map of one file see the same bytes at once; but no map is promised what

@@ -206,6 +206,39 @@ fn metered_time(module: &Module, map: &str) -> Result<Duration> {
     Ok(best)
 }
 
+/// What repeated measuring gave.
+pub(super) struct Repeated {
+    pub(super) recorder: Recorder,
+    /// Of all that was measured.
+    pub(super) total: Duration,
+    /// The least figure.
+    pub(super) best: Option<Figure>,
+    pub(super) times: u64,
+}
+
+/// Measures until the budget is used up: a figure, the time that was measured, and the operations in it.
+pub(super) fn repeat(
+    bench: &Bench<'_>,
+    budget: Duration,
+    once: impl Fn() -> Result<(Figure, Duration, u32)>,
+) -> Result<Repeated> {
+    let begin = Instant::now();
+    let recorder = Recorder::new(begin);
+    let mut repeated = Repeated { recorder, total: Duration::ZERO, best: None, times: 0 };
+    loop {
+        let (figure, time, count) = once()?;
+        repeated.recorder.record_many(begin, begin + time, u64::from(count));
+        repeated.total += time;
+        repeated.times += 1;
+        if repeated.best.as_ref().is_none_or(|best| figure.value < best.value) {
+            repeated.best = Some(figure);
+        }
+        if begin.elapsed() >= budget || bench.stop.is_stopped() {
+            return Ok(repeated);
+        }
+    }
+}
+
 impl Case for CostsCase {
     fn set_up(&mut self, bench: &Bench<'_>) -> Result<()> {
         only_ours(bench)?;
@@ -220,23 +253,10 @@ impl Case for CostsCase {
 
     fn round(&mut self, bench: &Bench<'_>, phase: usize, budget: Duration) -> Result<Measured> {
         let cost = COSTS.get(phase).ok_or_else(|| Error::WrongAnswer("no such phase".to_owned()))?;
-        let begin = Instant::now();
-        let (mut recorder, mut total) = (Recorder::new(begin), Duration::ZERO);
-        let mut best: Option<Figure> = None;
-        loop {
-            let (figure, time, count) = self.once(bench, *cost)?;
-            recorder.record_many(begin, begin + time, u64::from(count));
-            total += time;
-            self.checked += 1;
-            if best.as_ref().is_none_or(|best| figure.value < best.value) {
-                best = Some(figure);
-            }
-            if begin.elapsed() >= budget || bench.stop.is_stopped() {
-                break;
-            }
-        }
-        let mut measured = Measured::new("operation", recorder, total);
-        best.into_iter().for_each(|figure| measured.push(figure));
+        let repeated = repeat(bench, budget, || self.once(bench, *cost))?;
+        self.checked += repeated.times;
+        let mut measured = Measured::new("operation", repeated.recorder, repeated.total);
+        repeated.best.into_iter().for_each(|figure| measured.push(figure));
         Ok(measured)
     }
 

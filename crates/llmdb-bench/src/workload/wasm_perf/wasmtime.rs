@@ -10,10 +10,10 @@
 //!
 //! Not here: loading compiled code from disk, which wasmtime offers as unsafe code only.
 
-use super::costs::runtime_binary;
+use super::costs::{Repeated, repeat, runtime_binary};
 use super::{PAGE_SIZE, only_ours};
 use crate::error::{Error, Result};
-use crate::measure::{Measured, Recorder};
+use crate::measure::Measured;
 use crate::results::{Durability, Figure};
 use crate::workload::{Bench, Case, Counted, Phase, Plan, named};
 use llmdb_wasm::twins::{self, Twin};
@@ -297,21 +297,8 @@ impl Case for PeerCase {
 
     fn round(&mut self, bench: &Bench<'_>, phase: usize, budget: Duration) -> Result<Measured> {
         let part = PARTS.get(phase).ok_or_else(|| Error::WrongAnswer("no such phase".to_owned()))?;
-        let begin = Instant::now();
-        let (mut recorder, mut total) = (Recorder::new(begin), Duration::ZERO);
-        let mut best: Option<Figure> = None;
-        loop {
-            let (figure, time, count) = self.once(*part)?;
-            recorder.record_many(begin, begin + time, u64::from(count));
-            total += time;
-            self.checked += 1;
-            if best.as_ref().is_none_or(|best| figure.value < best.value) {
-                best = Some(figure);
-            }
-            if begin.elapsed() >= budget || bench.stop.is_stopped() {
-                break;
-            }
-        }
+        let Repeated { recorder, total, best, times } = repeat(bench, budget, || self.once(*part))?;
+        self.checked += times;
         let pages = recorder.operations();
         let mut measured = Measured::new("operation", recorder, total);
         let rate = pages as f64 / total.as_secs_f64().max(1e-9) / 1e6;
