@@ -178,6 +178,9 @@ impl Writer {
         self.space.abandoned(job.plan.layout());
         let old_map = job.plan.old_map();
         self.retired_runs.retain(|retired| !old_map.contains(&retired.run));
+        // What was retired meanwhile waited for the one after it; the next one has its number now, and not these runs.
+        let next = self.next_checkpoint();
+        self.retired_runs.iter_mut().for_each(|retired| retired.checkpoint = retired.checkpoint.min(next));
         let page_count = self.space.page_count();
         // The map was readable when they were taken; should it not be now, they stay taken until the next open.
         let _ = self.give_back_pages(core, &job.taken, page_count);

@@ -237,3 +237,24 @@ fn a_checkpoint_of_the_stores_own_thread_keeps_no_page_from_a_wipe() {
         assert!(wiped.is_complete(), "round {round}: {wiped:?}");
     }
 }
+
+#[test]
+fn pages_that_wait_for_a_checkpoint_that_was_given_up_are_wiped_with_the_next() {
+    let disk = SimDisk::new(7);
+    let store = options(&disk).open(PATH).unwrap();
+    let tree = store.write(|txn| txn.create_tree("t")).unwrap().0;
+    let put = |round: u64| {
+        let mut txn = store.begin_write().unwrap();
+        (0..40).for_each(|number| txn.insert(tree, &key(number), &value(number, round)).unwrap());
+        txn.commit().unwrap();
+    };
+    put(0);
+    store.checkpoint().unwrap();
+    put(1);
+    let planned = store.begin_checkpoint().unwrap().unwrap();
+    put(2);
+    drop(planned);
+    let wiped = store.wipe().unwrap();
+    assert!(wiped.is_complete(), "{wiped:?}");
+    assert!(store.rests().unwrap().is_clean());
+}
