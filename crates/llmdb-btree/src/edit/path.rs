@@ -7,6 +7,7 @@ use crate::node::{BRANCH, shared_prefix};
 use crate::source::{Node, Source};
 use llmdb_pager::page::set_reference;
 use llmdb_pager::{Error as PagerError, PageSource as _, Ref, WriteTxn};
+use std::cmp::Ordering;
 
 /// A branch on the way down, and which child was taken.
 pub(super) type Step = (Ref, usize);
@@ -90,18 +91,21 @@ pub(super) fn check_between(
     high: Option<&[u8]>,
 ) -> Result<(), Error> {
     let page = txn.page(at)?;
-    let (prefix, ends) = if page.kind() == BRANCH {
+    let is_between = |front: &[u8], first: &[u8], last: &[u8]| {
+        low.is_none_or(|low| compare(front, first, low).is_ge())
+            && high.is_none_or(|high| compare(front, last, high).is_lt())
+    };
+    let (prefix, fits) = if page.kind() == BRANCH {
         let branch = Branch::new(page);
-        let count = branch.separators();
-        (branch.prefix(), (count > 0).then(|| (branch.separator(0), branch.separator(count - 1))))
+        let last = branch.separators().checked_sub(1);
+        let fits = last.is_none_or(|last| is_between(&[], &branch.separator(0), &branch.separator(last)));
+        (branch.prefix(), fits)
     } else {
         let leaf = Leaf::new(page);
-        let key = |index| [leaf.prefix(), leaf.suffix(index)].concat();
-        (leaf.prefix(), (leaf.len() > 0).then(|| (key(0), key(leaf.len() - 1))))
+        let last = leaf.len().checked_sub(1);
+        let fits = last.is_none_or(|last| is_between(leaf.prefix(), leaf.suffix(0), leaf.suffix(last)));
+        (leaf.prefix(), fits)
     };
-    let fits = ends.is_none_or(|(first, last)| {
-        low.is_none_or(|low| low <= first.as_slice()) && high.is_none_or(|high| last.as_slice() < high)
-    });
     if prefix == shared_prefix(low, high) && fits {
         return Ok(());
     }
@@ -112,4 +116,30 @@ pub(super) fn check_between(
         "others",
     )
     .into())
+}
+
+/// How a key in two parts stands to a whole one.
+fn compare(front: &[u8], back: &[u8], whole: &[u8]) -> Ordering {
+    match whole.split_at_checked(front.len()) {
+        Some((head, rest)) => front.cmp(head).then_with(|| back.cmp(rest)),
+        None => front.cmp(whole),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_key_in_two_parts_stands_where_the_whole_one_does(
+            key in prop::collection::vec(0u8..3, 0..6),
+            whole in prop::collection::vec(0u8..3, 0..6),
+            at in 0usize..6,
+        ) {
+            let (front, back) = key.split_at(at.min(key.len()));
+            prop_assert_eq!(compare(front, back, &whole), key.cmp(&whole));
+        }
+    }
 }

@@ -499,36 +499,37 @@ pub(crate) fn validate(page: Page<'_>) -> Result<(), &'static str> {
         return Err("a leaf's arrays and cells overlap");
     }
     let heap_start = bytes.len() - heap;
-    let mut spans = Vec::with_capacity(count);
-    for index in 0..count {
-        let cell = leaf.cell(index);
+    // Of each cell the first and the last byte, both in one number: a page has 64 KiB at most.
+    let mut spans: Vec<u32> = Vec::with_capacity(count);
+    let mut before: Option<(u32, &[u8])> = None;
+    for (index, cell) in leaf.cells().iter().enumerate() {
+        let cell = usize::from(u16::from_le_bytes(*cell));
         if cell < heap_start || cell + CELL_HEADER_SIZE > bytes.len() {
             return Err("a cell lies outside a leaf's heap");
         }
-        let key_end = cell + CELL_HEADER_SIZE + usize::from(read_u16(bytes, cell));
-        let value_len = match read_u16(bytes, cell + 2) {
-            LARGE => LARGE_REF_SIZE,
-            len => usize::from(len),
-        };
-        if key_end + value_len > bytes.len() {
+        let (key_start, tag) = (cell + CELL_HEADER_SIZE, read_u16(bytes, cell + 2));
+        let key_end = key_start + usize::from(read_u16(bytes, cell));
+        let end = key_end + value_size(tag);
+        if end > bytes.len() {
             return Err("a cell reaches past its leaf's end");
         }
-        spans.push((cell, key_end + value_len));
-        if value_len == LARGE_REF_SIZE
-            && read_u16(bytes, cell + 2) == LARGE
-            && LargeRef::decode(&bytes[key_end..key_end + LARGE_REF_SIZE]).is_none()
-        {
+        spans.push((cell as u32) << 16 | (end - 1) as u32);
+        if tag == LARGE && LargeRef::decode(&bytes[key_end..end]).is_none() {
             return Err("a large value's reference is out of range");
         }
-        if leaf.head(index) != head_of(leaf.suffix(index)) {
+        let suffix = &bytes[key_start..key_end];
+        let head = leaf.head(index);
+        if head != head_of(suffix) {
             return Err("a key's head does not fit the key");
         }
-        if index > 0 && leaf.suffix(index - 1) >= leaf.suffix(index) {
+        // Heads that rise are of keys that rise.
+        if before.is_some_and(|(last, key)| last > head || (last == head && key >= suffix)) {
             return Err("keys do not rise in a leaf");
         }
+        before = Some((head, suffix));
     }
     spans.sort_unstable();
-    if spans.windows(2).any(|pair| pair[0].1 > pair[1].0) {
+    if spans.windows(2).any(|pair| pair[0] & 0xffff >= pair[1] >> 16) {
         return Err("cells overlap in a leaf");
     }
     let heads = leaf.heads_start();
