@@ -16,7 +16,7 @@ pub enum Error {
     },
     /// No engine of that name in this build.
     #[error(
-        "there is no engine {name:?} in this build; known: {known} (peers need `--features peers`, or `libmdbx`, `rocksdb`, `canopydb`)"
+        "there is no engine {name:?} in this build; known: {known} (peers need `--features peers`, or `libmdbx`, `rocksdb`, `canopydb`, `surrealkv`)"
     )]
     UnknownEngine {
         /// What was asked for.

@@ -26,7 +26,7 @@ Usage: cargo xtask bench quick [--peers | --all-peers]
        cargo xtask bench ycsb [SECONDS] [--all-peers]
        cargo xtask bench space-path [GIGABYTES]
        cargo xtask bench recovery [GIGABYTES]
-       cargo xtask bench temporal [KEYS:VERSIONS]...
+       cargo xtask bench temporal [KEYS:VERSIONS[:CORRECTIONS[:FUTURES]]]...
        cargo xtask bench time-series [POINTS]
        cargo xtask bench ci [--base REV] [--rounds N] [--without-instructions]
        cargo xtask bench ci --self-test [N]
@@ -51,7 +51,8 @@ Usage: cargo xtask bench quick [--peers | --all-peers]
          times: the time to the first read, the worst of all, with a cold cache; a quarter of an hour at 1
   temporal
          questions about two times beside LMDB and SQLite by hand, about histories of KEYS:VERSIONS (100000:20 and
-         1000:10000), and whether each bar is met; an hour for these, minutes for smaller ones
+         1000:10000), and whether each bar is met; an hour for these, minutes for smaller ones. With CORRECTIONS and
+         FUTURES so many of a hundred changes correct the past and begin later
   time-series
          POINTS (10 million) in order, late and twice, windows of an hour and hourly sums, beside the same
   ci     the gate: counts what a fixed set of operations costs in this checkout and in its base, and times
@@ -293,15 +294,17 @@ fn parse_peers(arguments: &[String]) -> Result<Peers> {
     }
 }
 
-/// `[KEYS:VERSIONS]...`.
+/// `[KEYS:VERSIONS[:CORRECTIONS[:FUTURES]]]...`; whether the shares fit into a hundred the program itself says.
 fn parse_shapes(arguments: &[String]) -> Result<Vec<String>> {
-    let is_number = |text: &str| text.parse::<u64>().is_ok_and(|number| number > 0);
     let is_shape = |text: &String| {
-        text.split_once(':').is_some_and(|(keys, versions)| is_number(keys) && is_number(versions))
+        let numbers: Option<Vec<u64>> = text.split(':').map(|part| part.parse().ok()).collect();
+        numbers
+            .is_some_and(|numbers| (2..=4).contains(&numbers.len()) && numbers[..2].iter().all(|&it| it > 0))
     };
     if let Some(wrong) = arguments.iter().find(|text| !is_shape(text)) {
         return Err(Failed::new(format!(
-            "bench takes KEYS:VERSIONS above 0 here, not `{wrong}`: see cargo xtask bench --help"
+            "bench takes KEYS:VERSIONS above 0, and perhaps :CORRECTIONS:FUTURES of a hundred changes, not `{wrong}`: see \
+             cargo xtask bench --help"
         )));
     }
     let usual = TEMPORAL_SHAPES.map(str::to_owned);
@@ -404,6 +407,7 @@ mod tests {
             |shapes: &[&str]| Task::Temporal { shapes: shapes.iter().map(ToString::to_string).collect() };
         assert_eq!(parsed(&["temporal"]).unwrap(), temporal(&TEMPORAL_SHAPES));
         assert_eq!(parsed(&["temporal", "9:2", "3:4"]).unwrap(), temporal(&["9:2", "3:4"]));
+        assert_eq!(parsed(&["temporal", "9:2:0", "3:4:30:10"]).unwrap(), temporal(&["9:2:0", "3:4:30:10"]));
         assert_eq!(parsed(&["time-series", "500"]).unwrap(), Task::TimeSeries { points: 500 });
         assert_eq!(parsed(&["recovery", "10"]).unwrap(), Task::Recovery { gigabytes: 10 });
         assert_eq!(parsed(&["ycsb", "2"]).unwrap(), Task::Ycsb { seconds: 2, peers: Peers::Usual });
@@ -428,6 +432,7 @@ mod tests {
             &["recovery", "0"],
             &["temporal", "100"],
             &["temporal", "0:4"],
+            &["temporal", "9:2:1:1:1"],
             &["time-series", "many"],
             &["commit-path", "0"],
             &["commit-path", "5", "5"],

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use llmdb_bench::results::{Durability, RunReport, SuiteResult};
 use llmdb_bench::runner::{Progress, Run, RunOptions};
-use llmdb_bench::workload::Sizes;
+use llmdb_bench::workload::{PastShape, Sizes};
 use llmdb_bench::{Error, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -60,9 +60,10 @@ pub(crate) struct RunArguments {
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     records: Option<u64>,
     /// KEYS:VERSIONS of temporal_queries' histories, may be given several times: the first with each mix of changes, the
-    /// others with corrections.
-    #[arg(long, value_name = "KEYS:VERSIONS", value_parser = shape)]
-    past: Vec<(u64, u64)>,
+    /// others with 10 % corrections. With a third number, and a fourth: the one mix in which so many of a hundred changes correct
+    /// the past, and so many begin later.
+    #[arg(long, value_name = "KEYS:VERSIONS[:CORRECTIONS[:FUTURES]]", value_parser = shape)]
+    past: Vec<PastShape>,
     /// Points of time_series.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
     points: Option<u64>,
@@ -98,18 +99,32 @@ fn rate(text: &str) -> std::result::Result<f64, String> {
     }
 }
 
-/// Keys and versions.
-fn shape(text: &str) -> std::result::Result<(u64, u64), String> {
-    let parts = text
-        .split_once(':')
-        .and_then(|(keys, versions)| Some((keys.parse::<u64>().ok()?, versions.parse::<u64>().ok()?)));
-    // The number of a change has 32 bits.
-    let fits = |&(keys, versions): &(u64, u64)| {
-        keys > 0 && versions > 1 && keys.checked_mul(versions).is_some_and(|all| all < 1 << 32)
+/// Keys and versions, and the mix of changes if there is one.
+fn shape(text: &str) -> std::result::Result<PastShape, String> {
+    let numbers: Option<Vec<u64>> = text.split(':').map(|part| part.parse().ok()).collect();
+    let shape = match numbers.as_deref() {
+        Some(&[keys, versions]) => Some(PastShape { keys, versions, mix: None }),
+        Some(&[keys, versions, corrections]) => {
+            Some(PastShape { keys, versions, mix: Some((corrections, 0)) })
+        }
+        Some(&[keys, versions, corrections, futures]) => {
+            Some(PastShape { keys, versions, mix: Some((corrections, futures)) })
+        }
+        _ => None,
     };
-    parts
-        .filter(fits)
-        .ok_or_else(|| "it must be KEYS:VERSIONS, 1 and 2 at least, 4 billion changes at most".into())
+    // The number of a change has 32 bits.
+    let fits = |shape: &PastShape| {
+        let all = shape.keys.checked_mul(shape.versions);
+        shape.keys > 0 && shape.versions > 1 && all.is_some_and(|all| all < 1 << 32)
+    };
+    let is_share = |shape: &PastShape| {
+        shape.mix.is_none_or(|(one, other)| one.checked_add(other).is_some_and(|both| both <= 100))
+    };
+    shape.filter(fits).filter(is_share).ok_or_else(|| {
+        "it must be KEYS:VERSIONS, 1 and 2 at least, 4 billion changes at most, or KEYS:VERSIONS:CORRECTIONS[:FUTURES] with \
+         up to 100 of a hundred changes"
+            .into()
+    })
 }
 
 /// A durability by its name.
@@ -254,4 +269,23 @@ fn line(result: &SuiteResult, in_short: bool) -> String {
         .map(|figure| format!("{} {:.3} {}", figure.name, figure.value, figure.unit))
         .collect();
     format!("{key}: {}", figures.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_history_s_shape_is_two_to_four_numbers() {
+        let of = |mix| PastShape { keys: 1_000, versions: 10_000, mix };
+        assert_eq!(shape("1000:10000"), Ok(of(None)));
+        assert_eq!(shape("1000:10000:0"), Ok(of(Some((0, 0)))));
+        assert_eq!(shape("1000:10000:30"), Ok(of(Some((30, 0)))));
+        assert_eq!(shape("1000:10000:30:70"), Ok(of(Some((30, 70)))));
+        for wrong in
+            ["", "9", "0:9", "9:1", "9:9:101", "9:9:60:41", "9:9:1:1:1", "9:9:", "a:9", "99999:99999"]
+        {
+            assert!(shape(wrong).is_err(), "{wrong}");
+        }
+    }
 }

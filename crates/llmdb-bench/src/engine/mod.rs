@@ -28,6 +28,8 @@ mod redb;
 mod rocksdb;
 #[cfg(feature = "peers")]
 mod sqlite;
+#[cfg(feature = "surrealkv")]
+mod surrealkv;
 pub mod wrong;
 
 pub use counted::{CountedStorage, Counters};
@@ -309,17 +311,25 @@ pub fn all() -> Vec<Box<dyn EngineKind>> {
         Box::new(rocksdb::RocksDb),
         #[cfg(feature = "canopydb")]
         Box::new(canopydb::Canopydb),
+        #[cfg(feature = "surrealkv")]
+        Box::new(surrealkv::SurrealKv),
     ]
 }
 
 /// A peer's own cache: a quarter of the memory, at most 1 GiB. Ours and LMDB use the system's page cache.
-#[cfg(any(feature = "peers", feature = "rocksdb", feature = "canopydb"))]
+#[cfg(any(feature = "peers", feature = "rocksdb", feature = "canopydb", feature = "surrealkv"))]
 fn cache_bytes() -> u64 {
     (crate::disk::memory_bytes().unwrap_or(1 << 30) / 4).min(1 << 30)
 }
 
 /// A dependency's version, as the lock file of this build has it.
-#[cfg(any(feature = "peers", feature = "rocksdb", feature = "libmdbx", feature = "canopydb"))]
+#[cfg(any(
+    feature = "peers",
+    feature = "rocksdb",
+    feature = "libmdbx",
+    feature = "canopydb",
+    feature = "surrealkv"
+))]
 fn locked_version(name: &str) -> String {
     let lock = include_str!("../../../../Cargo.lock");
     let entry = format!("name = \"{name}\"\nversion = \"");

@@ -106,8 +106,9 @@ fn the_past_s_bars_are_held_or_say_why_not() {
     let has_peers = report.results.iter().any(|result| result.engine == "lmdb");
     let engines: std::collections::BTreeSet<_> =
         report.results.iter().map(|result| result.engine.as_str()).collect();
-    let keeping = if has_peers { &["llmdb", "lmdb", "sqlite"][..] } else { &["llmdb"] };
-    assert!(engines.iter().eq(keeping), "{engines:?}");
+    let mut keeping = if has_peers { vec!["llmdb", "lmdb", "sqlite"] } else { vec!["llmdb"] };
+    keeping.extend(cfg!(feature = "surrealkv").then_some("surrealkv"));
+    assert!(engines.iter().eq(&keeping), "{engines:?}");
     for result in &report.results {
         assert_eq!(result.error, None, "{}", result.key());
         assert!(result.verified.is_ok() && result.verified.count > 0, "{}", result.key());

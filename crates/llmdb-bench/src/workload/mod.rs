@@ -35,7 +35,7 @@ mod ycsb;
 
 use bar::Bar;
 pub use bench::{Around, Bench, Done, News, Span, Stop};
-pub use sizes::Sizes;
+pub use sizes::{PastShape, Sizes};
 
 use crate::engine::EngineKind;
 use crate::error::{Error, Result};

@@ -44,8 +44,8 @@ pub struct Sizes {
     pub commit: CommitSizes,
     /// `space_path`'s.
     pub space: SpaceSizes,
-    /// Keys and versions of each of `temporal_queries`' histories. The last one, where there are several, is the deep one.
-    pub past_shapes: Vec<(u64, u64)>,
+    /// `temporal_queries`' histories.
+    pub past_shapes: Vec<PastShape>,
     /// Bytes of a value there.
     pub past_value_size: usize,
     /// Points of `time_series`.
@@ -74,6 +74,25 @@ pub struct Sizes {
     pub probe: (u64, Duration),
     /// The same for the probes between rounds of durable work.
     pub probe_again: (u64, Duration),
+}
+
+/// A history of `temporal_queries`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PastShape {
+    /// Keys.
+    pub keys: u64,
+    /// Changes of each, the first among them.
+    pub versions: u64,
+    /// Of a hundred changes, how many are corrections of the past and how many begin later; `None` = the mixes that the history's
+    /// place among others gives it.
+    pub mix: Option<(u64, u64)>,
+}
+
+impl PastShape {
+    /// With the mixes of its place.
+    pub const fn of(keys: u64, versions: u64) -> Self {
+        Self { keys, versions, mix: None }
+    }
 }
 
 /// How much `commit_path` does.
@@ -139,7 +158,7 @@ impl Sizes {
             contest_records: 3_000,
             commit: CommitSizes::TINY,
             space: SpaceSizes::TINY,
-            past_shapes: vec![(60, 12), (5, 120)],
+            past_shapes: vec![PastShape::of(60, 12), PastShape::of(5, 120)],
             past_value_size: 256,
             points: 20_000,
             past_phase: Duration::from_millis(20),
@@ -179,7 +198,7 @@ impl Sizes {
             contest_records: 2_000_000,
             commit: CommitSizes::USUAL,
             space: SpaceSizes::USUAL,
-            past_shapes: vec![(5_000, 12)],
+            past_shapes: vec![PastShape::of(5_000, 12)],
             past_value_size: 256,
             points: 1_000_000,
             past_phase: Duration::from_millis(160),
@@ -219,7 +238,7 @@ impl Sizes {
             contest_records: 2_000_000,
             commit: CommitSizes::USUAL,
             space: SpaceSizes::USUAL,
-            past_shapes: vec![(6_000, 20), (4, 10_001)],
+            past_shapes: vec![PastShape::of(6_000, 20), PastShape::of(4, 10_001)],
             past_value_size: 256,
             points: 4_000_000,
             past_phase: Duration::from_millis(250),

@@ -5,6 +5,7 @@
 //! | llmdb | a bitemporal collection | chunks of points as facts, each valid in its stretch of time |
 //! | lmdb | a tree by (key, inverted number of the change), walked back until a change covers the instant | a tree by (series, time) |
 //! | sqlite | a table of changes by (key, number of the change, newest first), an index by number | a table by (series, time) |
+//! | surrealkv | its own versions of a key, stamped with the number of the change, walked back alike | a tree by (series, time) |
 //!
 //! Invariants
 //! 1. Peers answer both axes: the newest change not later than what is known whose period holds the instant.
@@ -15,10 +16,12 @@
 #[cfg(feature = "peers")]
 mod lmdb;
 mod ours;
-#[cfg(feature = "peers")]
+#[cfg(any(feature = "peers", feature = "surrealkv"))]
 mod resolve;
 #[cfg(feature = "peers")]
 mod sqlite;
+#[cfg(feature = "surrealkv")]
+mod surrealkv;
 mod wrong;
 
 #[cfg(feature = "peers")]
@@ -26,6 +29,8 @@ pub(super) use lmdb::{open_past as open_lmdb_past, open_series as open_lmdb_seri
 pub(super) use ours::{open_past as open_our_past, open_series as open_our_series};
 #[cfg(feature = "peers")]
 pub(super) use sqlite::{open_past as open_sqlite_past, open_series as open_sqlite_series};
+#[cfg(feature = "surrealkv")]
+pub(super) use surrealkv::{open_past as open_surrealkv_past, open_series as open_surrealkv_series};
 pub(super) use wrong::{WrongPast, WrongSeries};
 
 use crate::error::Result;
@@ -203,3 +208,6 @@ pub trait Series: Send + Sync {
         None
     }
 }
+
+#[cfg(test)]
+mod tests;

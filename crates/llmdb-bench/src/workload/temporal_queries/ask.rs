@@ -21,8 +21,12 @@ const SHARES: [u32; 4] = [0, 50, 90, 100];
 pub(super) enum Ask {
     /// All changes are told.
     Load,
-    /// The newest values from a plain tree or table of the same engine.
+    /// The same puts in the same transactions into a plain tree or table of the same engine, where the newest value stays.
+    PlainLoad,
+    /// The newest values from that plain tree, which grew as the history did.
     PlainGet,
+    /// The newest values from a plain tree that was loaded at once, in the order of its keys.
+    DenseGet,
     /// What is in force now.
     Latest,
     /// What was known so many changes of each key ago.
@@ -35,8 +39,10 @@ pub(super) enum Ask {
     Worst,
     /// Pages that a question touches.
     Pages,
-    /// Records of the plain tree in order.
+    /// Records of the plain tree that grew, in order.
     PlainScan,
+    /// Records of the plain tree that was loaded at once, in order.
+    DenseScan,
     /// Keys in force now.
     LatestScan,
     /// Keys in force at any instant as of a share of history.
@@ -62,10 +68,11 @@ pub(super) enum Ask {
 impl Ask {
     /// All questions about a history of so many versions.
     pub(super) fn all(versions: u64) -> Vec<Self> {
-        let mut all = vec![Self::Load, Self::PlainGet, Self::Latest];
+        let mut all = vec![Self::Load, Self::PlainLoad, Self::PlainGet, Self::DenseGet, Self::Latest];
         all.extend(DEPTHS.into_iter().filter(|&depth| depth < versions).map(Self::Depth));
         all.extend(SHARES.map(Self::Share));
-        all.extend([Self::Any, Self::Worst, Self::Pages, Self::PlainScan, Self::LatestScan]);
+        all.extend([Self::Any, Self::Worst, Self::Pages]);
+        all.extend([Self::PlainScan, Self::DenseScan, Self::LatestScan]);
         all.extend([90, 50, 10].map(Self::PastScan));
         all.extend([Self::ShortScan(50), Self::Everything, Self::Timeline, Self::PastTimeline]);
         all.extend([Self::History, Self::Difference, Self::Sums, Self::Meetings]);
@@ -74,16 +81,19 @@ impl Ask {
 
     /// Those that the mix of changes can matter to.
     pub(super) fn some() -> Vec<Self> {
-        let mut some = vec![Self::Load, Self::PlainGet, Self::Latest, Self::Depth(10), Self::Any];
-        some.extend([Self::Pages, Self::PlainScan, Self::LatestScan, Self::PastScan(50)]);
-        some.extend([Self::ShortScan(50), Self::PastTimeline]);
+        let mut some = vec![Self::Load, Self::PlainLoad, Self::PlainGet, Self::Latest, Self::Depth(10)];
+        some.extend([Self::Any, Self::Pages, Self::PlainScan, Self::LatestScan, Self::PastScan(50)]);
+        some.extend([Self::ShortScan(50), Self::Timeline, Self::PastTimeline, Self::History]);
+        some.push(Self::Difference);
         some
     }
 
     fn in_words(self) -> String {
         match self {
             Self::Load => "all changes told".to_owned(),
+            Self::PlainLoad => "all changes put into a plain tree".to_owned(),
             Self::PlainGet => "plain get of the newest value".to_owned(),
+            Self::DenseGet => "plain get of the newest value, loaded at once".to_owned(),
             Self::Latest => "get, now".to_owned(),
             Self::Depth(depth) => format!("get, known {depth} versions ago"),
             Self::Share(percent) => format!("get, any valid time, known at {percent} % of history"),
@@ -91,6 +101,7 @@ impl Ask {
             Self::Worst => "random questions one by one".to_owned(),
             Self::Pages => "pages of the first question after an open".to_owned(),
             Self::PlainScan => format!("plain scans of {LONG}"),
+            Self::DenseScan => format!("plain scans of {LONG}, loaded at once"),
             Self::LatestScan => format!("scans of {LONG}, now"),
             Self::PastScan(percent) => {
                 format!("scans of {LONG}, any valid time, known at {percent} % of history")
@@ -124,8 +135,10 @@ impl Ask {
     /// The name of its rate.
     pub(super) fn rate(self) -> &'static str {
         match self {
-            Self::Load => "puts",
-            Self::PlainScan | Self::LatestScan | Self::PastScan(_) | Self::Everything => "rows",
+            Self::Load | Self::PlainLoad => "puts",
+            Self::PlainScan | Self::DenseScan | Self::LatestScan | Self::PastScan(_) | Self::Everything => {
+                "rows"
+            }
             Self::ShortScan(_) => "scans",
             Self::Timeline | Self::PastTimeline => "timelines",
             Self::History => "histories",
@@ -138,7 +151,7 @@ impl Ask {
 
     /// Whether it is done once, however long it takes.
     fn once(self) -> bool {
-        matches!(self, Self::Load | Self::Worst | Self::Pages)
+        matches!(self, Self::Load | Self::PlainLoad | Self::Worst | Self::Pages)
     }
 
     /// The phase, among all.

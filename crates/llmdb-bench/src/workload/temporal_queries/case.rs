@@ -1,9 +1,9 @@
 //! One engine being told and asked.
 
 use super::ask::{APART, Ask, LONG, SHORT, SUMMED};
+use super::loading::make;
 use super::questions::{Answer, Question, draw};
 use super::story::{Scale, Story, key};
-use crate::disk;
 use crate::engine::past::{Past, PastReader, Point};
 use crate::engine::{Engine, OpenOptions, Reader};
 use crate::error::{Error, Result};
@@ -12,7 +12,6 @@ use crate::results::Figure;
 use crate::workload::read_path::sum_of;
 use crate::workload::{Bench, Case, Counted, Done, Span};
 use std::collections::BTreeMap;
-use std::fs;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -26,14 +25,17 @@ const PASSES: usize = 5;
 const OPENS: usize = 24;
 
 pub(super) struct PastCase {
-    scale: Scale,
-    asks: Vec<Ask>,
+    pub(super) scale: Scale,
+    pub(super) asks: Vec<Ask>,
     story: Arc<OnceLock<Shared>>,
     bytes: u64,
-    past: Option<Box<dyn Past>>,
-    plain: Option<Box<dyn Engine>>,
+    pub(super) past: Option<Box<dyn Past>>,
+    /// The newest values, put as they were told.
+    pub(super) plain: Option<Box<dyn Engine>>,
+    /// The newest values, loaded at once.
+    pub(super) dense: Option<Box<dyn Engine>>,
     /// What stands for each commit.
-    stamps: Vec<i64>,
+    pub(super) stamps: Vec<i64>,
     /// Rounds so far: each begins at another question.
     rounds: usize,
     /// The phase whose questions were asked before.
@@ -42,7 +44,7 @@ pub(super) struct PastCase {
 
 /// What all engines of a plan share.
 pub(super) struct Shared {
-    story: Story,
+    pub(super) story: Story,
     questions: Vec<OnceLock<Vec<Question>>>,
 }
 
@@ -55,13 +57,14 @@ impl PastCase {
             bytes,
             past: None,
             plain: None,
+            dense: None,
             stamps: Vec::new(),
             rounds: 0,
             warmed: None,
         }
     }
 
-    fn shared(&self, bench: &Bench<'_>) -> &Shared {
+    pub(super) fn shared(&self, bench: &Bench<'_>) -> &Shared {
         self.story.get_or_init(|| Shared {
             story: Story::new(self.scale, bench.seed),
             questions: self.asks.iter().map(|_| OnceLock::new()).collect(),
@@ -74,7 +77,7 @@ impl PastCase {
         shared.questions[phase].get_or_init(|| draw(&shared.story, self.asks[phase], bench.seed))
     }
 
-    fn past(&self) -> Result<&dyn Past> {
+    pub(super) fn past(&self) -> Result<&dyn Past> {
         self.past.as_deref().ok_or_else(not_set_up)
     }
 
@@ -89,77 +92,15 @@ impl PastCase {
         Point { valid: question.valid, known }
     }
 
-    fn load(&mut self, bench: &Bench<'_>) -> Result<Measured> {
-        let story = &self.shared(bench).story;
-        let past = self.past()?;
-        let started = Instant::now();
-        let mut recorder = Recorder::new(started);
-        let (mut stamps, mut now, mut value) = (Vec::new(), started, Vec::new());
-        for commit in 0..story.commits() {
-            bench.stop.check()?;
-            bench
-                .news
-                .tell(|| format!("telling {}: commit {commit} of {}", bench.kind.name(), story.commits()));
-            let mut count = 0;
-            stamps.push(past.write(&mut |txn| {
-                for (number, told) in story.commit(commit) {
-                    story.value(told.number, &mut value);
-                    txn.put(&key(number), told.from, told.to, &value)?;
-                    count += 1;
-                }
-                Ok(())
-            })?);
-            let begin = std::mem::replace(&mut now, Instant::now());
-            recorder.record_many(begin, now, count);
-        }
-        let elapsed = started.elapsed();
-        past.settle()?;
-        let mut measured = Measured::new("put", recorder, elapsed);
-        measured.user_bytes = story.user_bytes();
-        measured.push(Figure::higher("puts", measured.per_second(), "1/s"));
-        if let Some(bytes) = past.bytes_in_use() {
-            let share = bytes as f64 / story.user_bytes() as f64;
-            measured.push(Figure::lower("bytes_per_byte", share, "x"));
-        }
-        let stored = disk::folder_bytes(&bench.folder.join("past"))? as f64;
-        measured.push(Figure::lower("files_per_byte", stored / story.user_bytes() as f64, "x"));
-        self.stamps = stamps;
-        Ok(measured)
-    }
-
-    /// The newest values in a plain tree or table of the same engine.
-    fn load_plain(&mut self, bench: &Bench<'_>) -> Result<()> {
-        let folder = bench.folder.join("plain");
-        make(&folder)?;
-        let bytes = self.scale.keys * (self.scale.value_size as u64 + 16);
-        let plain = Bench { folder: &folder, ..*bench }.open(bytes)?;
-        let story = &self.shared(bench).story;
-        let keys: Vec<u32> = story.keys_from(story.first_key()).collect();
-        let mut value = Vec::new();
-        for batch in keys.chunks(10_000) {
-            plain.write(&mut |txn| {
-                for &number in batch {
-                    let newest = story.newest(number).ok_or_else(not_set_up)?;
-                    story.value(newest, &mut value);
-                    txn.put(&key(number), &value)?;
-                }
-                Ok(())
-            })?;
-        }
-        plain.settle()?;
-        self.plain = Some(plain);
-        Ok(())
-    }
-
     /// Gets in blocks that are timed as a whole.
-    fn gets(&self, questions: &[Question], is_plain: bool, span: Span<'_>) -> Result<Done> {
+    fn gets(&self, ask: Ask, questions: &[Question], span: Span<'_>) -> Result<Done> {
+        let plain = self.plain_of(ask)?;
         let mut recorder = Recorder::new(span.started);
         let (mut now, mut next) = (Instant::now(), self.rounds * 1_237 % questions.len());
         while span.goes_on(now) {
             let block = &questions[next..questions.len().min(next + BLOCK)];
             next = if next + BLOCK >= questions.len() { 0 } else { next + BLOCK };
-            if is_plain {
-                let plain = self.plain.as_deref().ok_or_else(not_set_up)?;
+            if let Some(plain) = plain {
                 plain.read(&mut |txn| block.iter().try_for_each(|question| plain_get(txn, question)))?;
             } else {
                 let get = |reader: &mut dyn PastReader, question: &Question| {
@@ -177,14 +118,14 @@ impl PastCase {
 
     /// Questions whose answers have many values, a snapshot each.
     fn wide(&self, ask: Ask, questions: &[Question], span: Span<'_>) -> Result<Done> {
+        let plain = self.plain_of(ask)?;
         let mut recorder = Recorder::new(span.started);
         let (mut now, mut next) = (Instant::now(), self.rounds * 17 % questions.len());
         while span.goes_on(now) {
             let question = &questions[next];
             next = (next + 1) % questions.len();
             let mut answer = Answer::default();
-            if ask == Ask::PlainScan {
-                let plain = self.plain.as_deref().ok_or_else(not_set_up)?;
+            if let Some(plain) = plain {
                 plain.read(&mut |txn| {
                     txn.scan(&key(question.key), LONG, &mut |_, value| {
                         answer.add(sum_of(value));
@@ -339,10 +280,6 @@ impl PastCase {
     }
 }
 
-fn make(folder: &std::path::Path) -> Result<()> {
-    fs::create_dir(folder).map_err(|error| Error::io(format!("making {}", folder.display()), error))
-}
-
 fn plain_get(txn: &mut dyn Reader, question: &Question) -> Result<()> {
     let found = txn.get(&key(question.key))?;
     right(Answer::one(found.map(sum_of)), question)
@@ -359,7 +296,7 @@ fn wrong(found: Answer, question: &Question) -> Error {
     Error::WrongAnswer(format!("{found:?} to {question:?}"))
 }
 
-fn not_set_up() -> Error {
+pub(super) fn not_set_up() -> Error {
     Error::WrongAnswer("the database was not set up".to_owned())
 }
 
@@ -367,7 +304,10 @@ impl Case for PastCase {
     fn set_up(&mut self, bench: &Bench<'_>) -> Result<()> {
         make(&bench.folder.join("past"))?;
         self.past = Some(self.open(bench)?);
-        self.load_plain(bench)
+        if self.asks.iter().any(|ask| matches!(ask, Ask::DenseGet | Ask::DenseScan)) {
+            self.load_dense(bench)?;
+        }
+        Ok(())
     }
 
     fn round(&mut self, bench: &Bench<'_>, phase: usize, budget: Duration) -> Result<Measured> {
@@ -377,6 +317,7 @@ impl Case for PastCase {
         self.rounds += 1;
         match ask {
             Ask::Load => return self.load(bench),
+            Ask::PlainLoad => return self.load_plain(bench),
             Ask::Worst => return self.worst(bench, phase),
             Ask::Pages => return self.pages(bench, phase),
             _ => {}
@@ -385,11 +326,7 @@ impl Case for PastCase {
         let is_get = ask.rate() == "gets";
         let operation = if is_get { "get" } else { "answer" };
         let work = |span: Span<'_>| {
-            if is_get {
-                self.gets(questions, ask == Ask::PlainGet, span)
-            } else {
-                self.wide(ask, questions, span)
-            }
+            if is_get { self.gets(ask, questions, span) } else { self.wide(ask, questions, span) }
         };
         if self.warmed != Some(phase) {
             // Pages are checked at their first use, and the first use of a history is no question's own cost.
@@ -405,9 +342,9 @@ impl Case for PastCase {
         Ok(measured)
     }
 
-    fn figures(&self, bench: &Bench<'_>, _phase: usize, measured: &Measured) -> Vec<Figure> {
+    fn figures(&self, bench: &Bench<'_>, phase: usize, measured: &Measured) -> Vec<Figure> {
         let mut figures = measured.sample_figures();
-        if bench.kind.name() == "llmdb" {
+        if bench.kind.name() == "llmdb" && self.asks[phase] != Ask::PlainLoad {
             for figure in &mut figures {
                 let (bound, text) = match figure.name.as_str() {
                     "puts" => (300_000.0, "300,000 puts a second in batches without a flush"),
@@ -445,6 +382,27 @@ impl Case for PastCase {
                 ));
             }
             counted.expected += expected.0 as u64;
+            counted.found += found.count;
+        }
+        let mut newest = Answer::default();
+        for number in story.keys_from(story.first_key()).filter_map(|key| story.newest(key)) {
+            newest.add(story.sum(number));
+        }
+        for plain in [&self.plain, &self.dense].into_iter().flatten() {
+            let mut found = Answer::default();
+            plain.read(&mut |txn| {
+                txn.scan(&[0], usize::MAX, &mut |_, value| {
+                    found.add(sum_of(value));
+                    Ok(())
+                })
+                .map(|_| ())
+            })?;
+            if found.sum != newest.sum {
+                return Err(Error::WrongAnswer(
+                    "a plain tree does not hold the newest value of every key".into(),
+                ));
+            }
+            counted.expected += newest.count;
             counted.found += found.count;
         }
         Ok(counted)

@@ -76,7 +76,8 @@ pub(super) fn draw(story: &Story, ask: Ask, seed: u64) -> Vec<Question> {
         let key = dice.below(keys) as u32;
         let any = dice.below(now as u64) as i64;
         let (valid, commit) = match ask {
-            Ask::Latest | Ask::PlainGet | Ask::PlainScan | Ask::LatestScan => (now, None),
+            Ask::Latest | Ask::PlainGet | Ask::DenseGet => (now, None),
+            Ask::PlainScan | Ask::DenseScan | Ask::LatestScan => (now, None),
             Ask::Depth(depth) => {
                 let commit = story.versions_ago(depth);
                 let valid = if at % 2 == 0 { story.instant_of(commit) } else { any };
@@ -113,10 +114,12 @@ fn answer(story: &Story, ask: Ask, question: &Question) -> Answer {
     let as_of = commit.unwrap_or(last);
     let mut answer = Answer::default();
     match ask {
-        Ask::Load => {}
-        // The plain tree has the value of the newest change, whatever it is about.
-        Ask::PlainGet => answer = Answer::one(story.newest(key).map(|number| story.sum(number))),
-        Ask::PlainScan => {
+        Ask::Load | Ask::PlainLoad => {}
+        // A plain tree has the value of the newest change, whatever it is about.
+        Ask::PlainGet | Ask::DenseGet => {
+            answer = Answer::one(story.newest(key).map(|number| story.sum(number)))
+        }
+        Ask::PlainScan | Ask::DenseScan => {
             for key in story.keys_from(key).take(LONG) {
                 story.newest(key).into_iter().for_each(|number| answer.add(story.sum(number)));
             }

@@ -16,6 +16,7 @@
 use crate::rng::{Rng, mix};
 use crate::workload::read_path::sum_of;
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 pub(super) use crate::engine::past::OPEN;
 
@@ -123,8 +124,13 @@ impl Story {
 
     /// The changes of a commit, in order.
     pub(super) fn commit(&self, commit: u32) -> impl Iterator<Item = (u32, Told)> + '_ {
+        self.numbers(commit).map(|number| self.change(number))
+    }
+
+    /// The numbers of its changes.
+    pub(super) fn numbers(&self, commit: u32) -> Range<u64> {
         let from = u64::from(commit) * self.per_commit;
-        (from..(from + self.per_commit).min(self.changes())).map(|number| self.change(number))
+        from..(from + self.per_commit).min(self.changes())
     }
 
     fn change(&self, number: u64) -> (u32, Told) {
