@@ -682,14 +682,44 @@ pub(crate) fn remove(bytes: &mut [u8], index: usize) {
 /// inserts it anew.
 pub(crate) fn replace(bytes: &mut [u8], index: usize, key: &[u8], value: &Stored<'_>) -> bool {
     let leaf = Leaf(bytes);
-    let suffix_len = leaf.suffix(index).len();
-    if cell_size(suffix_len, &leaf.value(index)) == cell_size(suffix_len, value) {
-        let (cell, prefix_len) = (leaf.cell(index), leaf.prefix().len());
-        write_cell(&mut bytes[cell..], &key[prefix_len..], value);
-        return true;
+    let (cell, prefix_len) = (leaf.cell(index), leaf.prefix_len());
+    let (old, new) = (leaf.cell_size_at(cell), cell_size(key.len() - prefix_len, value));
+    match resize(bytes, cell, old, new) {
+        Some(cell) => {
+            write_cell(&mut bytes[cell..], &key[prefix_len..], value);
+            true
+        }
+        None => {
+            remove(bytes, index);
+            insert(bytes, index, key, value)
+        }
     }
-    remove(bytes, index);
-    insert(bytes, index, key, value)
+}
+
+/// Gives a cell another size: it ends where it ended, and those before it make room or close up. Where it begins then;
+/// `None` where there is no room, unless holes are closed. No hole comes from it.
+fn resize(bytes: &mut [u8], cell: usize, old: usize, new: usize) -> Option<usize> {
+    if old == new {
+        return Some(cell);
+    }
+    let leaf = Leaf(bytes);
+    let (count, prefix_len, heap) = (leaf.len(), leaf.prefix_len(), usize::from(read_u16(bytes, HEAP_SIZE)));
+    let new_heap = heap - old + new;
+    if page_use(prefix_len, count, new_heap) > bytes.len() {
+        return None;
+    }
+    let start = bytes.len() - heap;
+    bytes.copy_within(start..cell, bytes.len() - new_heap);
+    put_u16(bytes, HEAP_SIZE, new_heap);
+    let offsets = heads_start(prefix_len) + heads_size(count);
+    // Down where it grows: as numbers that wrap.
+    let shift = (old as u16).wrapping_sub(new as u16);
+    for offset in bytes[offsets..offsets + count * OFFSET_SIZE].as_chunks_mut::<OFFSET_SIZE>().0 {
+        let at = u16::from_le_bytes(*offset);
+        let moved = if usize::from(at) <= cell { at.wrapping_add(shift) } else { at };
+        *offset = moved.to_le_bytes();
+    }
+    Some(cell + old - new)
 }
 
 /// Closes the holes, and leaves zeros wherever nothing stands.
