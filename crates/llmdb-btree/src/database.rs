@@ -349,6 +349,43 @@ impl WriteTxn {
         Ok(if let Stored::Large(large) = stored { Some(large) } else { None })
     }
 
+    /// Inserts or replaces a record by what `make` makes of the value that stands there: one descent for the look and the
+    /// change. `make` appends the new value to `new`, which is emptied before, and says whether it is to be
+    /// stored. Whether it was: not where `make` said no, where the tree is empty, and where the old value or the new one is
+    /// too large to stand in a leaf. The record is as before then, for [`WriteTxn::get`] and [`WriteTxn::insert`].
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// # let db = llmdb_btree::Database::create(Default::default(), folder.path().join("c.llmdb"))?;
+    /// let mut txn = db.begin_write()?;
+    /// let tree = txn.create_tree("counts")?;
+    /// txn.insert(tree, b"tea", b"1")?;
+    /// let more = |old: Option<&[u8]>, new: &mut Vec<u8>| {
+    ///     new.extend_from_slice(old.unwrap_or(b"none"));
+    ///     new.push(b'+');
+    ///     true
+    /// };
+    /// let mut new = Vec::new();
+    /// assert!(txn.change(tree, b"tea", &mut new, more)? && txn.change(tree, b"milk", &mut new, more)?);
+    /// assert_eq!((txn.get(tree, b"tea")?, txn.get(tree, b"milk")?), (Some(&b"1+"[..]), Some(&b"none+"[..])));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`WriteTxn::insert`].
+    pub fn change(
+        &mut self,
+        tree: TreeId,
+        key: &[u8],
+        new: &mut Vec<u8>,
+        make: impl FnOnce(Option<&[u8]>, &mut Vec<u8>) -> bool,
+    ) -> Result<bool, Error> {
+        self.check_key(key)?;
+        self.guard(|txn| {
+            txn.edit(tree, |pager, root, finger| edit::change(pager, root, finger, key, new, make))
+        })
+    }
+
     /// Inserts or replaces a record whose large value stands in the file already (recovery).
     ///
     /// # Errors

@@ -13,6 +13,7 @@ use super::finger::{Finger, Run};
 use super::path::Step;
 use super::spread::{Group, Sibling, even_cuts, sibling, sibling_places};
 use crate::error::Error;
+use crate::limits::is_inline;
 use crate::node::LEAF;
 use crate::node::leaf::{self, Carried, Leaf};
 use crate::tree::TreeRoot;
@@ -44,6 +45,48 @@ pub(crate) fn insert(
         Ok(Stored::Large(large)) => Some(large),
         _ => None,
     };
+    put_in(txn, tree, finger, found, key, value)?;
+    Ok(replaced)
+}
+
+/// Replaces or inserts a record by one that is made of what stands there, all of it in the leaf. Whether that was done: not
+/// where the tree is empty, a value does not stand in the leaf, or `make` does not want to.
+pub(crate) fn change(
+    txn: &mut WriteTxn,
+    tree: &mut TreeRoot,
+    finger: &mut Finger,
+    key: &[u8],
+    new: &mut Vec<u8>,
+    make: impl FnOnce(Option<&[u8]>, &mut Vec<u8>) -> bool,
+) -> Result<bool, Error> {
+    if tree.root.is_null() {
+        return Ok(false);
+    }
+    finger.put(txn, &mut tree.root, key)?;
+    let page = Leaf::new(txn.page(finger.leaf)?);
+    let found = page.search(key);
+    let old = match found.map(|index| page.value(index)) {
+        Ok(Stored::Inline(old)) => Some(old),
+        Ok(Stored::Large(_)) => return Ok(false),
+        Err(_) => None,
+    };
+    new.clear();
+    if !make(old, new) || !is_inline(txn.page_size(), key.len(), new.len() as u64) {
+        return Ok(false);
+    }
+    put_in(txn, tree, finger, found, key, &Stored::Inline(new))?;
+    Ok(true)
+}
+
+/// Puts a record into the finger's leaf, at the place that was found for it.
+fn put_in(
+    txn: &mut WriteTxn,
+    tree: &mut TreeRoot,
+    finger: &mut Finger,
+    found: Result<usize, usize>,
+    key: &[u8],
+    value: &Stored<'_>,
+) -> Result<(), Error> {
     let bytes = txn.page_mut(finger.leaf);
     let fits = match found {
         Ok(index) => leaf::replace(bytes, index, key, value),
@@ -56,7 +99,7 @@ pub(crate) fn insert(
         overflow(txn, tree, finger, found, key, value)?;
     }
     tree.len += u64::from(found.is_err());
-    Ok(replaced)
+    Ok(())
 }
 
 /// Makes room for a record that belongs at an index of the finger's leaf, and puts it in.

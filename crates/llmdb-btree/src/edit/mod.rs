@@ -18,7 +18,7 @@ mod tidy;
 
 pub(crate) use bulk::{Finished, edge, open_edge};
 pub(crate) use finger::Finger;
-pub(crate) use insert::insert;
+pub(crate) use insert::{change, insert};
 pub(crate) use range::{KeyRange, remove_range};
 pub(crate) use remove::{Removed, remove};
 pub(crate) use tidy::rebuild;

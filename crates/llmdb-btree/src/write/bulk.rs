@@ -153,9 +153,19 @@ impl BulkLoad<'_> {
     /// [`Error::KeyOrder`], [`Error::KeyEmpty`], [`Error::KeyTooLong`], [`Error::ValueTooLong`]: the record is not
     /// taken, and the load goes on. Others end the transaction.
     pub fn push(&mut self, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        self.push_told(key, value).map(drop)
+    }
+
+    /// As [`BulkLoad::push`]; answers where a large value was written.
+    ///
+    /// # Errors
+    /// As [`BulkLoad::push`].
+    pub fn push_told(&mut self, key: &[u8], value: &[u8]) -> Result<Option<LargeRef>, Error> {
         self.check(key, value)?;
-        if self.builder.is_none() && !self.open(key, value)? {
-            return Ok(());
+        if self.builder.is_none()
+            && let Some(inserted) = self.open(key, value)?
+        {
+            return Ok(inserted);
         }
         let added = self.add(key, value);
         if added.is_err() {
@@ -199,26 +209,26 @@ impl BulkLoad<'_> {
         }
     }
 
-    /// Opens the tree's edge for a first record. False where the record went into the tree another way.
-    fn open(&mut self, key: &[u8], value: &[u8]) -> Result<bool, Error> {
+    /// Opens the tree's edge for a first record. Where the record went into the tree another way, what inserting it answered.
+    fn open(&mut self, key: &[u8], value: &[u8]) -> Result<Option<Option<LargeRef>>, Error> {
         let root = self.txn.root_of(self.tree)?.unwrap_or(TreeRoot::EMPTY);
         let edge = edit::edge(self.txn.pager_ref(), &root)?;
         if edge.is_some_and(|edge| key < edge.as_slice()) {
             // The leaf at the edge is empty and begins behind the key.
-            self.txn.insert(self.tree, key, value)?;
+            let inserted = self.txn.insert(self.tree, key, value)?;
             self.last = Some(key.to_vec());
             self.count += 1;
-            return Ok(false);
+            return Ok(Some(inserted));
         }
         let percent = self.options.fill_percent;
         self.builder = Some(self.txn.begin_load(self.tree, |pager, root, finger| {
             finger.lift();
             edit::open_edge(pager, root, percent)
         })?);
-        Ok(true)
+        Ok(None)
     }
 
-    fn add(&mut self, key: &[u8], value: &[u8]) -> Result<(), Error> {
+    fn add(&mut self, key: &[u8], value: &[u8]) -> Result<Option<LargeRef>, Error> {
         let Some(builder) = self.builder.as_mut() else { return Err(Error::Failed) };
         let stored = self.txn.store(key, value)?;
         builder.push(&mut self.finished.pages(&mut self.txn.pager), key, &stored)?;
@@ -228,6 +238,6 @@ impl BulkLoad<'_> {
             self.txn.spill_with(&mut held)?;
             builder.set_held(&held);
         }
-        Ok(())
+        Ok(if let Stored::Large(large) = stored { Some(large) } else { None })
     }
 }

@@ -6,7 +6,7 @@ use super::redo::{Redo, RedoBuilder};
 use super::{CommitSeq, Receipt, Shared};
 use crate::error::Error;
 use crate::log::RING_SIZE_MIN;
-use llmdb_btree::{Tree, TreeId};
+use llmdb_btree::{BulkOptions, LargeRef, Tree, TreeId};
 use std::sync::Arc;
 
 /// A place that a transaction can go back to.
@@ -122,16 +122,70 @@ impl WriteTxn {
     /// # Errors
     /// As [`llmdb_btree::WriteTxn::insert`].
     pub fn insert(&mut self, tree: TreeId, key: &[u8], value: &[u8]) -> Result<(), Error> {
-        let number = tree.number();
-        match self.trees.insert(tree, key, value)? {
-            None => self.redo.push(Redo::Insert { tree: number, key, value }),
-            Some(value) => self.redo.push(Redo::InsertLarge { tree: number, key, value }),
+        let large = self.trees.insert(tree, key, value)?;
+        note_insert(&mut self.redo, tree, key, value, large);
+        self.note_size();
+        Ok(())
+    }
+
+    /// Adds records that come in order behind the last record of `tree`, which may be empty: as inserting them, and many are
+    /// cheaper together. Answers how many there were.
+    ///
+    /// ```
+    /// # use llmdb_wal::StoreOptions;
+    /// # let folder = tempfile::tempdir()?;
+    /// # let store = StoreOptions::new().open(folder.path().join("s.llmdb"))?;
+    /// let mut txn = store.begin_write()?;
+    /// let tree = txn.create_tree("numbers")?;
+    /// let records = (0..1000_u32).map(|n| (n.to_be_bytes(), n.to_le_bytes()));
+    /// assert_eq!(txn.append(tree, records)?, 1000);
+    /// txn.commit()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`llmdb_btree::WriteTxn::bulk_load`], after each of which the transaction can only be dropped.
+    pub fn append<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &mut self,
+        tree: TreeId,
+        records: impl IntoIterator<Item = (K, V)>,
+    ) -> Result<u64, Error> {
+        let mut load = self.trees.begin_bulk_load(tree, BulkOptions::new())?;
+        for (key, value) in records {
+            let (key, value) = (key.as_ref(), value.as_ref());
+            let large = load.push_told(key, value)?;
+            note_insert(&mut self.redo, tree, key, value, large);
         }
+        let count = load.finish()?;
+        self.note_size();
+        Ok(count)
+    }
+
+    /// Inserts or replaces a record by what is made of the one that stands there. As [`llmdb_btree::WriteTxn::change`], where
+    /// there is an example.
+    ///
+    /// # Errors
+    /// As [`WriteTxn::insert`].
+    pub fn change(
+        &mut self,
+        tree: TreeId,
+        key: &[u8],
+        new: &mut Vec<u8>,
+        make: impl FnOnce(Option<&[u8]>, &mut Vec<u8>) -> bool,
+    ) -> Result<bool, Error> {
+        let is_done = self.trees.change(tree, key, new, make)?;
+        if is_done {
+            note_insert(&mut self.redo, tree, key, new, None);
+            self.note_size();
+        }
+        Ok(is_done)
+    }
+
+    /// Where the record has become too large for the log, the commit writes all pages.
+    fn note_size(&mut self) {
         if self.redo.will_be_too_large() {
-            // Then the commit writes all pages.
             self.trees.write_behind(true);
         }
-        Ok(())
     }
 
     /// Removes a record. Whether there was one.
@@ -213,4 +267,12 @@ impl WriteTxn {
         txn.set_commit(seq, time);
         inner.commit(Finished { txn, redo, receipt: Receipt { seq, time } }, durability)
     }
+}
+
+fn note_insert(redo: &mut RedoBuilder, tree: TreeId, key: &[u8], value: &[u8], large: Option<LargeRef>) {
+    let tree = tree.number();
+    redo.push(match large {
+        None => Redo::Insert { tree, key, value },
+        Some(value) => Redo::InsertLarge { tree, key, value },
+    });
 }
