@@ -23,6 +23,7 @@ use crate::edit::{self, Part, Timeline};
 use crate::encoding::{self, KeyBuf, block_place, range_key};
 use crate::entry::{self, Tail};
 use crate::error::Error;
+use crate::fronts::front_place;
 use crate::ops;
 use crate::pending::{Held, Pending};
 use crate::point::{ALIVE, Belief, Point};
@@ -306,6 +307,12 @@ impl TemporalWrite {
                 let new = RangeRow { lo, begin: block.begin };
                 for rows in self.points(trees, None)?.ranges.with(prefix, new, first_begin, size_max)? {
                     let key = range_key(prefix, rows[0].lo);
+                    self.txn.insert(trees.ranges, &key, &ranges::encode(&rows))?;
+                }
+                if part.is_last {
+                    let ranges = self.points(trees, None)?.ranges;
+                    let rows = ranges.with_front(prefix, new, first_begin, size_max)?;
+                    let key = front_place(prefix, rows[0].begin);
                     self.txn.insert(trees.ranges, &key, &ranges::encode(&rows))?;
                 }
             }

@@ -2,22 +2,23 @@
 //!
 //! ```text
 //! TREE                   KEY                                   RECORD
-//! temporal/4/catalog     name of a collection, UTF-8           its number, u32 little-endian, from 0
-//! temporal/4/commits     commit, u64 big-endian                commit time, i64 little-endian
-//! temporal/4/times       commit time, i64 with flipped sign    commit, u64 little-endian
+//! temporal/5/catalog     name of a collection, UTF-8           its number, u32 little-endian, from 0
+//! temporal/5/commits     commit, u64 big-endian                commit time, i64 little-endian
+//! temporal/5/times       commit time, i64 with flipped sign    commit, u64 little-endian
 //!                        bit, big-endian
-//! temporal/4/ops         commit and place (see `ops`)          an operation (see `ops`)
-//! temporal/4/marks       "kept from"                           the oldest commit that can be asked about, u64
+//! temporal/5/ops         commit and place (see `ops`)          an operation (see `ops`)
+//! temporal/5/marks       "kept from"                           the oldest commit that can be asked about, u64
 //!                                                              little-endian; there once history was let go
 //!                        "wipe owed"                           the newest commit with an erasure, u64 little-endian; there
 //!                                                              until its bytes were overwritten
-//! temporal/4/erased      commit and place (see `erase`)         why something was erased; there once it was
-//! temporal/4/filters     collection and kind (see `filter`)    which keys there may be; there once it was asked for
-//! temporal/4/now/N       key (see `encoding`)                  its last break point, with the value, and the latest
+//! temporal/5/erased      commit and place (see `erase`)         why something was erased; there once it was
+//! temporal/5/filters     collection and kind (see `filter`)    which keys there may be; there once it was asked for
+//! temporal/5/now/N       key (see `encoding`)                  its last break point, with the value, and the latest
 //!                                                              others (see `entry`)
-//! temporal/4/past/N      key, range, closing commit            a block of its break points there (see `block`)
-//! temporal/4/ranges/N    key, range                            which ranges there are, if several (see `ranges`)
-//! temporal/4/starts/N    valid time, key (see `starts`)        nothing; there once it was asked for
+//! temporal/5/past/N      key, range, closing commit            a block of its break points there (see `block`)
+//! temporal/5/ranges/N    key, range                            which ranges there are, if several (see `ranges`)
+//!                        key, plus infinity, commit            which of them was the last one when (see `fronts`)
+//! temporal/5/starts/N    valid time, key (see `starts`)        nothing; there once it was asked for
 //! ```
 //!
 //! Invariants
@@ -33,14 +34,14 @@ use crate::error::Error;
 /// What the names of all our trees start with, in all versions.
 pub(crate) const FAMILY: &str = "temporal/";
 /// What the names of all trees of this version start with.
-pub(crate) const VERSION: &str = "temporal/4/";
-pub(crate) const CATALOG: &str = "temporal/4/catalog";
-pub(crate) const COMMITS: &str = "temporal/4/commits";
-pub(crate) const TIMES: &str = "temporal/4/times";
-pub(crate) const OPS: &str = "temporal/4/ops";
-pub(crate) const ERASED: &str = "temporal/4/erased";
-pub(crate) const MARKS: &str = "temporal/4/marks";
-pub(crate) const FILTERS: &str = "temporal/4/filters";
+pub(crate) const VERSION: &str = "temporal/5/";
+pub(crate) const CATALOG: &str = "temporal/5/catalog";
+pub(crate) const COMMITS: &str = "temporal/5/commits";
+pub(crate) const TIMES: &str = "temporal/5/times";
+pub(crate) const OPS: &str = "temporal/5/ops";
+pub(crate) const ERASED: &str = "temporal/5/erased";
+pub(crate) const MARKS: &str = "temporal/5/marks";
+pub(crate) const FILTERS: &str = "temporal/5/filters";
 
 const NAME_SIZE_MAX: usize = 255;
 

@@ -6,7 +6,8 @@
 //! 2      terminator 00 01
 //! 8      only in the trees of blocks and of ranges: where the range of valid time starts, i64 with its sign bit
 //!        flipped (all bits 0 = minus infinity; all bits 1 = plus infinity, where no range starts)
-//! 8      only in the tree of blocks: the commit at which the block was closed, u64; all bits 1 = it is open
+//! 8      only in the tree of blocks: the commit at which the block was closed, u64; all bits 1 = it is open;
+//!        and in the tree of ranges, behind plus infinity: a commit, u64
 //! ```
 //!
 //! Invariants

@@ -102,6 +102,7 @@ mod entry;
 mod erase;
 mod error;
 mod filter;
+mod fronts;
 mod index;
 mod marks;
 mod ops;

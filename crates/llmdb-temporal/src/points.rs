@@ -132,20 +132,31 @@ impl<'t> Points<'t> {
         }))
     }
 
-    /// As [`Self::in_force`]. `is_recent` is a guess that the latest ones answer.
+    /// As [`Self::in_force`]. `is_old` is a guess that the last range of that time answers, and is not that of today.
     #[inline]
     pub(crate) fn find(
         &self,
         prefix: &[u8],
         at: ValidTime,
         commit: u64,
-        is_recent: bool,
+        is_old: bool,
     ) -> Result<Option<Found<'t>>, Error> {
-        if !is_recent {
-            return self.find_in_blocks(prefix, at, commit, None);
+        if is_old && let Some(point) = self.find_in_front(prefix, at, commit)? {
+            return Ok(Some(Found::Point(point)));
         }
-        let Some(tail) = self.tail(prefix)? else { return Ok(None) };
-        self.find_behind(prefix, tail, at, commit)
+        self.find_in_blocks(prefix, at, commit, None)
+    }
+
+    /// What was in force, where the range answers that was the last one then.
+    #[inline(never)]
+    fn find_in_front(&self, prefix: &[u8], at: ValidTime, commit: u64) -> Result<Option<Point>, Error> {
+        let Some(lo) = self.ranges.front(prefix, commit)?.filter(|lo| *lo <= at) else { return Ok(None) };
+        let near = self.past.ceiling(&block_place(prefix, lo, commit.saturating_add(1)))?;
+        let found = near.as_ref().and_then(|near| Some((near.key_behind::<16>(prefix)?, near.value())));
+        let Some((behind, record)) = found else { return Ok(None) };
+        let Placed { lo: start, view, .. } = self.place(prefix, behind, record?)?;
+        let is_whole = start == lo && view.from <= commit && commit < view.through;
+        Ok(view.in_force(at, commit).filter(|_| is_whole))
     }
 
     /// As [`Self::find`], where the record of the key is at hand.

@@ -20,9 +20,10 @@
 //! 2. At each commit the ranges that were there cover all of valid time, each up to the next one that was there.
 //!    So the range of an instant is the nearest one to its left that was there.
 //!
-//! Cost: one descent and a walk inside a record, and of 60 ranges that came later one step.
+//! Cost: one descent; for an instant before the last range of its time also a walk inside a record, and of 60 ranges that came
+//! later one step.
 //!
-//! Not here: what is in a range (`block`).
+//! Not here: what is in a range (`block`), which was the last one when (`fronts`).
 
 use llmdb_wal::{Cursor, Tree};
 
@@ -32,7 +33,7 @@ use crate::error::Error;
 use crate::point::EntryError;
 use crate::types::ValidTime;
 
-const ROW_SIZE: usize = size_of::<i64>() + size_of::<u64>();
+pub(crate) const ROW_SIZE: usize = size_of::<i64>() + size_of::<u64>();
 /// Ranges of one record: with its key it stays below a quarter of the smallest page.
 const ROW_COUNT_MAX: usize = 60;
 
@@ -60,6 +61,9 @@ impl<'t> Ranges<'t> {
         at: ValidTime,
         commit: u64,
     ) -> Result<Option<ValidTime>, Error> {
+        if let Some(front) = self.front(prefix, commit)?.filter(|front| *front <= at) {
+            return Ok(Some(front));
+        }
         let mut cursor = self.tree.cursor();
         let mut found = cursor.seek_le(&range_key(prefix, at))?;
         while let Some(rows) = self.read(&cursor, prefix, found)? {
@@ -136,7 +140,7 @@ impl<'t> Ranges<'t> {
         let place = rows.partition_point(|row| row.lo < new.lo);
         let is_last = place == rows.len();
         rows.insert(place, new);
-        let row_count_max = (size_max / ROW_SIZE).clamp(2, ROW_COUNT_MAX);
+        let row_count_max = row_count_max(size_max);
         if rows.len() <= row_count_max {
             return Ok(vec![rows]);
         }
@@ -151,7 +155,9 @@ impl<'t> Ranges<'t> {
         prefix: &[u8],
         found: bool,
     ) -> Result<Option<impl DoubleEndedIterator<Item = RangeRow> + 't>, Error> {
-        if !found || !cursor.key().starts_with(prefix) {
+        // Behind the ranges of a key come the records of which was the last one.
+        let is_range = |behind: &[u8]| behind.len() != encoding::BLOCK_KEY_SIZE;
+        if !found || !cursor.key().strip_prefix(prefix).is_some_and(is_range) {
             return Ok(None);
         }
         rows_of(cursor.key(), cursor.value()?)
@@ -171,18 +177,22 @@ fn rows_of<'t>(
 ) -> Result<impl DoubleEndedIterator<Item = RangeRow> + use<'t>, EntryError> {
     let RangeKey { at, .. } = encoding::split_range(key)?;
     let (rows, rest) = record.as_chunks::<ROW_SIZE>();
-    let row = |bytes: &[u8; ROW_SIZE]| {
-        let [lo, begin] = [0, 8].map(|at| {
-            let mut word = [0; 8];
-            word.copy_from_slice(&bytes[at..at + 8]);
-            u64::from_le_bytes(word)
-        });
-        RangeRow { lo: ValidTime::from_raw(lo.cast_signed()), begin }
-    };
     if !rest.is_empty() || rows.first().is_none_or(|first| row(first).lo != at) {
         return Err(EntryError::Order("a record of ranges does not begin where its key says"));
     }
     Ok(rows.iter().map(row))
+}
+
+/// A row of a record.
+#[inline]
+pub(crate) fn row(bytes: &[u8; ROW_SIZE]) -> RangeRow {
+    let number = u128::from_le_bytes(*bytes);
+    RangeRow { lo: ValidTime::from_raw((number as u64).cast_signed()), begin: (number >> 64) as u64 }
+}
+
+/// How many rows there are in a record of so many bytes.
+pub(crate) fn row_count_max(size_max: usize) -> usize {
+    (size_max / ROW_SIZE).clamp(2, ROW_COUNT_MAX)
 }
 
 /// The error for a stored entry that cannot be read. Names the user key where it can be made out.

@@ -15,6 +15,7 @@ const TABLES: &[(&str, &str)] = &[
     ("temporal/recent", include_str!("../src/recent.rs")),
     ("temporal/block", include_str!("../src/block.rs")),
     ("temporal/ranges", include_str!("../src/ranges.rs")),
+    ("temporal/fronts", include_str!("../src/fronts.rs")),
     ("temporal/starts", include_str!("../src/starts.rs")),
     ("temporal/filter", include_str!("../src/filter.rs")),
     ("temporal/operation", include_str!("../src/ops.rs")),
@@ -42,7 +43,7 @@ fn the_example_of_a_stored_key_is_what_is_stored() {
     for instant in 1..60 {
         put(&history, instant, "c", b"a\0b", Period::since(at(60 - instant)), b"v");
     }
-    let starts: Vec<_> = tree(&history, "temporal/4/past/0").into_iter().map(|(key, _)| key).collect();
+    let starts: Vec<_> = tree(&history, "temporal/5/past/0").into_iter().map(|(key, _)| key).collect();
     assert!(starts.iter().all(|key| key.starts_with(&bytes[..6]) && key.len() == bytes.len()));
     let behind = |key: &[u8]| (key[6..14].to_vec(), key[14..].to_vec());
     assert!(starts.iter().any(|key| behind(key) == (vec![0; 8], bytes[14..].to_vec())), "{starts:?}");
@@ -69,15 +70,15 @@ fn the_trees_of_a_history_decode_by_hand() {
     let names = history.store().begin_read().unwrap().tree_names().unwrap();
     let expected =
         ["catalog", "commits", "now/0", "now/1", "ops", "past/0", "past/1", "ranges/0", "ranges/1", "times"];
-    assert_eq!(names, expected.map(|name| format!("temporal/4/{name}")));
+    assert_eq!(names, expected.map(|name| format!("temporal/5/{name}")));
 
-    let catalog = tree(&history, "temporal/4/catalog");
+    let catalog = tree(&history, "temporal/5/catalog");
     assert_eq!(catalog, [(b"prices".to_vec(), vec![0; 4]), (b"z".to_vec(), vec![1, 0, 0, 0])]);
     // The store counts commits from 1, collections from 0.
     let commits = [(big(0), little(-9)), (big(1), little(500))];
-    assert_eq!(tree(&history, "temporal/4/commits"), commits);
+    assert_eq!(tree(&history, "temporal/5/commits"), commits);
     let times = [(time(-9), little(0)), (time(500), little(1))];
-    assert_eq!(tree(&history, "temporal/4/times"), times);
+    assert_eq!(tree(&history, "temporal/5/times"), times);
     assert_eq!(history.store().begin_read().unwrap().seq(), 2);
 
     // Commit 0 put "one" from 1 on; commit 1 put "two" in [3, 7).
@@ -95,16 +96,16 @@ fn the_trees_of_a_history_decode_by_hand() {
     let columns = [shorts(&[0, 1, STANDS, STANDS, 0, 1]), halves(&[0, 0])].concat();
     let latest = [&words(&[0, 0, 1, 3])[..], &columns].concat();
     let now = [(key.to_vec(), [&tail(9, 7, 1, 1)[..], &belief(0, 0), &[2, 2], b"one", &latest].concat())];
-    assert_eq!(tree(&history, "temporal/4/now/0"), now);
-    assert_eq!(tree(&history, "temporal/4/past/0"), Records::new());
-    assert_eq!(tree(&history, "temporal/4/ranges/0"), Records::new());
+    assert_eq!(tree(&history, "temporal/5/now/0"), now);
+    assert_eq!(tree(&history, "temporal/5/past/0"), Records::new());
+    assert_eq!(tree(&history, "temporal/5/ranges/0"), Records::new());
 
     // Commit 0 put "" always; commit 1 ended it at 5.
     let key = b"k\x00\x01";
     let columns = [shorts(&[0, STANDS, 0]), halves(&[1])].concat();
     let latest = [&[1, 2][..], &words(&[0, 0, i64::MIN]), &columns].concat();
-    assert_eq!(tree(&history, "temporal/4/now/1"), [(key.to_vec(), [tail(8, 5, 1, 1), latest].concat())]);
-    assert_eq!(tree(&history, "temporal/4/past/1"), Records::new());
+    assert_eq!(tree(&history, "temporal/5/now/1"), [(key.to_vec(), [tail(8, 5, 1, 1), latest].concat())]);
+    assert_eq!(tree(&history, "temporal/5/past/1"), Records::new());
 
     // Of more than seven break points, all but the last go into a block.
     for instant in 0..6 {
@@ -120,9 +121,9 @@ fn the_trees_of_a_history_decode_by_hand() {
         halves(&[1, 0, 0, 0, 0, 0, 0]),
     ];
     let block = ([&key[..], &[0; 8], &[0xff; 8]].concat(), [head, columns.concat()].concat());
-    assert_eq!(tree(&history, "temporal/4/past/1"), [block]);
+    assert_eq!(tree(&history, "temporal/5/past/1"), [block]);
     let record = [&tail(13, 15, 7, 7)[..], &belief(7, 0), &[0, 2], b"v", &words(&[7])].concat();
-    assert_eq!(tree(&history, "temporal/4/now/1"), [(key.to_vec(), record)]);
+    assert_eq!(tree(&history, "temporal/5/now/1"), [(key.to_vec(), record)]);
 }
 
 #[test]
@@ -134,16 +135,16 @@ fn a_key_with_few_break_points_has_no_block_and_dead_ones_stand_beside_the_last(
         let times = [little(10), little(commit), little(commit), little(commit)].concat();
         [&[kind][..], &times, &[0; 4], value].concat()
     };
-    assert_eq!(tree(&history, "temporal/4/now/0"), [(key.clone(), record(1, 0, b"old"))]);
-    assert_eq!(tree(&history, "temporal/4/past/0"), Records::new());
+    assert_eq!(tree(&history, "temporal/5/now/0"), [(key.clone(), record(1, 0, b"old"))]);
+    assert_eq!(tree(&history, "temporal/5/past/0"), Records::new());
     put(&history, 2, "c", b"k", Period::since(at(10)), b"new");
     let columns = [&[0, 0, 1, 0, 0, 0][..], &[0; 4]].concat();
     let latest = [&little(0)[..], &little(0), &little(10), &columns].concat();
     assert_eq!(
-        tree(&history, "temporal/4/now/0"),
+        tree(&history, "temporal/5/now/0"),
         [(key, record(9, 1, &[&[1, 2][..], b"new", &latest].concat()))]
     );
-    assert_eq!(tree(&history, "temporal/4/past/0"), Records::new());
+    assert_eq!(tree(&history, "temporal/5/past/0"), Records::new());
     let read = history.begin_read().unwrap();
     let then = read.get("c", b"k", at(11), Known::Commit(0)).unwrap().unwrap();
     assert_eq!(then.value, b"old");
@@ -166,7 +167,7 @@ fn the_recorded_operations_decode_by_hand() {
         (recorded(1, 0), operation(1, 0, 3, 7, b"a\0b", b"two")),
         (recorded(1, 1), operation(2, 1, 5, i64::MAX, b"k", b"")),
     ];
-    assert_eq!(tree(&history, "temporal/4/ops"), expected);
+    assert_eq!(tree(&history, "temporal/5/ops"), expected);
 }
 
 #[test]
@@ -187,12 +188,12 @@ fn what_was_believed_is_found_in_the_trees_by_the_documented_rule() {
         }
         txn.commit().unwrap();
     }
-    let blocks: Vec<Block> = tree(&history, "temporal/4/past/0").iter().map(block).collect();
+    let blocks: Vec<Block> = tree(&history, "temporal/5/past/0").iter().map(block).collect();
     let open_count = blocks.iter().filter(|block| block.until == u64::MAX).count();
     assert!(open_count > 1 && blocks.len() > open_count + 1, "{open_count} of {}", blocks.len());
-    let (_, record) = tree(&history, "temporal/4/now/0").pop().unwrap();
+    let (_, record) = tree(&history, "temporal/5/now/0").pop().unwrap();
     let latest = latest_of(&record);
-    let ops = tree(&history, "temporal/4/ops");
+    let ops = tree(&history, "temporal/5/ops");
     let read = history.begin_read().unwrap();
     for commit in 0..200 {
         for instant in -1..110 {

@@ -5,7 +5,7 @@
 //!    one before the mark from which on history is kept.
 //! 2. A block holds exactly the break points of its range that stood at a commit for which it is whole. The open block of
 //!    the last range knows until when it is whole without the latest ones.
-//! 3. The ranges of a key are those that have blocks; one alone is not recorded.
+//! 3. The ranges of a key are those that have blocks, as is which of them was the last one when; one alone is not recorded.
 //! 4. The record of a key is its last break point, says truly since when nothing behind it changed, whether there
 //!    are blocks, and since when and from where on the latest ones beside it are whole.
 //! 5. No block and no range belongs to a key without a record.
@@ -21,6 +21,7 @@ use llmdb_wal::Tree;
 use crate::block::Block;
 use crate::entry::Tail;
 use crate::error::Error;
+use crate::fronts::fronts_of;
 use crate::point::{ALIVE, Point};
 use crate::points::settled;
 use crate::ranges::RangeRow;
@@ -77,6 +78,9 @@ pub(super) fn check_key(
     let recorded = collection.points().ranges.all(prefix)?;
     if recorded != if ranges.len() > 1 { ranges.clone() } else { Vec::new() } {
         return Err(Finding::Wrong(None, "its recorded ranges are not those that have blocks"));
+    }
+    if collection.points().ranges.fronts(prefix)? != fronts_of(&recorded) {
+        return Err(Finding::Wrong(None, "it is not recorded truly which range was the last one when"));
     }
     for (lo, of_range) in &blocks {
         for (until, block) in of_range {
@@ -246,15 +250,19 @@ impl Counts {
     /// The first stored key with blocks or ranges and no record, if these are fewer than all.
     pub(super) fn stranger(&self, collection: &Collection<'_>) -> Result<Option<Vec<u8>>, Error> {
         let points = collection.points();
-        let trees = [(points.past, self.blocks, 16), (points.ranges.tree, self.ranges, 8)];
-        let Some((tree, _, behind)) = trees.into_iter().find(|(tree, count, _)| tree.len() != *count) else {
+        let trees = [(points.past, self.blocks, &[16][..]), (points.ranges.tree, self.ranges, &[8, 16])];
+        let Some((tree, _, sizes)) = trees.into_iter().find(|(tree, count, _)| tree.len() != *count) else {
             return Ok(None);
         };
         for row in tree.range(Unbounded, Unbounded) {
-            let (mut key, _) = row?;
-            key.truncate(key.len().saturating_sub(behind));
-            if key.is_empty() || points.now.get(&key)?.is_none() {
-                return Ok(Some(key));
+            let (key, _) = row?;
+            let mut is_known = false;
+            for behind in sizes {
+                let prefix = &key[..key.len().saturating_sub(*behind)];
+                is_known |= !prefix.is_empty() && points.now.get(prefix)?.is_some();
+            }
+            if !is_known {
+                return Ok(Some(key[..key.len().saturating_sub(sizes[0])].to_vec()));
             }
         }
         Ok(Some(Vec::new()))

@@ -52,7 +52,7 @@ impl<'t> Collection<'t> {
         commit: u64,
     ) -> Result<Option<&'t [u8]>, Error> {
         if commit < self.recent_from {
-            let found = self.points.find(prefix, at, commit, false)?;
+            let found = self.points.find(prefix, at, commit, commit < self.old_before)?;
             return self.value_found(prefix, found);
         }
         let Some(record) = self.points.now.get(prefix)? else { return Ok(None) };

@@ -59,6 +59,7 @@ struct KnownCollection {
     trees: [TreeId; 6],
     starts: Option<TreeId>,
     recent_from: u64,
+    old_before: u64,
 }
 
 /// One collection of a snapshot: what [`TemporalRead`] offers by name, without looking the name up each time.
@@ -76,10 +77,14 @@ pub struct Collection<'t> {
     kept_from: u64,
     /// The first commit about which the record of a key is likely to answer.
     recent_from: u64,
+    /// The first commit about which the last open block of a key is likely to answer.
+    old_before: u64,
 }
 
 /// Changes of a key that its record is likely to hold: half of what it has room for.
-const RECENT_CHANGES: u128 = 4;
+const RECENT_CHANGES: u64 = 4;
+/// Changes of a key since which its last range is likely to be another one.
+const RANGE_CHANGES: u64 = 24;
 
 impl TemporalRead {
     pub(crate) fn begin(store: &Store) -> Result<Self, Error> {
@@ -122,7 +127,7 @@ impl TemporalRead {
 
     #[inline]
     fn known_collection(&self, known: &KnownCollection) -> Result<Collection<'_>, Error> {
-        let KnownCollection { number, recent_from, .. } = *known;
+        let KnownCollection { number, recent_from, old_before, .. } = *known;
         let tree = |index: usize| {
             let tree = known.trees[index];
             self.txn
@@ -145,6 +150,7 @@ impl TemporalRead {
             newest: self.newest.map(|newest| newest.commit.get()),
             kept_from: self.kept_from,
             recent_from,
+            old_before,
         })
     }
 
@@ -375,11 +381,18 @@ impl TemporalRead {
         let count = |tree: TreeId| {
             Ok::<_, Error>(u128::from(self.txn.tree_by_id(tree)?.map_or(0, |tree| tree.len())))
         };
-        let span = count(trees[3])? * count(trees[0])? * RECENT_CHANGES / count(trees[5])?.max(1);
         let newest = self.newest.map_or(0, |newest| newest.commit.get());
-        let recent_from = newest.saturating_sub(u64::try_from(span).unwrap_or(u64::MAX)).min(NOW);
+        let (commits, keys, changes) = (count(trees[3])?, count(trees[0])?, count(trees[5])?.max(1));
+        let before = |count: u64| {
+            let span = commits * keys * u128::from(count) / changes;
+            newest.saturating_sub(u64::try_from(span).unwrap_or(u64::MAX)).min(NOW)
+        };
+        let recent_from = before(RECENT_CHANGES);
+        // Where most keys have several ranges.
+        let old_before =
+            if changes / keys.max(1) > 2 * u128::from(RANGE_CHANGES) { before(RANGE_CHANGES) } else { 0 };
         let starts = self.txn.tree_id(&catalog::starts_tree(number))?;
-        Ok(KnownCollection { name: name.to_owned(), number, trees, starts, recent_from })
+        Ok(KnownCollection { name: name.to_owned(), number, trees, starts, recent_from, old_before })
     }
 }
 

@@ -7,12 +7,12 @@ use llmdb_wal::Store;
 
 use crate::support::{BLOCK_SIZES, Bench, at, span};
 
-const NOW: &str = "temporal/4/now/0";
-const PAST: &str = "temporal/4/past/0";
-const RANGES: &str = "temporal/4/ranges/0";
-const OPS: &str = "temporal/4/ops";
-const COMMITS: &str = "temporal/4/commits";
-const TIMES: &str = "temporal/4/times";
+const NOW: &str = "temporal/5/now/0";
+const PAST: &str = "temporal/5/past/0";
+const RANGES: &str = "temporal/5/ranges/0";
+const OPS: &str = "temporal/5/ops";
+const COMMITS: &str = "temporal/5/commits";
+const TIMES: &str = "temporal/5/times";
 
 /// A few commits over three keys, with corrections: blocks of two break points, closed ones, several ranges.
 fn sample() -> Bench {

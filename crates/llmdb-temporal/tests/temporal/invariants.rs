@@ -30,8 +30,8 @@ type Points = BTreeMap<Vec<u8>, Vec<Stored>>;
 fn stored_points(txn: &ReadTxn) -> Points {
     use std::ops::Bound::Unbounded;
     let mut points = Points::new();
-    let Some(now) = txn.tree("temporal/4/now/0").unwrap() else { return points };
-    let past = txn.tree("temporal/4/past/0").unwrap().unwrap();
+    let Some(now) = txn.tree("temporal/5/now/0").unwrap() else { return points };
+    let past = txn.tree("temporal/5/past/0").unwrap().unwrap();
     for row in now.range(Unbounded, Unbounded) {
         let (key, record) = row.unwrap();
         let (lo, from, latest) = latest_points(record);

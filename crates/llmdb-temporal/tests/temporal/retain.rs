@@ -144,12 +144,12 @@ fn half_of_the_history_goes_with_its_blocks_and_values() {
         tx.put("c", b"on", Period::since(at(number)), &number.to_le_bytes()).unwrap();
         tx.commit().unwrap();
     }
-    let before = (len("temporal/4/ops"), len("temporal/4/past/0"));
+    let before = (len("temporal/5/ops"), len("temporal/5/past/0"));
     let mut tx = bench.db().begin_write().unwrap();
     let mark = bench.db().begin_read().unwrap().resolve(Known::Commit(200)).unwrap().unwrap();
     assert_eq!(tx.retain(mark.at).unwrap(), Some(mark));
     tx.commit().unwrap();
-    let after = (len("temporal/4/ops"), len("temporal/4/past/0"));
+    let after = (len("temporal/5/ops"), len("temporal/5/past/0"));
     // All of "on" still stands; of "anew" go the values of before the mark, and the blocks of half its life.
     assert_eq!(before.0 - after.0, 200);
     assert!(before.1 - after.1 >= 30, "{before:?} {after:?}");

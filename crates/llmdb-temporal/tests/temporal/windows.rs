@@ -286,7 +286,7 @@ fn the_index_of_starts_is_kept_by_every_operation_and_checked() {
         tx.commit().unwrap();
         let store = bench.db().store();
         let mut txn = store.begin_write().unwrap();
-        let tree = txn.create_tree("temporal/4/starts/0").unwrap();
+        let tree = txn.create_tree("temporal/5/starts/0").unwrap();
         let (entry, _) = txn.tree(tree).unwrap().iter().next().unwrap().unwrap();
         if is_lost {
             txn.remove(tree, &entry).unwrap();
@@ -346,7 +346,7 @@ fn filters_deny_no_key_that_was_and_most_that_were_not() {
     assert!(!bench.db().begin_read().unwrap().filter("none").unwrap().may_exist(b"x"));
     let stored = |bench: &Bench| {
         let read = bench.db().store().begin_read().unwrap();
-        read.tree("temporal/4/filters").unwrap().unwrap().len()
+        read.tree("temporal/5/filters").unwrap().unwrap().len()
     };
     assert_eq!(stored(&bench), 2);
     let mut tx = bench.db().begin_write().unwrap();
