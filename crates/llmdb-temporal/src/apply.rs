@@ -156,9 +156,8 @@ impl TemporalWrite {
 
     fn apply_all(&mut self, pending: &Pending) -> Result<(), Error> {
         let commit = self.number().get();
-        for (index, record) in pending.records() {
-            self.txn.insert(self.system.ops, &ops::log_key(commit, index), record)?;
-        }
+        let records = pending.records().map(|(index, record)| (ops::log_key(commit, index), record));
+        self.txn.append(self.system.ops, records)?;
         let ordered = pending.ordered();
         let mut room = Room::default();
         let of_collections = ordered.chunk_by(|one, other| one.trees.number == other.trees.number);
@@ -166,7 +165,16 @@ impl TemporalWrite {
             let of_keys = of_collection.chunk_by(|one, other| pending.is_same_key(one, other));
             let of_keys: Vec<&[&Held]> = of_keys.collect();
             for batch in of_keys.chunks(BATCH) {
-                self.apply_batch(pending, batch, &mut room)?;
+                // Those that the general way is left with.
+                let mut others = Vec::with_capacity(BATCH);
+                for of_key in batch {
+                    if !self.append(pending, of_key, &mut room)? {
+                        others.push(*of_key);
+                    }
+                }
+                if !others.is_empty() {
+                    self.apply_batch(pending, &others, &mut room)?;
+                }
             }
             if let Some(starts) = of_collection[0].trees.starts {
                 room.starts.sort_unstable();
@@ -203,6 +211,42 @@ impl TemporalWrite {
         Ok(())
     }
 
+    /// Most changes are a value from now on, behind all that is there: the record of the key is written straight from the one
+    /// before, where that stands. Whether that was done; what comes out is what the general way makes.
+    fn append(&mut self, pending: &Pending, of_key: &[&Held], room: &mut Room) -> Result<bool, Error> {
+        let [held] = of_key else { return Ok(false) };
+        let is_put = matches!(held.op, Operation::Put | Operation::Insert);
+        if !is_put || held.period.to != ValidTime::POS_INF {
+            return Ok(false);
+        }
+        let (commit, trees) = (self.number().get(), held.trees);
+        let belief = Some(Belief { asserted: commit, index: held.index });
+        let point = Point { at: held.period.from, since: commit, until: ALIVE, belief };
+        let prefix = encoding::encoded(pending.key(held));
+        let (value, size_max) = (pending.value(held), self.inline_size_max(prefix.len()));
+        let others_max = self.others_max();
+        let make = |stored: Option<&[u8]>, record: &mut Vec<u8>| {
+            let Some(stored) = stored else {
+                Tail::first(point, at_hand(value, size_max, 1)).encode(record);
+                return true;
+            };
+            // What cannot be read is told of by the general way.
+            let tail = Tail::decode(stored).ok().filter(|tail| tail.others.len() < others_max);
+            tail.is_some_and(|tail| {
+                tail.encode_with(point, at_hand(value, size_max, tail.others.len() + 2), record)
+            })
+        };
+        let is_done = self.txn.change(trees.now, &prefix, &mut room.record, make)?;
+        if is_done && trees.starts.is_some() {
+            room.starts.push(starts::entry(point.at, &prefix));
+        }
+        Ok(is_done)
+    }
+
+    fn others_max(&self) -> usize {
+        OTHERS_MAX.min(self.block_size_max / 64).max(1)
+    }
+
     fn apply_to_key(&mut self, key: &mut Key<'_>, of_key: &[&Held]) -> Result<(), Error> {
         let asserted = self.number().get();
         for held in of_key {
@@ -217,8 +261,7 @@ impl TemporalWrite {
                 }
             }
         }
-        let others_max = OTHERS_MAX.min(self.block_size_max / 64).max(1);
-        if key.is_changed && key.recent.len() > 1 + others_max {
+        if key.is_changed && key.recent.len() > 1 + self.others_max() {
             self.move_to_blocks(key)?;
         }
         Ok(())
@@ -345,15 +388,13 @@ impl TemporalWrite {
             Some(settled) => settled,
             None => self.with_held(key, |points| Ok(points::settled(&points.all(key.prefix)?, key.last)))?,
         };
-        let size_max = self
-            .inline_size_max(key.prefix.len())
-            .saturating_sub(entry::HEAD_SIZE + recent::size_max(key.recent.len()));
         room.record.clear();
         let value = match key.last.and_then(|last| last.belief) {
             None => None,
             Some(belief) => Some(self.value_of(key, belief, pending, of_key)?),
         };
-        let value = value.filter(|value| value.len() <= size_max);
+        let size_max = self.inline_size_max(key.prefix.len());
+        let value = value.and_then(|value| at_hand(value, size_max, key.recent.len()));
         key.encode(settled, value, &mut room.others, &mut room.record);
         Ok(self.txn.insert(key.trees.now, key.prefix, &room.record)?)
     }
@@ -407,6 +448,12 @@ impl TemporalWrite {
         let page_size = self.txn.max_key_size() / 5 * 16;
         (page_size / 4 - RECORD_ROOM).min((page_size / 2 - 2 * RECORD_ROOM).saturating_sub(key_size))
     }
+}
+
+/// A value that is to stand in a record of so many bytes with so many latest break points, if it is not too large for that.
+fn at_hand(value: &[u8], size_max: usize, recent: usize) -> Option<&[u8]> {
+    let beside = entry::HEAD_SIZE + recent::size_max(recent);
+    (value.len() <= size_max.saturating_sub(beside)).then_some(value)
 }
 
 /// The open blocks that an operation on a period may change, and those before it up to one with a break point that

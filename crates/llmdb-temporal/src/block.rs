@@ -86,27 +86,40 @@ impl Block {
 
     pub(crate) fn encode(&self) -> Vec<u8> {
         let (base, width) = self.layout();
-        let mut out = Vec::with_capacity(size_of_width(self.points.len(), width));
-        out.extend_from_slice(&[width as u8, 0]);
-        out.extend_from_slice(&(self.points.len() as u16).to_le_bytes());
-        for number in [self.begin, self.from, self.through, base] {
-            out.extend_from_slice(&number.to_le_bytes());
+        let mut out = vec![0; size_of_width(self.points.len(), width)];
+        out[0] = width as u8;
+        out[COUNT_OFFSET..BEGIN_OFFSET].copy_from_slice(&(self.points.len() as u16).to_le_bytes());
+        let words = [self.begin, self.from, self.through, base];
+        for (at, number) in out[BEGIN_OFFSET..TIMES_OFFSET].as_chunks_mut::<WIDE>().0.iter_mut().zip(words) {
+            *at = number.to_le_bytes();
         }
-        for point in &self.points {
-            out.extend_from_slice(&point.at.micros().to_le_bytes());
+        let (times, rest) = out[TIMES_OFFSET..].split_at_mut(self.points.len() * TIME_SIZE);
+        for (time, point) in times.as_chunks_mut().0.iter_mut().zip(&self.points) {
+            *time = point.at.micros().to_le_bytes();
         }
-        let mut column = |number: &dyn Fn(&Point) -> u64| {
-            for point in &self.points {
-                out.extend_from_slice(&number(point).to_le_bytes()[..width]);
-            }
-        };
-        column(&|point| point.since - base);
-        column(&|point| if point.until == ALIVE { ALIVE } else { point.until - base });
-        column(&|point| point.belief.map_or(u64::MAX, |belief| belief.asserted - base));
-        for point in &self.points {
-            out.extend_from_slice(&point.belief.map_or(0, |belief| belief.index).to_le_bytes());
+        if width == NARROW {
+            self.fill::<NARROW>(base, rest)
+        } else {
+            self.fill::<WIDE>(base, rest)
         }
         out
+    }
+
+    /// Writes the columns behind the first.
+    fn fill<const W: usize>(&self, base: u64, out: &mut [u8]) {
+        let count = self.points.len();
+        let (columns, indices) = out.split_at_mut(3 * count * W);
+        let (since, rest) = columns.as_chunks_mut::<W>().0.split_at_mut(count);
+        let (until, asserted) = rest.split_at_mut(count);
+        let commits = since.iter_mut().zip(until).zip(asserted);
+        let indices = indices.as_chunks_mut::<INDEX_SIZE>().0;
+        for ((point, ((since, until), asserted)), index) in self.points.iter().zip(commits).zip(indices) {
+            let belief = point.belief.unwrap_or(Belief { asserted: base.wrapping_sub(1), index: 0 });
+            *since = least_bytes(point.since - base);
+            *until = least_bytes(if point.until == ALIVE { ALIVE } else { point.until - base });
+            *asserted = least_bytes(belief.asserted.wrapping_sub(base));
+            *index = belief.index.to_le_bytes();
+        }
     }
 
     /// The least commit that is named, and how wide the distances from it are.
@@ -279,6 +292,14 @@ pub(crate) fn check_order(points: &[Point], lo: ValidTime) -> Result<(), EntryEr
 #[inline]
 const fn none<const W: usize>() -> u64 {
     if W == WIDE { u64::MAX } else { u32::MAX as u64 }
+}
+
+/// The least few bytes of a number.
+#[inline]
+fn least_bytes<const W: usize>(number: u64) -> [u8; W] {
+    let mut bytes = [0; W];
+    bytes.copy_from_slice(&number.to_le_bytes()[..W]);
+    bytes
 }
 
 /// The number of a few bytes.

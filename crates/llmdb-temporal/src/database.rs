@@ -8,6 +8,7 @@ use llmdb_wal::Store;
 
 use crate::catalog;
 use crate::error::Error;
+use crate::pending::Room;
 use crate::read::TemporalRead;
 use crate::write::TemporalWrite;
 
@@ -17,6 +18,7 @@ pub struct Temporal {
     store: Store,
     /// Bytes of the largest block that is written.
     block_size_max: usize,
+    room: Room,
 }
 
 impl Temporal {
@@ -30,7 +32,7 @@ impl Temporal {
                 return Err(Error::Format { found: name });
             }
         }
-        Ok(Self { store, block_size_max: usize::MAX })
+        Ok(Self { store, block_size_max: usize::MAX, room: Room::default() })
     }
 
     /// The store below.
@@ -59,7 +61,7 @@ impl Temporal {
     /// # Errors
     /// The store's errors.
     pub fn begin_write(&self) -> Result<TemporalWrite, Error> {
-        TemporalWrite::begin(&self.store, self.block_size_max)
+        TemporalWrite::begin(&self.store, self.block_size_max, self.room.clone())
     }
 }
 

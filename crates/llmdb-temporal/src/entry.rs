@@ -200,31 +200,64 @@ impl<'a> Tail<'a> {
 
     /// Appends what is stored.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        let has_others = self.has_others();
+        let shape = self.others.shape();
+        self.encode_head(has_others.then_some(shape), out);
+        if has_others {
+            self.others.encode(shape, out);
+        }
+    }
+
+    /// Appends what comes before the latest ones, of which there are some where they have a shape.
+    #[inline]
+    fn encode_head(&self, shape: Option<[u8; 2]>, out: &mut Vec<u8>) {
         let kind = match (self.point.belief, self.value) {
             (None, _) => KIND_NOTHING,
             (Some(_), Some(_)) => KIND_VALUE,
             (Some(_), None) => KIND_VALUE_IN_LOG,
         };
-        let has_others = self.has_others();
         let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
-        let flags =
-            flag(self.has_blocks, HAS_BLOCKS) | flag(has_others, HAS_OTHERS) | flag(self.is_apart, IS_APART);
-        out.push(kind | flags);
-        out.extend_from_slice(&self.point.at.micros().to_le_bytes());
-        out.extend_from_slice(&self.point.since.to_le_bytes());
-        out.extend_from_slice(&self.settled.to_le_bytes());
+        let flags = flag(self.has_blocks, HAS_BLOCKS)
+            | flag(shape.is_some(), HAS_OTHERS)
+            | flag(self.is_apart, IS_APART);
+        let mut head = [0; HEAD_SIZE];
+        head[KIND_OFFSET] = kind | flags;
+        head[AT_OFFSET..SINCE_OFFSET].copy_from_slice(&self.point.at.micros().to_le_bytes());
+        head[SINCE_OFFSET..SETTLED_OFFSET].copy_from_slice(&self.point.since.to_le_bytes());
+        head[SETTLED_OFFSET..ASSERTED_OFFSET].copy_from_slice(&self.settled.to_le_bytes());
+        let mut size = ASSERTED_OFFSET;
         if let Some(belief) = self.point.belief {
-            out.extend_from_slice(&belief.asserted.to_le_bytes());
-            out.extend_from_slice(&belief.index.to_le_bytes());
+            head[ASSERTED_OFFSET..INDEX_OFFSET].copy_from_slice(&belief.asserted.to_le_bytes());
+            size = INDEX_OFFSET + size_of::<u32>();
+            head[INDEX_OFFSET..size].copy_from_slice(&belief.index.to_le_bytes());
         }
-        let shape = self.others.shape();
-        if has_others {
-            out.extend_from_slice(&shape);
+        if let Some(shape) = shape {
+            head[size..size + shape.len()].copy_from_slice(&shape);
+            size += shape.len();
         }
-        out.extend_from_slice(self.value.unwrap_or_default());
-        if has_others {
-            self.others.encode(shape, out);
+        let value = self.value.unwrap_or_default();
+        out.reserve(size + value.len() + shape.and_then(recent::stored_size).unwrap_or(0));
+        out.extend_from_slice(&head[..size]);
+        out.extend_from_slice(value);
+    }
+
+    /// Appends what is stored once a value holds from `point` on, behind the last break point, which becomes one of the
+    /// others: no other break point changes. Whether that was possible, which it is not where more is to be written anew than
+    /// one line of each column; nothing is appended then.
+    pub(crate) fn encode_with(&self, point: Point, value: Option<&[u8]>, out: &mut Vec<u8>) -> bool {
+        if !self.is_recent() || self.point.at >= point.at {
+            return false;
         }
+        let Some(shape) = self.others.shape_with(&self.point) else { return false };
+        Tail { point, settled: point.since, value, ..*self }.encode_head(Some(shape), out);
+        self.others.encode_with(&self.point, shape, out);
+        true
+    }
+
+    /// The record of a key with one break point.
+    pub(crate) fn first(point: Point, value: Option<&'a [u8]>) -> Self {
+        let others = Others::NONE;
+        Self { point, settled: point.since, has_blocks: false, is_apart: false, others, value }
     }
 
     fn has_others(&self) -> bool {
@@ -369,8 +402,60 @@ mod tests {
         assert_eq!(tail.merged(block), want);
     }
 
+    /// Break points of one key in order, each after the one before in both times; some are gone.
+    fn rising() -> impl Strategy<Value = Vec<Point>> {
+        let step = prop_oneof![9 => 1..40u64, 1 => 60_000..70_000u64, 1 => 1u64 << 33..1 << 34];
+        let one = (0..3i64, step, prop_oneof![3 => Just(0u64), 1 => 1..5u64], 0..3u64, 0..4u32);
+        proptest::collection::vec(one, 2..9).prop_map(|all| {
+            let (mut at, mut commit) = (0, 3);
+            let each = all.into_iter().map(|(further, step, length, back, index)| {
+                (at, commit) = (at + further, commit + step);
+                let belief = (index > 0).then(|| Belief { asserted: commit - back, index });
+                let until = if length == 0 { ALIVE } else { commit + length };
+                Point { at: ValidTime::from_raw(at), since: commit, until, belief }
+            });
+            each.collect()
+        })
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_record_written_from_the_one_before_is_the_one_that_is_made_of_all_break_points(
+            mut points in rising(),
+            (has_blocks, is_apart, from) in (any::<bool>(), any::<bool>(), 0..3u64),
+            value in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..9)),
+        ) {
+            let new = Point { until: ALIVE, ..points.pop().unwrap() };
+            let last = Point { until: ALIVE, ..points.pop().unwrap() };
+            let from = if has_blocks { from } else { 0 };
+            let others = Others::Given(from, &points);
+            let before = Tail {
+                point: last, settled: last.since, has_blocks, is_apart: has_blocks && is_apart, others, value: None,
+            };
+            let before = encoded(&before);
+            let before = Tail::decode(&before).unwrap();
+            let mut straight = Vec::new();
+            let is_written = before.encode_with(new, value.as_deref(), &mut straight);
+            if !is_written {
+                prop_assert!(straight.is_empty());
+                // The reasons for it.
+                let shape = before.others.shape();
+                let together = [&points[..], &[last]].concat();
+                let is_wider = Others::Given(from, &together).shape()[1] != shape[1] && !points.is_empty();
+                let is_below = last.belief.is_some_and(|belief| points.iter().all(|point| {
+                    point.belief.map_or(point.since, |belief| belief.asserted) > belief.asserted
+                }));
+                prop_assert!(is_wider || is_below || before.is_apart || new.at == last.at);
+                return Ok(());
+            }
+            points.push(last);
+            let value = value.as_deref();
+            let others = Others::Given(from, &points);
+            let all = Tail { point: new, settled: new.since, has_blocks, is_apart: false, others, value };
+            prop_assert_eq!(straight, encoded(&all));
+        }
 
         #[test]
         fn hostile_bytes_are_an_error_or_a_tail_that_encodes_to_them(
@@ -387,6 +472,8 @@ mod tests {
                 *first = kind;
             }
             if let Ok(tail) = Tail::decode(&bytes) {
+                let point = Point { at: ValidTime::from_raw(at), since: commit, until: ALIVE, belief: None };
+                tail.encode_with(point, None, &mut Vec::new());
                 tail.in_force(ValidTime::from_raw(at), commit);
                 tail.next_after(ValidTime::from_raw(at), commit);
                 prop_assert_eq!(blocks_until(&bytes), tail.has_blocks.then(|| tail.from()));

@@ -52,7 +52,7 @@ impl TemporalWrite {
     pub fn drop_starts(&mut self, collection: &str) -> Result<bool, Error> {
         self.change_starts(collection, |tx, collection| {
             let Some(trees) = tx.open(collection)? else { return Ok(false) };
-            tx.collections.remove(collection);
+            tx.forget(collection);
             Ok(tx.txn.drop_tree(&catalog::starts_tree(trees.number))?)
         })
     }
@@ -88,7 +88,7 @@ impl TemporalWrite {
         for entry in entries {
             self.txn.insert(starts, &entry, &[])?;
         }
-        self.collections.remove(collection);
+        self.forget(collection);
         Ok(true)
     }
 }

@@ -11,6 +11,7 @@
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
+use std::sync::{Arc, Mutex};
 
 use crate::ops::{KEY_OFFSET, Recorded};
 use crate::trees::CollectionTrees;
@@ -21,6 +22,9 @@ const SIZE_MAX: usize = 4 << 20;
 /// Bytes of an operation that does not wait: large values are written by the operation itself.
 const LONG: usize = 64 << 10;
 
+/// Bytes of each list that are kept for the next transaction.
+const ROOM_MAX: usize = 1 << 20;
+
 /// The operations, in the order in which they came.
 #[derive(Default)]
 pub(crate) struct Pending {
@@ -29,6 +33,28 @@ pub(crate) struct Pending {
     operations: Vec<Held>,
     /// Hashes of collection and key of all of them, once that was asked for.
     keys: Option<HashSet<u64>>,
+}
+
+/// Lists that a transaction leaves to the next one.
+#[derive(Clone, Default)]
+pub(crate) struct Room(Arc<Mutex<Pending>>);
+
+impl Room {
+    /// Takes the lists, which are empty.
+    pub(crate) fn take(&self) -> Pending {
+        self.0.lock().map(|mut kept| std::mem::take(&mut *kept)).unwrap_or_default()
+    }
+
+    /// Keeps the lists of a transaction that is over, unless they are large.
+    pub(crate) fn keep(&self, mut pending: Pending) {
+        pending.clear();
+        pending.keys = None;
+        let is_small = pending.bytes.capacity() <= ROOM_MAX
+            && pending.operations.capacity() * size_of::<Held>() <= ROOM_MAX;
+        if is_small && let Ok(mut kept) = self.0.lock() {
+            *kept = pending;
+        }
+    }
 }
 
 /// An operation.
@@ -84,19 +110,23 @@ impl Pending {
 
     /// The operations by collection, then by key, then as they came.
     pub(crate) fn ordered(&self) -> Vec<&Held> {
-        // Most keys differ in their first bytes, which are looked at without a call.
-        let head = |held: &Held| {
+        // Most keys differ in their first bytes: these stand in one number with the collection before and the place behind.
+        let head = |(place, held): (usize, &Held)| {
             let mut head = [0; size_of::<u64>()];
             let key = self.key(held);
-            let size = key.len().min(head.len());
-            head[..size].copy_from_slice(&key[..size]);
-            (held.trees.number, u64::from_be_bytes(head))
+            match key.first_chunk() {
+                Some(first) => head = *first,
+                None => head[..key.len()].copy_from_slice(key),
+            }
+            u128::from(held.trees.number) << 96 | u128::from(u64::from_be_bytes(head)) << 32 | place as u128
         };
-        let mut ordered: Vec<_> = self.operations.iter().map(|held| (head(held), held)).collect();
-        ordered.sort_unstable_by(|(head, one), (other_head, other)| {
-            head.cmp(other_head).then_with(|| (self.key(one), one.index).cmp(&(self.key(other), other.index)))
-        });
-        ordered.into_iter().map(|(_, held)| held).collect()
+        let mut ordered: Vec<u128> = self.operations.iter().enumerate().map(head).collect();
+        ordered.sort_unstable();
+        let held = |number: &u128| &self.operations[*number as u32 as usize];
+        for alike in ordered.chunk_by_mut(|one, other| one >> 32 == other >> 32).filter(|run| run.len() > 1) {
+            alike.sort_by(|one, other| self.key(held(one)).cmp(self.key(held(other))));
+        }
+        ordered.iter().map(held).collect()
     }
 
     /// Whether two operations are of the same key.

@@ -136,6 +136,25 @@ impl<'a> Others<'a> {
         }
     }
 
+    /// The shape with one more behind all of them, which stands; `None` where stored ones would have to be written in
+    /// another way.
+    #[inline]
+    pub(crate) fn shape_with(&self, point: &Point) -> Option<[u8; 2]> {
+        match self {
+            Self::Stored(columns) if columns.count > 0 => columns.shape_with(point),
+            _ if self.len() == 0 => Some(Others::Given(0, &[*point]).shape()),
+            _ => None,
+        }
+    }
+
+    /// Appends them and one more; the shape is [`Self::shape_with`] of it.
+    pub(crate) fn encode_with(&self, point: &Point, shape: [u8; 2], out: &mut Vec<u8>) {
+        match self {
+            Self::Stored(columns) if columns.count > 0 => columns.encode_with(point, out),
+            _ => encode(self.from(), &[*point], usize::from(shape[1]), out),
+        }
+    }
+
     /// What bytes end with, and what comes before.
     #[inline]
     pub(crate) fn decode(shape: [u8; 2], bytes: &'a [u8]) -> Result<(Self, &'a [u8]), EntryError> {
@@ -192,6 +211,49 @@ impl Columns<'_> {
             2 => self.point::<2>(index),
             4 => self.point::<4>(index),
             _ => self.point::<8>(index),
+        }
+    }
+
+    fn shape_with(&self, point: &Point) -> Option<[u8; 2]> {
+        let last = self.get(self.count - 1);
+        let is_last = (last.at, last.since) < (point.at, point.since) && point.until == ALIVE;
+        let distance = point.since.checked_sub(self.base())?;
+        let has_room = least(point) >= self.base() && distance < none(self.width);
+        (is_last && has_room && self.count < usize::from(u8::MAX))
+            .then_some([self.count as u8 + 1, self.width as u8])
+    }
+
+    /// Each column as it is, and one more behind it.
+    fn encode_with(&self, point: &Point, out: &mut Vec<u8>) {
+        match self.width {
+            2 => self.encode_wide_with::<2>(point, out),
+            4 => self.encode_wide_with::<4>(point, out),
+            _ => self.encode_wide_with::<8>(point, out),
+        }
+    }
+
+    fn encode_wide_with<const W: usize>(&self, point: &Point, out: &mut Vec<u8>) {
+        let (head, mut rest) = self.bytes.split_at(TIMES_OFFSET);
+        let start = out.len();
+        out.resize(start + size(self.count + 1, W), 0);
+        let (new_head, mut new) = out[start..].split_at_mut(TIMES_OFFSET);
+        new_head.copy_from_slice(head);
+        let base = self.base();
+        let belief = point.belief.map_or((u64::MAX, 0), |belief| (belief.asserted - base, belief.index));
+        let numbers = [
+            (TIME_SIZE, point.at.micros().cast_unsigned()),
+            (W, point.since - base),
+            (W, u64::MAX),
+            (W, belief.0),
+            (INDEX_SIZE, u64::from(belief.1)),
+        ];
+        for (width, number) in numbers {
+            let (column, behind) = rest.split_at(self.count * width);
+            let (new_column, new_behind) = new.split_at_mut(column.len() + width);
+            let (same, more) = new_column.split_at_mut(column.len());
+            same.copy_from_slice(column);
+            more.copy_from_slice(&number.to_le_bytes()[..width]);
+            (rest, new) = (behind, new_behind);
         }
     }
 

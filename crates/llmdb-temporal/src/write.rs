@@ -23,7 +23,7 @@ use crate::encoding;
 use crate::entry::{Tail, VALUE_SIZE_MAX};
 use crate::error::Error;
 use crate::ops::Recorded;
-use crate::pending::Pending;
+use crate::pending::{Pending, Room};
 use crate::points::{NOW, Points};
 use crate::ranges::Ranges;
 use crate::trees::{CollectionTrees, SystemTrees};
@@ -36,10 +36,13 @@ pub struct TemporalWrite {
     pub(crate) txn: WriteTxn,
     pub(crate) system: SystemTrees,
     pub(crate) collections: HashMap<String, CollectionTrees>,
+    /// The collection that was asked for last.
+    last: Option<(String, CollectionTrees)>,
     pub(crate) operation_count: u64,
     pub(crate) failed: bool,
     pub(crate) pending: Pending,
     pub(crate) block_size_max: usize,
+    room: Room,
 }
 
 /// One operation as it was asked for.
@@ -54,7 +57,7 @@ struct Request<'a> {
 }
 
 impl TemporalWrite {
-    pub(crate) fn begin(store: &Store, block_size_max: usize) -> Result<Self, Error> {
+    pub(crate) fn begin(store: &Store, block_size_max: usize, room: Room) -> Result<Self, Error> {
         let mut txn = store.begin_write()?;
         let system = SystemTrees {
             catalog: txn.create_tree(catalog::CATALOG)?,
@@ -66,10 +69,12 @@ impl TemporalWrite {
             txn,
             system,
             collections: HashMap::new(),
+            last: None,
             operation_count: 0,
             failed: false,
-            pending: Pending::default(),
+            pending: room.take(),
             block_size_max,
+            room,
         })
     }
 
@@ -150,6 +155,7 @@ impl TemporalWrite {
         self.txn.insert(commits, &commits::commit_key(commit), &commits::commit_record(time))?;
         self.txn.insert(times, &commits::time_key(time), &commits::time_record(commit))?;
         let receipt = self.txn.commit()?;
+        self.room.keep(self.pending);
         Ok(Receipt {
             commit: CommitNumber::new(number_of(receipt.seq)),
             at: CommitTime::from_raw(receipt.time),
@@ -242,12 +248,27 @@ impl TemporalWrite {
     }
 
     pub(crate) fn open_or_create(&mut self, name: &str) -> Result<CollectionTrees, Error> {
+        if let Some((_, trees)) = self.last.as_ref().filter(|(last, _)| last == name) {
+            return Ok(*trees);
+        }
+        let trees = self.find_or_create(name)?;
+        self.last = Some((name.to_owned(), trees));
+        Ok(trees)
+    }
+
+    fn find_or_create(&mut self, name: &str) -> Result<CollectionTrees, Error> {
         if let Some(trees) = self.open(name)? {
             return Ok(trees);
         }
         let number = self.txn.tree(self.system.catalog)?.len() as u32;
         self.txn.insert(self.system.catalog, name.as_bytes(), &number.to_le_bytes())?;
         self.open_trees(name, number)
+    }
+
+    /// Looks for the trees of a collection anew when it is asked for next.
+    pub(crate) fn forget(&mut self, name: &str) {
+        self.collections.remove(name);
+        self.last = None;
     }
 
     pub(crate) fn open_trees(&mut self, name: &str, number: u32) -> Result<CollectionTrees, Error> {
