@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-/// Questions of a phase are asked for so long before it is measured.
+/// Questions of a phase are asked for so long before it is measured, but not for more than four of its rounds.
 const WARM_UP: Duration = Duration::from_millis(150);
 /// Gets that are timed as one.
 const BLOCK: usize = 500;
@@ -330,7 +330,7 @@ impl Case for PastCase {
         };
         if self.warmed != Some(phase) {
             // Pages are checked at their first use, and the first use of a history is no question's own cost.
-            work(Span::new(Instant::now(), WARM_UP, bench.stop))?;
+            work(Span::new(Instant::now(), WARM_UP.min(budget * 4), bench.stop))?;
         }
         let mut measured = bench.threads(operation, 1, budget, |_, span| work(span))?;
         self.warmed = Some(phase);
