@@ -1,12 +1,13 @@
 //! What commits cost:
-//! `commits FOLDER [single | unsynced | threads | batches | random | sorted | values] [SECONDS [THREADS]]`.
+//! `commits FOLDER [single | unsynced | threads | queue | batches | random | sorted | values] [SECONDS [THREADS]]`.
 //!
 //! `single`: one record a commit, one thread, into 100,000 that are there. `unsynced`: the same, not flushed.
-//! `threads`: the same from 1 to 64 threads, or with so many. `batches`: 1,000 records in random order a commit.
+//! `threads`: the same from 1 to 64 threads, or with so many. `queue`: as `threads`, handed to a write queue. `batches`: 1,000 records in random order a commit.
 //! `random`: 16 MB of them. `sorted`: 16 MB of records of 256 bytes in order. `values`: 16 MB of values of 4 KiB. Records
 //! of more than 8 MiB go past the log.
 
-use llmdb_wal::{Durability, Error, Store, StoreOptions, TreeId};
+use llmdb_wal::{Batch, Durability, Error, Store, StoreOptions, TreeId, WriteQueue};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -30,9 +31,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             commit(&store, tree, &next, Shape { records: 100_000, ..Shape::RANDOM })?;
             report(&store, "1 thread", run(&store, tree, &next, for_long, 1, Shape::RANDOM));
         }
-        "threads" => {
+        "threads" | "queue" => {
+            commit(&store, tree, &next, Shape { records: 100_000, ..Shape::RANDOM })?;
+            let queue = store.queue(1024)?;
             for threads in threads.map_or(vec![1, 2, 4, 8, 16, 32, 64], |one: usize| vec![one]) {
-                let done = run(&store, tree, &next, for_long, threads, Shape::RANDOM);
+                let done = match what.as_str() {
+                    "queue" => run_each(for_long, threads, Shape::RANDOM, || {
+                        hand_in(&queue, tree, &next).expect("the disk has room");
+                    }),
+                    _ => run(&store, tree, &next, for_long, threads, Shape::RANDOM),
+                };
                 report(&store, &format!("{threads} threads"), done);
             }
         }
@@ -77,6 +85,10 @@ struct Done {
 }
 
 fn run(store: &Store, tree: TreeId, next: &AtomicU64, limit: Duration, threads: usize, shape: Shape) -> Done {
+    run_each(limit, threads, shape, || commit(store, tree, next, shape).expect("the disk has room"))
+}
+
+fn run_each(limit: Duration, threads: usize, shape: Shape, commit: impl Fn() + Sync) -> Done {
     let began = Instant::now();
     let waits: Vec<Vec<Duration>> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..threads)
@@ -85,7 +97,7 @@ fn run(store: &Store, tree: TreeId, next: &AtomicU64, limit: Duration, threads: 
                     let mut waits = Vec::new();
                     while began.elapsed() < limit {
                         let from = Instant::now();
-                        commit(store, tree, next, shape).expect("the disk has room");
+                        commit();
                         waits.push(from.elapsed());
                     }
                     waits
@@ -105,10 +117,21 @@ fn commit(store: &Store, tree: TreeId, next: &AtomicU64, shape: Shape) -> Result
     let first = next.fetch_add(shape.records, Ordering::Relaxed);
     for number in first..first + shape.records {
         let head = if shape.is_sorted { number } else { number.wrapping_mul(MIX) };
-        let key = (u128::from(head) << 64 | u128::from(number)).to_be_bytes();
-        txn.insert(tree, &key, &value)?;
+        txn.insert(tree, &key(head, number), &value)?;
     }
     txn.commit().map(|_| ())
+}
+
+/// The same, one record, by a queue.
+fn hand_in(queue: &WriteQueue, tree: TreeId, next: &AtomicU64) -> Result<(), Arc<Error>> {
+    let number = next.fetch_add(1, Ordering::Relaxed);
+    let batch =
+        Batch::new().insert(tree, key(number.wrapping_mul(MIX), number), vec![7; Shape::RANDOM.value]);
+    queue.submit(batch)?.wait().map(|_| ())
+}
+
+fn key(head: u64, number: u64) -> [u8; 16] {
+    (u128::from(head) << 64 | u128::from(number)).to_be_bytes()
 }
 
 fn report(store: &Store, what: &str, mut done: Done) {
