@@ -122,13 +122,15 @@ impl Row {
     /// Sends the row on: a short one sets out and is waited for with others, a long one piece by piece.
     fn send_on(&mut self, core: &Core) -> Result<(), Error> {
         let place = self.place();
+        let under_way: u64 = self.sent.iter().map(|sent| sent.end - sent.start).sum();
+        if under_way + place.end - place.start > PIECE_SIZE as u64 {
+            self.await_sent(core)?;
+        }
         if self.len < PIECE_SIZE {
             core.begin_to_send(&place);
             self.sent.push(place);
-            let bytes: u64 = self.sent.iter().map(|sent| sent.end - sent.start).sum();
-            return if bytes < PIECE_SIZE as u64 { Ok(()) } else { self.await_sent(core) };
+            return Ok(());
         }
-        self.await_sent(core)?;
         for piece in place.clone().step_by(PIECE_SIZE) {
             core.send_on(piece, (PIECE_SIZE as u64).min(place.end - piece))?;
         }
