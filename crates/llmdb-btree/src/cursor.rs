@@ -257,10 +257,7 @@ impl<'t> Cursor<'t> {
         if let Some((branch, 1, index)) = self.path.last()
             && index + 1 < branch.children()
         {
-            let next = branch.child(index + 1);
-            for line in (0..self.source.page_size()).step_by(64) {
-                self.source.prefetch(next, line);
-            }
+            self.source.prefetch_page(branch.child(index + 1));
         }
     }
 

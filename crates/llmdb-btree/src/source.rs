@@ -52,12 +52,12 @@ impl<'t> Source<'t> {
         }
     }
 
-    /// As [`PageSource::prefetch`].
+    /// As [`PageSource::prefetch_page`].
     #[inline]
-    pub(crate) fn prefetch(self, at: Ref, offset: usize) {
+    pub(crate) fn prefetch_page(self, at: Ref) {
         match self {
-            Self::Snapshot(snapshot) => snapshot.prefetch(at, offset),
-            Self::Write(txn) => txn.prefetch(at, offset),
+            Self::Snapshot(snapshot) => snapshot.prefetch_page(at),
+            Self::Write(txn) => txn.prefetch_page(at),
         }
     }
 

@@ -44,6 +44,16 @@ impl CheckpointProgress {
     pub fn pages(&self) -> (u64, u64) {
         self.0.pages()
     }
+
+    /// Somebody waits for it now: it takes as much of the device as it may ([`Checkpoint::be_gentle`]).
+    pub fn hurry(&self) {
+        self.0.hurry();
+    }
+
+    /// Waits where it is being written now: whoever is to begin another would wait, with the writer held.
+    pub fn wait_if_written(&self) {
+        self.0.wait_if_written();
+    }
 }
 
 impl std::fmt::Debug for CheckpointProgress {
@@ -81,6 +91,8 @@ impl WriteTxn {
         let meta = self.planned_meta(&plan, owner_area);
         let homes = self.writer_ref().homes.clone();
         self.clear_planned_homes(&plan);
+        let commit = self.commit();
+        (self.writer().dirty, self.writer().planned_at) = (0, commit);
         let (slot, meta_slot) = (self.slot(), self.writer_ref().slot);
         let job = Arc::new(Job::new(snapshot, plan, homes, meta, meta_slot, taken));
         self.writer().in_flight = Some(job.clone());
@@ -101,6 +113,12 @@ impl Checkpoint {
     /// An I/O error, after which the database must be reopened.
     pub fn write(&self) -> Result<CheckpointReport, Error> {
         Ok(self.job.make_durable(&self.core)?.unwrap_or_default())
+    }
+
+    /// Nobody waits for it: no more than 64 KiB are on their way to the device at once and not 256, beside which flushes
+    /// wait for less, until [`CheckpointProgress::hurry`].
+    pub fn be_gentle(&self) {
+        self.job.be_gentle();
     }
 
     /// What tells how far it is, for whoever shall not run ahead of it.
@@ -176,6 +194,9 @@ impl Writer {
     /// The pages of a checkpoint that was not written are free again.
     fn abandon_checkpoint(&mut self, core: &Core, job: &Job) {
         self.space.abandoned(job.plan.layout());
+        // Those that were replaced meanwhile among them, until the next.
+        self.dirty += job.plan.frames.len() as u64;
+        self.planned_at = self.meta.commit;
         let old_map = job.plan.old_map();
         self.retired_runs.retain(|retired| !old_map.contains(&retired.run));
         // What was retired meanwhile waited for the one after it; the next one has its number now, and not these runs.

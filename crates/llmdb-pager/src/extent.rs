@@ -54,7 +54,7 @@ impl WriteTxn {
     pub fn begin_extent(&mut self, len: u64) -> Result<Run, Error> {
         let core = self.core.clone();
         let run = self.writer().allocate(&core, len.div_ceil(core.page_size as u64).max(1))?;
-        core.forget_checked(run.start);
+        core.forget_run(run);
         self.add_run(run);
         self.widen_view()?;
         Ok(run)

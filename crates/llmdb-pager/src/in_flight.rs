@@ -9,7 +9,7 @@ use crate::plan::{CheckpointReport, Plan, write_meta};
 use crate::rows::RowWriter;
 use crate::snapshot::{Core, Snapshot};
 use crate::space::Run;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// What the writer and whoever writes the checkpoint share.
@@ -26,6 +26,8 @@ pub(crate) struct Job {
     has_ended: Condvar,
     /// Pages that were gathered for the device so far.
     pages_written: AtomicU64,
+    /// Whether nobody waits for its end, so that it leaves the device to others.
+    is_gentle: AtomicBool,
 }
 
 #[derive(Clone, Copy)]
@@ -43,6 +45,20 @@ pub(crate) enum Ended {
     Abandoned,
 }
 
+/// A checkpoint that is being written: dropped by a panic alone.
+struct Failing<'j> {
+    job: &'j Job,
+    core: &'j Core,
+}
+
+impl Drop for Failing<'_> {
+    fn drop(&mut self) {
+        let panic = std::io::Error::other("the thread that wrote a checkpoint panicked");
+        self.core.poison(Error::io(self.core.doing("writing a checkpoint of"), panic));
+        self.job.end_as(Ended::Failed);
+    }
+}
+
 impl Job {
     pub(crate) fn new(
         snapshot: Snapshot,
@@ -53,8 +69,8 @@ impl Job {
         taken: Vec<Run>,
     ) -> Self {
         let (phase, has_ended) = (Mutex::new(Phase::Planned), Condvar::new());
-        let pages_written = AtomicU64::new(0);
-        Self { snapshot, plan, homes, meta, meta_slot, taken, phase, has_ended, pages_written }
+        let (pages_written, is_gentle) = (AtomicU64::new(0), AtomicBool::new(false));
+        Self { snapshot, plan, homes, meta, meta_slot, taken, phase, has_ended, pages_written, is_gentle }
     }
 
     pub(crate) fn has_ended(&self) -> bool {
@@ -71,6 +87,26 @@ impl Job {
 
     fn phase(&self) -> MutexGuard<'_, Phase> {
         self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Leaves the device to others, unless somebody writes it already, who may wait for its end.
+    pub(crate) fn be_gentle(&self) {
+        let phase = self.phase();
+        if matches!(*phase, Phase::Planned) {
+            self.is_gentle.store(true, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn hurry(&self) {
+        self.is_gentle.store(false, Ordering::Relaxed);
+    }
+
+    /// Waits where it is being written now.
+    pub(crate) fn wait_if_written(&self) {
+        let mut phase = self.phase();
+        while matches!(*phase, Phase::Writing) {
+            phase = self.has_ended.wait(phase).unwrap_or_else(PoisonError::into_inner);
+        }
     }
 
     /// The first end counts, and what is being written is not given up.
@@ -94,15 +130,22 @@ impl Job {
         }
         *phase = Phase::Writing;
         drop(phase);
+        // Should the storage panic, nobody waits for ever.
+        let failing = Failing { job: self, core };
         let written = core.check_poison().and_then(|()| self.write(core).map_err(|error| core.poison(error)));
-        *self.phase() =
-            Phase::Ended(written.as_ref().map_or(Ended::Failed, |report| Ended::Durable(*report)));
-        self.has_ended.notify_all();
+        std::mem::forget(failing);
+        self.end_as(written.as_ref().map_or(Ended::Failed, |report| Ended::Durable(*report)));
         written.map(Some)
+    }
+
+    fn end_as(&self, how: Ended) {
+        *self.phase() = Phase::Ended(how);
+        self.has_ended.notify_all();
     }
 
     /// Waits until it has ended.
     fn wait(&self) -> Ended {
+        self.hurry();
         let mut phase = self.phase();
         loop {
             match *phase {
@@ -124,6 +167,7 @@ impl Job {
         let mut rows = RowWriter::new(core, self.plan.page_count()).paced();
         for (index, number) in self.plan.pages() {
             let page = self.snapshot.page_of(Ref::frame(index))?;
+            rows.be_gentle(self.is_gentle.load(Ordering::Relaxed));
             self.plan.render(core, page, number, &mut rows, &|at| self.home(at))?;
             self.pages_written.fetch_add(1, Ordering::Relaxed);
         }

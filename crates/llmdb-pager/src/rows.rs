@@ -23,6 +23,8 @@ pub(crate) const ROW_SIZE: usize = 8 << 20;
 /// at a time were seen to wait for 0.1 to 0.2 ms, beside a whole checkpoint for 30 and more. A page waited for by itself
 /// takes 0.12 ms, and where trees changed all over most rows are one page.
 const PIECE_SIZE: usize = 256 << 10;
+/// The same where nobody waits for the end.
+const GENTLE_SIZE: usize = 64 << 10;
 
 /// How much was written.
 #[derive(Clone, Copy, Debug, Default)]
@@ -54,6 +56,8 @@ pub(crate) struct Row {
     len: usize,
     start: u64,
     pace: Pace,
+    /// The most bytes of a paced writer that are on their way.
+    piece: usize,
     /// Short rows of a paced writer that set out and were not waited for.
     sent: Vec<Range<u64>>,
     written: Written,
@@ -64,7 +68,17 @@ impl Row {
     pub(crate) fn new(page_size: usize, step: usize, page_count: usize) -> Self {
         let size = page_count.clamp(1, step / page_size) * page_size;
         let (bytes, written) = (vec![0; size], Written::default());
-        Self { page_size, step, bytes, len: 0, start: 0, pace: Pace::System, sent: Vec::new(), written }
+        Self {
+            page_size,
+            step,
+            bytes,
+            len: 0,
+            start: 0,
+            pace: Pace::System,
+            piece: PIECE_SIZE,
+            sent: Vec::new(),
+            written,
+        }
     }
 
     /// Room for page `number`; what stands there is another page or zeros.
@@ -123,16 +137,16 @@ impl Row {
     fn send_on(&mut self, core: &Core) -> Result<(), Error> {
         let place = self.place();
         let under_way: u64 = self.sent.iter().map(|sent| sent.end - sent.start).sum();
-        if under_way + place.end - place.start > PIECE_SIZE as u64 {
+        if under_way + place.end - place.start > self.piece as u64 {
             self.await_sent(core)?;
         }
-        if self.len < PIECE_SIZE {
+        if self.len < self.piece {
             core.begin_to_send(&place);
             self.sent.push(place);
             return Ok(());
         }
-        for piece in place.clone().step_by(PIECE_SIZE) {
-            core.send_on(piece, (PIECE_SIZE as u64).min(place.end - piece))?;
+        for piece in place.clone().step_by(self.piece) {
+            core.send_on(piece, (self.piece as u64).min(place.end - piece))?;
         }
         Ok(())
     }
@@ -160,6 +174,11 @@ impl<'a> RowWriter<'a> {
     pub(crate) fn paced(mut self) -> Self {
         self.row.pace = Pace::Awaited;
         self
+    }
+
+    /// Has pieces of a paced writer small, or not, from now on.
+    pub(crate) fn be_gentle(&mut self, yes: bool) {
+        self.row.piece = if yes { GENTLE_SIZE } else { PIECE_SIZE };
     }
 
     /// Has each large row set out for the device as soon as it is written, if `yes`.

@@ -5,7 +5,8 @@
 //!
 //! Invariants
 //! 1. What a savepoint leads to stays as it is until it is gone back to, or the transaction ends.
-//! 2. Savepoints are a stack: going back to one forgets those behind it. It stays, and can be gone back to again.
+//! 2. No two savepoints of a process have one number: one of another transaction is none of this.
+//! 3. Savepoints are a stack: going back to one forgets those behind it. It stays, and can be gone back to again.
 //!
 //! Not here: what the layer above has to put back besides (`llmdb_btree::Savepoint`).
 
@@ -14,6 +15,10 @@ use crate::page::{PageNumber, Ref};
 use crate::space::Run;
 use crate::write_txn::WriteTxn;
 use crate::writer::read_map_page;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The number of the next savepoint.
+static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// A place that a transaction can go back to.
 #[derive(Debug)]
@@ -33,8 +38,7 @@ impl WriteTxn {
     /// Sets a savepoint. Costs nothing by itself but a list of the extents that it wrote so far; pages that were
     /// changed before and are changed behind it are copied once more.
     pub fn savepoint(&mut self) -> Savepoint {
-        let number = self.next_savepoint;
-        self.next_savepoint += 1;
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
         self.savepoints.push(number);
         self.depth = self.savepoints.len() as u32;
         Savepoint {
@@ -55,7 +59,8 @@ impl WriteTxn {
     /// # Errors
     /// A damaged allocation map.
     pub fn go_back_to(&mut self, savepoint: &Savepoint) -> Result<bool, Error> {
-        if self.savepoints.get(savepoint.depth as usize - 1) != Some(&savepoint.number) {
+        let place = (savepoint.depth as usize).checked_sub(1);
+        if place.and_then(|place| self.savepoints.get(place)) != Some(&savepoint.number) {
             return Ok(false);
         }
         self.savepoints.truncate(savepoint.depth as usize);

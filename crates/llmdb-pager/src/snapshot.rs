@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::page::{Page, PageNumber, Ref, verify};
 use crate::raw::{FramePool, WriterKey};
 use crate::readers::{Numbered, Owner, Pinned, Readers};
+use crate::space::Run;
 use crate::staged::Staged;
 use crate::storage::{File, Lock, Map};
 use crate::verified::{CheckedPages, Verified};
@@ -137,6 +138,12 @@ impl Core {
         self.found.replaced.insert(page);
     }
 
+    /// As [`Core::forget_checked`], all pages of a run: none of them is a page of a tree any more.
+    pub(crate) fn forget_run(&self, run: Run) {
+        self.forget_checked(run.start);
+        (run.start.0 + 1..run.end()).for_each(|page| self.verified.remove(PageNumber(page)));
+    }
+
     /// The birth of what begins at a page, as far as it is to be believed: who trusts one that is too new
     /// uses the place again while an old snapshot reads it.
     pub(crate) fn believed_birth(&self, start: PageNumber, birth: u64) -> u64 {
@@ -228,6 +235,14 @@ impl Core {
     pub(crate) fn prefetch(&self, state: &State, at: Ref, offset: usize) {
         if !at.is_dirty() {
             state.map.prefetch((at.number().0 << self.page_shift) + offset as u64);
+        }
+    }
+
+    /// As [`Core::prefetch`], the whole page.
+    #[inline]
+    fn prefetch_page(&self, state: &State, at: Ref) {
+        if !at.is_dirty() {
+            state.map.prefetch_range(at.number().0 << self.page_shift, self.page_size);
         }
     }
 
@@ -375,6 +390,11 @@ pub trait PageSource {
     /// Asks the processor for the cache line at `offset` of the page that `at` refers to, before it is read.
     /// Nothing is checked, and nothing happens where there is no such place.
     fn prefetch(&self, at: Ref, offset: usize);
+
+    /// As [`PageSource::prefetch`], all lines of the page.
+    fn prefetch_page(&self, at: Ref) {
+        (0..self.page_size()).step_by(64).for_each(|line| self.prefetch(at, line));
+    }
 
     /// `len` bytes of an extent from page `start`; `intact` is asked at the extent's first use.
     ///
@@ -537,6 +557,11 @@ impl PageSource for Snapshot {
     #[inline]
     fn prefetch(&self, at: Ref, offset: usize) {
         self.held.owner().prefetch(self.held.state(), at, offset);
+    }
+
+    #[inline]
+    fn prefetch_page(&self, at: Ref) {
+        self.held.owner().prefetch_page(self.held.state(), at);
     }
 
     fn extent(&self, start: PageNumber, len: u64, intact: &dyn Fn(&[u8]) -> bool) -> Result<&[u8], Error> {

@@ -58,7 +58,6 @@ pub struct WriteTxn {
     /// How many savepoints were set: frames taken before the last are frozen.
     pub(crate) depth: u32,
     pub(crate) savepoints: Vec<u64>,
-    pub(crate) next_savepoint: u64,
     /// Own frames that were frozen when they were replaced, and own pages of the file that were freed behind a
     /// savepoint: both are needed until no savepoint can be gone back to.
     pub(crate) superseded_frames: Vec<u32>,
@@ -105,7 +104,6 @@ impl WriteTxn {
             page_count_before,
             depth: 0,
             savepoints: Vec::new(),
-            next_savepoint: 0,
             superseded_frames: Vec::new(),
             superseded_pages: Vec::new(),
             leaves_written: false,
@@ -250,11 +248,11 @@ impl WriteTxn {
     /// How many pages the new state has that are in no checkpoint, nor in the one that is being written.
     pub fn dirty_pages(&self) -> u64 {
         let writer = self.writer_ref();
-        let others = writer.written.len()
-            + writer.in_flight.as_ref().map_or(0, |job| job.plan.frames.len())
-            + self.spare_frames.len()
-            + self.dropped_frames.len();
-        writer.live_frames().saturating_sub(others) as u64
+        let is_dirty =
+            |index: &&u32| self.core.pool.tag(**index).is_some_and(|tag| tag.born() > writer.planned_at);
+        let dropped = self.dropped_frames.iter().filter(is_dirty).count();
+        let made = self.new_frames.len() - self.spare_frames.len();
+        (writer.dirty + made as u64).saturating_sub(dropped as u64)
     }
 
     /// Whether it wrote extents that are not durable yet.
@@ -413,7 +411,7 @@ impl WriteTxn {
         let count = (bytes.len() as u64).div_ceil(core.page_size as u64).max(1);
         let run = self.writer().allocate(&core, count)?;
         self.new_runs.push(run);
-        core.forget_checked(run.start);
+        core.forget_run(run);
         self.extents_unsynced = true;
         self.put_value(run.start, bytes)?;
         self.widen_view()?;
@@ -500,6 +498,17 @@ impl WriteTxn {
         Ok(())
     }
 
+    /// Sees to it that the file has room for a checkpoint of all dirty pages: so a full disk is an error of the commit that
+    /// needs the room, before anything of it is promised, and what was promised before can always be written. Costs
+    /// nothing as a rule; else a sum over the regions of the file, each 128 MB at 4 KiB.
+    ///
+    /// # Errors
+    /// [`Error::DiskFull`]; a damaged allocation map.
+    pub fn reserve_room(&mut self) -> Result<(), Error> {
+        let (core, pages) = (self.core.clone(), self.dirty_pages());
+        self.writer().reserve_room(&core, pages)
+    }
+
     /// Does everything that could still keep the new state from being published. What publishes behind a
     /// log calls it before the log record is written.
     ///
@@ -540,6 +549,8 @@ impl WriteTxn {
         let commit = self.commit;
         let mut spare = std::mem::take(&mut self.spare_frames);
         spare.sort_unstable();
+        let made = (self.new_frames.len() - spare.len()) as u64;
+        self.writer().dirty += made;
         for index in std::mem::take(&mut self.new_frames) {
             if spare.binary_search(&index).is_ok() {
                 self.writer().give_back_frame(&core, index);
@@ -576,6 +587,8 @@ impl WriteTxn {
         }
         self.replace_state(root);
         self.writer().leave_written(&core, past);
+        let commit = self.commit;
+        (self.writer().dirty, self.writer().planned_at) = (0, commit);
         core.publish(self.commit);
     }
 

@@ -32,6 +32,9 @@ const GROWTH_MIN: u64 = 64 << 10;
 const GROWTH_MAX: u64 = 16 << 20;
 const GROWTH_SHARE: u64 = 16;
 
+/// Room is reserved for so many pages more than a checkpoint needs, for what is changed when the disk is full.
+const ROOM_AHEAD: u64 = 16;
+
 /// A budget of fewer frames than this is not kept: one change of a tree needs some at once.
 const BUDGET_FRAMES_MIN: usize = 32;
 
@@ -46,6 +49,11 @@ pub(crate) struct Writer {
     /// The checkpoint that is being written beside the transactions.
     pub(crate) in_flight: Option<Arc<Job>>,
     pub(crate) file_len: u64,
+    /// Frames of the newest state that no checkpoint holds, planned or durable: those born behind `planned_at`.
+    pub(crate) dirty: u64,
+    pub(crate) planned_at: u64,
+    /// For a checkpoint of so many pages there is room; 0 where that is not known.
+    pub(crate) room_for: u64,
     pub(crate) holes: Holes,
     /// Runs not needed by the newest state any more.
     pub(crate) retired_runs: Vec<RetiredRun>,
@@ -110,6 +118,7 @@ impl Writer {
     ) -> Self {
         let holes = Holes::new(meta.page_size, file_len);
         let len_is_known = file_len == meta.file_len;
+        let planned_at = meta.commit;
         Self {
             space,
             meta,
@@ -117,6 +126,9 @@ impl Writer {
             tip,
             in_flight: None,
             file_len,
+            dirty: 0,
+            planned_at,
+            room_for: 0,
             holes,
             retired_runs: Vec::new(),
             frame_count: 0,
@@ -193,6 +205,9 @@ impl Writer {
         let Some(tag) = core.pool.tag(index) else { return };
         tag.retire(retired);
         let born = tag.born();
+        if born > self.planned_at {
+            self.dirty = self.dirty.saturating_sub(1);
+        }
         self.retired_frames.push(RetiredFrame { index, born, retired });
         let home = std::mem::replace(&mut self.homes[index as usize], Ref::NULL);
         if !home.is_null() {
@@ -292,6 +307,7 @@ impl Writer {
     /// Takes `count` neighbouring pages, with room for them in the file.
     pub(crate) fn allocate(&mut self, core: &Core, count: u64) -> Result<Run, Error> {
         let before = self.space.page_count();
+        self.room_for = 0;
         let run = self.space.allocate(count, &|at| read_map_page(core, at))?;
         if let Err(error) = self.ensure_room(core, &[run]) {
             self.space.release(run, &|at| read_map_page(core, at))?;
@@ -304,6 +320,7 @@ impl Writer {
     /// Takes `count` pages in as long rows as there are, in rising order, with room for them in the file.
     pub(crate) fn allocate_pages(&mut self, core: &Core, count: u64) -> Result<Vec<Run>, Error> {
         let before = self.space.page_count();
+        self.room_for = 0;
         let mut taken = Vec::new();
         let result = self
             .space
@@ -345,7 +362,25 @@ impl Writer {
             self.file_len += page;
             self.len_is_known = true;
         }
-        let needed = self.space.page_count() * core.page_size as u64;
+        self.ensure_len_of(core, self.space.page_count() * core.page_size as u64)
+    }
+
+    /// Sees to it that there is room for a checkpoint of `pages` pages and some more, in free pages or behind the last one;
+    /// what was found to be a hole only now may still be refused.
+    pub(crate) fn reserve_room(&mut self, core: &Core, pages: u64) -> Result<(), Error> {
+        if pages <= self.room_for {
+            return Ok(());
+        }
+        let wanted = pages + ROOM_AHEAD;
+        let free = self.space.free_count(&|at| read_map_page(core, at))?;
+        let page_count = self.space.page_count() + wanted.saturating_sub(free);
+        self.ensure_len_of(core, page_count * core.page_size as u64)?;
+        self.room_for = wanted;
+        Ok(())
+    }
+
+    /// Grows the file to `needed` bytes at least.
+    fn ensure_len_of(&mut self, core: &Core, needed: u64) -> Result<(), Error> {
         if needed <= self.file_len {
             return Ok(());
         }

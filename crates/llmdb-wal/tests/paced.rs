@@ -138,3 +138,27 @@ fn short_rows_of_a_checkpoint_go_together_and_not_too_many_of_them() {
         }
     }
 }
+
+#[test]
+fn a_checkpoint_that_nobody_waits_for_leaves_the_device_to_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let under_way = Arc::new(Mutex::new(UnderWay::default()));
+    let options =
+        StoreOptions::new().storage(Arc::new(Watched(under_way.clone()))).checkpoint_bytes(64 << 10);
+    let store = options.open(folder.path().join("gentle.llmdb")).unwrap();
+    let tree = store.write(|txn| txn.create_tree("t")).unwrap().0;
+    for round in 0..6 {
+        *under_way.lock().unwrap() = UnderWay::default();
+        let mut numbers = (0..20_000u32).filter(|number| round == 0 || number / 16 % 3 == round % 3);
+        store
+            .write(|txn| numbers.try_for_each(|number| txn.insert(tree, &number.to_be_bytes(), &[7; 200])))
+            .unwrap();
+        let began = std::time::Instant::now();
+        while store.stat().unwrap().log_bytes > 0 {
+            assert!(began.elapsed().as_secs() < 60, "the store's own thread writes no checkpoint");
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        let seen = under_way.lock().unwrap();
+        assert!(seen.rows > 0 && seen.most <= 64 << 10, "{} rows, {} bytes under way", seen.rows, seen.most);
+    }
+}

@@ -12,6 +12,7 @@
 //! 1. Nothing is written from a frame that was not found whole.
 //! 2. The file has its name only when all of it was checked and is durable.
 //! 3. What is checked is the new file as it stands, not what was read from the backups.
+//! 4. What an earlier backup had and the last one has no more stands nowhere in it: free pages are zeros.
 
 use super::format::{BackupHeader, Flaw};
 use super::read::{Part, StreamReader, damaged};
@@ -23,7 +24,7 @@ use crate::pager::{Pager, PagerOptions};
 use crate::space::Run;
 use crate::storage::{File, write_all_at};
 use crate::writer::read_map_page;
-use std::io::Read;
+use std::io::{self, Read};
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -321,11 +322,31 @@ fn check_all<P: Send + Sync>(
     })
 }
 
-/// Frees what nothing reaches, and makes all of the file durable with its allocation map. Answers its length.
+/// Overwrites a range with zeros, but for what was never written.
+fn make_zero(file: &dyn File, start: u64, len: u64) -> io::Result<()> {
+    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    let (mut at, end) = (start, start + len);
+    // Where the file system knows none, all of it is overwritten.
+    let holes = file.holes(start..end).unwrap_or_default();
+    for hole in holes.into_iter().chain(std::iter::once(end..end)) {
+        while at < hole.start {
+            let size = (ZEROS.len() as u64).min(hole.start - at);
+            write_all_at(file, &ZEROS[..size as usize], at)?;
+            at += size;
+        }
+        at = at.max(hole.end);
+    }
+    Ok(())
+}
+
+/// Frees what nothing reaches, clears it, and makes all of the file durable with its allocation map. Answers its length.
 fn write_map(pager: &Pager, free: &[Run]) -> Result<u64, Error> {
     let mut txn = pager.begin_write()?;
     let core = pager.core.clone();
     for run in free {
+        let (start, len) = (run.start.0 * core.page_size as u64, run.count * core.page_size as u64);
+        make_zero(&*core.file, start, len)
+            .map_err(|e| Error::allocation(core.doing("clearing free pages of"), len, e))?;
         txn.writer().space.release(*run, &|at| read_map_page(&core, at))?;
     }
     txn.checkpoint(pager.owner_area())?;

@@ -129,6 +129,21 @@ impl Map {
         #[cfg(not(target_arch = "x86_64"))]
         let _ = offset;
     }
+
+    /// As [`Map::prefetch`], all lines of a range.
+    #[inline]
+    pub(crate) fn prefetch_range(&self, offset: u64, len: usize) {
+        #[cfg(target_arch = "x86_64")]
+        if offset.checked_add(len as u64).is_some_and(|end| end <= self.len as u64) {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            for line in (0..len).step_by(64) {
+                // SAFETY: as above, for the whole range is inside.
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(self.address.add(offset as usize + line).cast()) };
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = (offset, len);
+    }
 }
 
 impl fmt::Debug for Map {

@@ -39,6 +39,8 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 pub const LOG_FORMAT_VERSION: u32 = 2;
 /// Groups begin at multiples of this.
 pub const BLOCK_SIZE: u64 = 4096;
+/// Bytes of the largest ring: all of it is read into memory after a crash.
+pub(crate) const CAPACITY_MAX: u64 = 8 << 30;
 /// Bytes before a record's payload.
 pub const RECORD_HEADER_SIZE: usize = 56;
 /// Bytes of a log's header, the first of its header block.
@@ -88,7 +90,7 @@ impl LogHeader {
         }
         let identity = u128::from_le_bytes(bytes[16..32].try_into().map_err(|_| "it is too short")?);
         let capacity = read_u64(bytes, 32);
-        if capacity == 0 || !capacity.is_multiple_of(BLOCK_SIZE) || capacity > 1 << 40 {
+        if capacity == 0 || !capacity.is_multiple_of(BLOCK_SIZE) || capacity > CAPACITY_MAX {
             return Err("its capacity is out of range");
         }
         Ok(Self { identity, capacity })

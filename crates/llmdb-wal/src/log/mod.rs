@@ -105,6 +105,8 @@ struct State {
     handed_over: usize,
     /// Whether a thread gathers, writes or flushes.
     has_leader: bool,
+    /// It was opened, and there may be records that are not known of.
+    is_unread: bool,
     /// Behind the last record that somebody waits to be durable.
     awaited: Lsn,
     /// How many records came with the last flush and while it ran: so many may come with the next.
@@ -161,13 +163,16 @@ impl Log {
         Ok(Self::at(Ring::create(storage, path, identity, capacity)?, identity, at))
     }
 
-    /// Opens the log of the database `identity` for reading its tail.
+    /// Opens the log of the database `identity` for reading its tail ([`Log::read_tail`]). Records are appended only
+    /// behind that ([`Log::go_on_behind`]).
     ///
     /// # Errors
     /// [`Error::ForeignLog`]; whatever the system refuses.
     pub fn open(storage: &dyn Storage, path: &Path, identity: u128, at: Position) -> Result<Self, Error> {
         check_place(path, at)?;
-        Ok(Self::at(Ring::open(storage, path, identity)?, identity, at))
+        let log = Self::at(Ring::open(storage, path, identity)?, identity, at);
+        log.state().is_unread = true;
+        Ok(log)
     }
 
     fn at(ring: Ring, identity: u128, at: Position) -> Self {
@@ -178,6 +183,7 @@ impl Log {
             open: Group::at(at.lsn),
             handed_over: 0,
             has_leader: false,
+            is_unread: false,
             awaited: 0,
             expected: 0,
             spare: Blocks::default(),
@@ -244,8 +250,7 @@ impl Log {
 
     /// Whether a record with such a payload can be appended now.
     pub fn has_room(&self, payload: usize) -> bool {
-        let fits = record_size(payload).next_multiple_of(BLOCK_SIZE) + BLOCK_SIZE;
-        payload <= u32::MAX as usize && self.state().live_bytes() + fits <= self.ring.capacity
+        self.state().has_room(payload, self.ring.capacity)
     }
 
     /// Appends a record; durable after [`Log::flush_to`]. There must be room. The caller sees to it that
@@ -255,7 +260,7 @@ impl Log {
     /// [`PagerError::DiskFull`], with nothing appended; [`PagerError::Poisoned`] after a failed flush.
     ///
     /// # Panics
-    /// Without room: [`Log::has_room`] tells.
+    /// Without room: [`Log::has_room`] tells; where the log was opened and not gone on with ([`Log::go_on_behind`]).
     pub fn append(
         &self,
         commit: u64,
@@ -263,9 +268,10 @@ impl Log {
         payload: &[u8],
         leads_elsewhere: bool,
     ) -> Result<Lsn, Error> {
-        assert!(self.has_room(payload.len()), "the caller asks for room first");
         let mut state = self.state();
         state.check()?;
+        assert!(!state.is_unread, "the tail of a log that was opened is read first, and gone on behind");
+        assert!(state.has_room(payload.len(), self.ring.capacity), "the caller asks for room first");
         self.ring.reserve(state.open.start, state.open.size_with(payload.len()))?;
         if state.open.is_empty() {
             let start = state.open.start;
@@ -289,13 +295,14 @@ impl Log {
     }
 
     /// Waits until the record at `lsn` is durable, as all before it are then: one write (two where the ring
-    /// turns) and one device flush for all that threads have appended.
+    /// turns) and one device flush for all that threads have appended. Behind all records there is only their end.
     ///
     /// # Errors
     /// The failed write or flush; [`PagerError::Poisoned`] for who waited for it and for all later ones: what is
     /// on the device is unknown.
     pub fn flush_to(&self, lsn: Lsn, around: &dyn Around) -> Result<(), Error> {
         let mut state = self.state();
+        let lsn = lsn.min(state.open.end().saturating_sub(1));
         state.awaited = state.awaited.max(lsn + 1);
         while state.flushed.lsn <= lsn {
             state.check()?;
@@ -455,7 +462,13 @@ impl Log {
             self.ring.write(from, &tail.blocks_from(from))?;
             self.ring.flush()?;
         }
+        if let Some(cut) = tail.cut.filter(|cut| cut.is_multiple_of(BLOCK_SIZE)) {
+            // It continues the chain: its first bytes go, so that it never counts again.
+            self.ring.write(cut, &[0; BLOCK_SIZE as usize])?;
+            self.ring.flush()?;
+        }
         let mut state = self.state();
+        state.is_unread = false;
         state.flushed = tail.end;
         state.chain = tail.end.chain;
         state.open = Group::at(tail.end.lsn);
@@ -501,6 +514,11 @@ impl Log {
 impl State {
     fn live_bytes(&self) -> u64 {
         self.open.end() - self.start
+    }
+
+    fn has_room(&self, payload: usize, capacity: u64) -> bool {
+        let fits = record_size(payload).next_multiple_of(BLOCK_SIZE) + BLOCK_SIZE;
+        payload <= u32::MAX as usize && self.live_bytes() + fits <= capacity
     }
 
     fn check(&self) -> Result<(), Error> {

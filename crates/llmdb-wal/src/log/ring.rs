@@ -8,7 +8,7 @@
 //! 3. A group goes past the cache ([`File::write_durable_at`]) only where all that was written before is flushed: what is
 //!    durable by that is the group alone.
 
-use super::format::{BLOCK_SIZE, LOG_HEADER_SIZE, LogHeader};
+use super::format::{BLOCK_SIZE, CAPACITY_MAX, LOG_HEADER_SIZE, LogHeader};
 use crate::error::Error;
 use crate::lsn::Lsn;
 use llmdb_pager::Error as PagerError;
@@ -35,6 +35,8 @@ pub(super) struct Ring {
     pub(super) capacity: u64,
     /// Bytes of the ring that were written at least once.
     written: AtomicU64,
+    /// Bytes of the ring that the file has room for, where that is more.
+    reserved: AtomicU64,
     /// Held by whoever writes to new space.
     growing: Mutex<()>,
     /// Held by whoever flushes; whether that has failed before. The system tells a failed write once to each that has
@@ -53,7 +55,7 @@ impl Ring {
         capacity: u64,
     ) -> Result<Self, Error> {
         let doing = |what: &str| format!("{what} {}", path.display());
-        let capacity = capacity.max(STEP).next_multiple_of(BLOCK_SIZE);
+        let capacity = capacity.clamp(STEP, CAPACITY_MAX).next_multiple_of(BLOCK_SIZE);
         if storage.exists(path).map_err(|e| PagerError::io(doing("looking for"), e))? {
             storage.remove(path).map_err(|e| PagerError::io(doing("removing the unfinished"), e))?;
         }
@@ -85,6 +87,8 @@ impl Ring {
             return Err(foreign("it belongs to another database"));
         }
         let written = len.saturating_sub(RING_OFFSET).min(header.capacity);
+        // After a crash, or in a copy, some of it may be holes. Where there is no room, a write says so that meets one.
+        let _ = file.allocate(RING_OFFSET, written);
         Ok(Self::of(file, path, header.capacity, written))
     }
 
@@ -95,6 +99,7 @@ impl Ring {
             path: path.to_owned(),
             capacity,
             written: AtomicU64::new(written),
+            reserved: AtomicU64::new(written),
             growing: Mutex::default(),
             has_failed: Mutex::default(),
             bytes_written: zero(),
@@ -117,10 +122,19 @@ impl Ring {
         if reached <= self.written() {
             return Ok(());
         }
-        let (from, wanted) = (RING_OFFSET + self.written(), self.grown(reached) - self.written());
-        self.file
-            .allocate(from, wanted)
-            .map_err(|e| PagerError::allocation(format!("growing {}", self.path.display()), wanted, e).into())
+        let (from, target) = (self.written(), self.grown(reached));
+        // On a full disk, the least: what was reserved before, or what is needed.
+        let least = reached.next_multiple_of(BLOCK_SIZE);
+        let grow = |to: u64| self.file.allocate(RING_OFFSET + from, to - from).map(|()| to);
+        let reserved = match grow(target) {
+            Err(_) if least < target => grow(least),
+            done => done,
+        };
+        let reserved = reserved.map_err(|e| {
+            PagerError::allocation(format!("growing {}", self.path.display()), least - from, e)
+        })?;
+        self.reserved.store(reserved, Ordering::Relaxed);
+        Ok(())
     }
 
     /// How many bytes of the ring are written once byte `reached` is.
@@ -136,7 +150,7 @@ impl Ring {
         let reached = first + blocks.len() as u64;
         let growing = (reached > self.written()).then(|| locked(&self.growing));
         if growing.is_some() && reached > self.written() {
-            let target = self.grown(reached);
+            let target = self.grown(reached).min(self.reserved.load(Ordering::Relaxed).max(reached));
             for from in (reached..target).step_by(STEP as usize) {
                 self.write_at(&ZEROS[..(target - from).min(STEP) as usize], from)?;
             }
@@ -194,6 +208,7 @@ impl Ring {
             self.bytes_written.fetch_add(len, Ordering::Relaxed);
         }
         self.in_turn(|| self.file.sync_data()).map_err(|e| PagerError::io(growing(), e))?;
+        self.reserved.fetch_max(target, Ordering::Relaxed);
         self.written.store(target, Ordering::Relaxed);
         Ok(())
     }

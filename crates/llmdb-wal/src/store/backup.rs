@@ -9,8 +9,8 @@
 
 use super::Store;
 use crate::error::Error;
-use llmdb_pager::backup::{BackupOptions, BackupReport, RestoreReport};
-use llmdb_pager::storage::{File, OpenMode, Storage};
+use llmdb_pager::backup::{BACKUP_MAGIC, BackupOptions, BackupReport, RestoreReport};
+use llmdb_pager::storage::{File, OpenMode, Share, Storage};
 use llmdb_pager::{Error as PagerError, Progress, beside};
 use std::io::{self, BufWriter, Read, Write};
 use std::path::Path;
@@ -139,11 +139,29 @@ impl<'s> NewFile<'s> {
         let new = beside(path, "-new");
         let doing = |what: &str| format!("{what} {}", new.display());
         if exists(&new)? {
+            // What a crash left begins as backups do, or is empty, and nobody writes to it.
+            let old =
+                storage.open(&new, OpenMode::ReadWrite).map_err(|e| PagerError::io(doing("opening"), e))?;
+            Self::take_lock(&*old, &new)?;
+            let mut start = [0; BACKUP_MAGIC.len()];
+            let read = old.read_at(&mut start, 0).map_err(|e| PagerError::io(doing("reading"), e))?;
+            if start[..read] != BACKUP_MAGIC[..read] {
+                return Err(PagerError::AlreadyExists { path: new }.into());
+            }
             storage.remove(&new).map_err(|e| PagerError::io(doing("removing the unfinished"), e))?;
         }
         let file =
             storage.open(&new, OpenMode::CreateNew).map_err(|e| PagerError::io(doing("creating"), e))?;
+        Self::take_lock(&*file, &new)?;
         Ok(Self { storage, new, file, at: 0, is_named: false })
+    }
+
+    fn take_lock(file: &dyn File, path: &Path) -> Result<(), Error> {
+        let is_taken = file.lock(Share::Nobody);
+        if is_taken.map_err(|e| PagerError::io(format!("locking {}", path.display()), e))? {
+            return Ok(());
+        }
+        Err(PagerError::Locked { path: path.into(), owner: "another backup of the same name".into() }.into())
     }
 
     /// Makes the content durable, then the name.

@@ -107,6 +107,12 @@ impl Inner {
     }
 
     fn plan_checkpoint(&self) -> Result<Option<(llmdb_pager::Checkpoint, Position)>, Error> {
+        // The one in flight is waited for before the writer is held, and not by all who write.
+        let in_flight = self.in_flight().clone();
+        if let Some(progress) = in_flight {
+            progress.hurry();
+            progress.wait_if_written();
+        }
         let txn = self.pager.begin_write()?;
         let state = self.log();
         let has_new = state.log.as_ref().is_some_and(|log| log.live_bytes() > 0);
@@ -151,9 +157,14 @@ impl Inner {
         self.pages_dirty.swap(pages, Ordering::Relaxed)
     }
 
-    /// Half of what recovery may touch: the other half is for what is changed while a checkpoint is written.
+    /// The most pages that may be changed and in no checkpoint.
+    fn pages_max(&self) -> u64 {
+        self.settings.pages_max(self.pager.page_size())
+    }
+
+    /// Half of them: the other half is for what is changed while a checkpoint is written.
     fn pages_of_checkpoint(&self) -> u64 {
-        (self.settings.recovery_pages / 2).max(1)
+        (self.pages_max() / 2).max(1)
     }
 
     fn is_checkpoint_due(&self, log: &Log) -> bool {
@@ -175,7 +186,7 @@ impl Inner {
         }
         let changed = self.pages_dirty.load(Ordering::Relaxed).saturating_sub(pages_before);
         if changed > self.pages_of_checkpoint() {
-            self.checkpoint_in_background();
+            self.checkpoint_in_background(false);
         } else {
             self.keeper.ask_for_checkpoint();
         }
@@ -192,7 +203,7 @@ impl Inner {
         let room = log.capacity() as f64 / 8.0;
         let share = (log.live_bytes() as f64 - FREE_EIGHTHS * room) / ((8.0 - FREE_EIGHTHS) * room);
         if share > 0.0 {
-            self.keeper.ask_for_checkpoint();
+            self.ask_for_checkpoint_now();
             std::thread::sleep(DELAY_MAX.mul_f64(share.min(1.0)));
         }
         self.keep_step();
@@ -209,7 +220,7 @@ impl Inner {
                 return;
             }
             let (pages, written) = self.in_flight().as_ref().map_or((0, 0), CheckpointProgress::pages);
-            let free = self.settings.recovery_pages.saturating_sub(pages + slack);
+            let free = self.pages_max().saturating_sub(pages + slack);
             let allowed = match pages {
                 0 => free,
                 _ => (u128::from(free) * u128::from(written) / u128::from(pages)) as u64,
@@ -217,21 +228,32 @@ impl Inner {
             if changed <= slack + allowed {
                 return;
             }
-            self.keeper.ask_for_checkpoint();
+            self.ask_for_checkpoint_now();
             std::thread::sleep(PAUSE);
         }
     }
 
+    /// Asks for a checkpoint because somebody waits for one; the one in flight hurries.
+    fn ask_for_checkpoint_now(&self) {
+        self.keeper.ask_for_checkpoint();
+        if let Some(progress) = &*self.in_flight() {
+            progress.hurry();
+        }
+    }
+
     fn checkpoint_unless_full(&self) -> Result<(), Error> {
-        match self.checkpoint_now() {
+        match self.checkpoint_now(false) {
             // The log still has room: a full disk shows when it has not.
             Err(error) if matches!(error.pager(), Some(llmdb_pager::Error::DiskFull { .. })) => Ok(()),
             other => other,
         }
     }
 
-    fn checkpoint_now(&self) -> Result<(), Error> {
+    fn checkpoint_now(&self, gently: bool) -> Result<(), Error> {
         let Some((checkpoint, at)) = self.plan_checkpoint()? else { return Ok(()) };
+        if gently {
+            checkpoint.be_gentle();
+        }
         checkpoint.write()?;
         self.release_log(at);
         checkpoint.finish();
@@ -241,13 +263,13 @@ impl Inner {
 
     /// The keeper's checkpoint. Failures are remembered by the pager: whoever writes next is told. Nobody waits for
     /// checkpoints while there is no room for one.
-    pub(super) fn checkpoint_in_background(&self) {
+    pub(super) fn checkpoint_in_background(&self, gently: bool) {
         let _one = self.checkpointing.lock().unwrap_or_else(PoisonError::into_inner);
         let log = self.log().log.clone();
         if log.is_none_or(|log| !self.is_checkpoint_due(&log)) {
             return;
         }
-        self.is_stuck.store(self.checkpoint_now().is_err(), Ordering::Relaxed);
+        self.is_stuck.store(self.checkpoint_now(gently).is_err(), Ordering::Relaxed);
     }
 
     /// Prepares space in the log's ring. A full disk is told to whoever needs the space.

@@ -16,6 +16,7 @@ use super::redo::RedoBuilder;
 use super::{Inner, LogState, Receipt};
 use crate::error::Error;
 use crate::log::{Around, Log};
+use llmdb_pager::Error as PagerError;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -31,17 +32,19 @@ impl Inner {
         let Finished { mut txn, mut redo, receipt } = finished;
         txn.prepare()?;
         let operations = redo.count();
+        let has_room = self.has_room(&mut txn, redo.adds())?;
         let mut state = self.log();
-        let is_logged = durability != Durability::NoLog && self.settings.durability != Durability::NoLog;
+        let is_logged =
+            has_room && durability != Durability::NoLog && self.settings.durability != Durability::NoLog;
         let payload = redo.payload(receipt.time).filter(|_| is_logged);
-        let log = payload.map(|payload| self.ready_log(&mut state, &mut txn, payload.len())).transpose()?;
-        let Some((log, payload)) = log.flatten().zip(payload) else {
+        let appended = match payload {
+            Some(payload) => self.append(&mut state, &mut txn, &receipt, payload)?,
+            None => None,
+        };
+        let Some((log, lsn)) = appended else {
             self.commit_by_checkpoint(&mut state, txn)?;
             return Ok(receipt);
         };
-        let checkpoint = txn.durable_checkpoint();
-        let leads_elsewhere = txn.has_unsynced_extents();
-        let lsn = log.append(receipt.seq, checkpoint, payload, leads_elsewhere)?;
         let pages_before = self.note_pages(txn.dirty_pages());
         self.operations.fetch_add(operations, Ordering::Relaxed);
         if durability == Durability::Sync {
@@ -56,6 +59,36 @@ impl Inner {
         self.make_durable(&log, lsn, receipt.seq, durability)?;
         self.checkpoint_soon_if_due(&log, pages_before);
         Ok(receipt)
+    }
+
+    /// Whether the data file has room for what the log promises. Where the disk is full, what adds something is refused, and
+    /// removals take what was reserved before: by a checkpoint of their own, after which what they freed is room.
+    fn has_room(&self, txn: &mut llmdb_pager::WriteTxn, adds: bool) -> Result<bool, Error> {
+        match txn.reserve_room() {
+            Err(PagerError::DiskFull { .. }) if !adds => Ok(false),
+            other => Ok(other.map(|()| true)?),
+        }
+    }
+
+    /// Appends the record. `None` where the log has no room for it, or the disk none for the log: then nothing was
+    /// appended, and what is free in the data file may do for a checkpoint.
+    fn append(
+        &self,
+        state: &mut LogState,
+        txn: &mut llmdb_pager::WriteTxn,
+        receipt: &Receipt,
+        payload: &[u8],
+    ) -> Result<Option<(Arc<Log>, u64)>, Error> {
+        let (checkpoint, leads_elsewhere) = (txn.durable_checkpoint(), txn.has_unsynced_extents());
+        let appended = self.ready_log(state, txn, payload.len()).and_then(|log| {
+            let Some(log) = log else { return Ok(None) };
+            let lsn = log.append(receipt.seq, checkpoint, payload, leads_elsewhere)?;
+            Ok(Some((log, lsn)))
+        });
+        match appended {
+            Err(error) if matches!(error.pager(), Some(PagerError::DiskFull { .. })) => Ok(None),
+            other => other,
+        }
     }
 
     fn make_durable(&self, log: &Log, lsn: u64, seq: u64, durability: Durability) -> Result<(), Error> {

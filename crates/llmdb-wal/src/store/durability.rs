@@ -20,7 +20,8 @@ pub enum Durability {
     #[default]
     Sync,
     /// Handed to the system before the commit returns, and flushed at most this long after, by a thread of the
-    /// store's own. The interval of the database counts, also where a commit asks for another.
+    /// store's own; a millisecond is the least. The interval that the database was opened with counts, also where a commit
+    /// asks for another; without one, that of the first commit that asks.
     Interval(Duration),
     /// Handed to the system before the commit returns.
     None,

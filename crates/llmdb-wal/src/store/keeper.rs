@@ -1,15 +1,17 @@
-//! The store's own thread: writes checkpoints beside transactions, and flushes the log at intervals.
+//! The store's own thread: writes checkpoints beside transactions, and prepares space in the log.
 //!
 //! Invariants
 //! 1. It holds the store only while it works, so the last handle closes the store without it.
-//! 2. A failure poisons the database, which whoever commits next is told; nobody waits for the thread's answer.
+//! 2. A failure poisons the database, which whoever commits next is told, a panic (of a storage, or of a function that the
+//!    program gave) as well; nobody waits for the thread's answer.
 //!
-//! Not here: what is done (`checkpoints`).
+//! Not here: what is done (`checkpoints`), flushes at intervals (`flusher`).
 
 use super::Inner;
+use llmdb_pager::Error as PagerError;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 /// Wakes the thread, and ends it.
 #[derive(Debug, Default)]
@@ -31,8 +33,6 @@ struct Wish {
 enum Task {
     LogSpace,
     Checkpoint,
-    /// Only the flush that each interval brings.
-    Interval,
 }
 
 impl Keeper {
@@ -58,31 +58,35 @@ impl Keeper {
         }
     }
 
-    /// Starts the thread, which wakes each `interval` besides.
-    pub(super) fn start(self: &Arc<Self>, store: Weak<Inner>, interval: Option<Duration>) {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// Where the system gives no thread.
+    pub(super) fn start(self: &Arc<Self>, store: Weak<Inner>) -> Result<(), PagerError> {
         let keeper = self.clone();
-        let thread =
-            thread::Builder::new().name("llmdb-keeper".into()).spawn(move || keeper.run(&store, interval));
-        // Without a thread checkpoints are written by whoever begins a transaction when the log is full.
-        *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = thread.ok();
+        let thread = thread::Builder::new()
+            .name("llmdb-keeper".into())
+            .spawn(move || keeper.run(&store))
+            .map_err(|e| PagerError::io("starting the thread that writes checkpoints", e))?;
+        *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        Ok(())
     }
 
-    fn run(&self, store: &Weak<Inner>, interval: Option<Duration>) {
-        while let Some(task) = self.next(interval) {
+    fn run(&self, store: &Weak<Inner>) {
+        while let Some(task) = self.next() {
             let Some(store) = store.upgrade() else { return };
-            if interval.is_some() {
-                store.flush_at_interval();
-            }
-            match task {
+            let work = || match task {
                 Task::LogSpace => store.grow_log(),
-                Task::Checkpoint => store.checkpoint_in_background(),
-                Task::Interval => {}
+                Task::Checkpoint => store.checkpoint_in_background(true),
+            };
+            if catch_unwind(AssertUnwindSafe(work)).is_err() {
+                store.pager.poison("the thread that writes checkpoints panicked");
             }
         }
     }
 
     /// Waits for something to do. `None` = the end.
-    fn next(&self, interval: Option<Duration>) -> Option<Task> {
+    fn next(&self) -> Option<Task> {
         let mut wish = self.wish();
         loop {
             if wish.stop {
@@ -94,17 +98,7 @@ impl Keeper {
             if std::mem::take(&mut wish.checkpoint) {
                 return Some(Task::Checkpoint);
             }
-            wish = match interval {
-                None => self.changed.wait(wish).unwrap_or_else(PoisonError::into_inner),
-                Some(interval) => {
-                    let (wish, timeout) =
-                        self.changed.wait_timeout(wish, interval).unwrap_or_else(PoisonError::into_inner);
-                    if timeout.timed_out() && !wish.stop {
-                        return Some(Task::Interval);
-                    }
-                    wish
-                }
-            };
+            wish = self.changed.wait(wish).unwrap_or_else(PoisonError::into_inner);
         }
     }
 

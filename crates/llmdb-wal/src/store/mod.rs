@@ -20,6 +20,7 @@ mod changes;
 mod checkpoints;
 mod commit;
 mod durability;
+mod flusher;
 mod keeper;
 mod maintenance;
 mod options;
@@ -43,6 +44,7 @@ pub use wipe::Wiped;
 
 use crate::error::Error;
 use crate::log::{Log, Position};
+use flusher::Flusher;
 use keeper::Keeper;
 use llmdb_btree::ReadTxn;
 use llmdb_pager::storage::Storage;
@@ -51,6 +53,7 @@ use options::Settings;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// A commit's place in the order of all: 0 = nothing committed, 1 = the first. Dense.
 pub type CommitSeq = u64;
@@ -83,6 +86,16 @@ impl std::ops::Deref for Shared {
     }
 }
 
+impl Shared {
+    /// Sees to it that the log is flushed each `interval`, or as it was said before.
+    fn keep_interval(&self, interval: Duration) -> Result<(), Error> {
+        if self.settings.background {
+            self.flusher.start(Arc::downgrade(&self.0), interval)?;
+        }
+        Ok(())
+    }
+}
+
 impl Drop for Shared {
     fn drop(&mut self) {
         // Nobody is left to tell; whatever fails here, the log holds every acknowledged commit.
@@ -100,6 +113,7 @@ struct Inner {
     recovery: Recovery,
     closed: AtomicBool,
     keeper: Arc<Keeper>,
+    flusher: Arc<Flusher>,
     /// One checkpoint in the background at a time.
     checkpointing: Mutex<()>,
     /// How many pages the newest state has that no checkpoint holds.
@@ -282,6 +296,7 @@ impl Inner {
             return Ok(());
         }
         self.keeper.stop();
+        self.flusher.stop();
         let txn = self.pager.begin_write()?;
         let mut state = self.log();
         if !state.marked {

@@ -193,20 +193,23 @@ fn work(store: &Store, batches: &Receiver<Handed>) {
 }
 
 fn commit(store: &Store, handed: Vec<Handed>) {
+    // Those that are told what becomes of the transaction.
     let mut done = Vec::with_capacity(handed.len());
+    let mut handed = handed.into_iter();
     let result = store.begin_write().and_then(|mut txn| {
-        for Handed { batch, answer } in handed {
-            let savepoint = txn.savepoint()?;
-            match batch.apply(&mut txn) {
-                Ok(()) => done.push(answer),
-                Err(error) => {
-                    txn.go_back_to(&savepoint)?;
-                    let _ = answer.send(Err(Arc::new(error)));
-                }
+        for Handed { batch, answer } in handed.by_ref() {
+            let savepoint = txn.savepoint();
+            done.push(answer);
+            let savepoint = savepoint?;
+            if let Err(error) = batch.apply(&mut txn) {
+                txn.go_back_to(&savepoint)?;
+                // Its own error, and the others go on.
+                let _ = done.pop().map(|answer| answer.send(Err(Arc::new(error))));
             }
         }
         if done.is_empty() { Err(Error::Tree(TreeError::Failed)) } else { txn.commit() }
     });
+    done.extend(handed.map(|left| left.answer));
     // A ticket that nobody waits for takes no answer.
     let result = result.map_err(Arc::new);
     for answer in done {

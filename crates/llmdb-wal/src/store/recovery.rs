@@ -15,6 +15,7 @@
 //! 2. A record that is not proven to have been flushed counts only if the large values that it leads to are whole.
 
 use super::durability::Durability;
+use super::flusher::Flusher;
 use super::keeper::Keeper;
 use super::options::{StoreOptions, owner_area, read_owner_area};
 use super::replay::{Replay, Replayed};
@@ -88,6 +89,7 @@ pub(super) fn open(options: StoreOptions, path: &Path) -> Result<Store, Error> {
         recovery,
         closed: AtomicBool::new(false),
         keeper: Arc::new(Keeper::default()),
+        flusher: Arc::new(Flusher::default()),
         checkpointing: Mutex::new(()),
         pages_dirty: AtomicU64::new(0),
         operations: AtomicU64::new(0),
@@ -96,14 +98,14 @@ pub(super) fn open(options: StoreOptions, path: &Path) -> Result<Store, Error> {
     };
     inner.note_pages(recovery.pages_changed);
     let inner = Arc::new(inner);
+    let store = Store { inner: Arc::new(Shared(inner.clone())) };
     if inner.settings.background && !inner.is_read_only() {
-        let interval = match inner.settings.durability {
-            Durability::Interval(interval) => Some(interval),
-            _ => None,
-        };
-        inner.keeper.start(Arc::downgrade(&inner), interval);
+        inner.keeper.start(Arc::downgrade(&inner))?;
+        if let Durability::Interval(interval) = inner.settings.durability {
+            store.inner.keep_interval(interval)?;
+        }
     }
-    Ok(Store { inner: Arc::new(Shared(inner)) })
+    Ok(store)
 }
 
 fn open_pager(options: &StoreOptions, path: &Path) -> Result<Pager, Error> {

@@ -48,6 +48,8 @@ pub(crate) struct RedoBuilder {
     is_too_large: bool,
     /// Operations that were pushed, also those that were forgotten since.
     count: u64,
+    /// Whether any of them was no removal.
+    adds: bool,
 }
 
 impl RedoBuilder {
@@ -55,7 +57,7 @@ impl RedoBuilder {
     pub(crate) fn new(mut memory: Vec<u8>, size_max: u64) -> Self {
         memory.clear();
         memory.resize(TIME_SIZE, 0);
-        Self { bytes: memory, size_max, is_too_large: false, count: 0 }
+        Self { bytes: memory, size_max, is_too_large: false, count: 0, adds: false }
     }
 
     /// Its memory, for the next one, where it is not much.
@@ -65,6 +67,7 @@ impl RedoBuilder {
 
     pub(crate) fn push(&mut self, op: Redo<'_>) {
         self.count += 1;
+        self.adds |= !matches!(op, Redo::Remove { .. } | Redo::RemoveRange { .. } | Redo::DropTree { .. });
         if self.is_too_large {
             return;
         }
@@ -106,6 +109,11 @@ impl RedoBuilder {
     /// Whether it is too large, or on its way to it: a quarter of the size is reached.
     pub(crate) fn will_be_too_large(&self) -> bool {
         self.is_too_large || self.bytes.len() as u64 > self.size_max / 4
+    }
+
+    /// Whether anything was pushed but removals.
+    pub(crate) fn adds(&self) -> bool {
+        self.adds
     }
 
     /// How many operations were pushed.

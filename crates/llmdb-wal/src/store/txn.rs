@@ -30,6 +30,8 @@ pub struct WriteTxn {
 impl WriteTxn {
     pub(super) fn begin(inner: Arc<Shared>) -> Result<Self, Error> {
         let pager = inner.pager.begin_write()?;
+        // Who closed it may have had the writer before this.
+        inner.check_open()?;
         let base_time = pager.base_time();
         let trees = llmdb_btree::WriteTxn::new(pager);
         let redo = RedoBuilder::new(
@@ -262,6 +264,9 @@ impl WriteTxn {
     /// As [`WriteTxn::commit`].
     pub fn commit_with(self, durability: Durability) -> Result<Receipt, Error> {
         let Self { trees, redo, time, inner, .. } = self;
+        if let Durability::Interval(interval) = durability {
+            inner.keep_interval(interval)?;
+        }
         let mut txn = trees.finish()?;
         let seq = txn.commit();
         txn.set_commit(seq, time);
