@@ -4,7 +4,7 @@
 //! key:    4  the number of the collection, u32 big-endian
 //!         1  0 = keys that ever had a break point, 1 = those that ever had two
 //! OFFSET  SIZE  DESCRIPTION (little-endian)
-//!      0     8  the newest commit whose keys are in it, u64
+//!      0     8  the first commit whose keys are not all in it, u64
 //!      8     8  for how many keys it was made, u64
 //!     16     8  how many keys are in it, u64
 //!     24   64b  b blocks of 512 bits
@@ -14,7 +14,7 @@
 //! at `(hash * 0x9e3779b97f4a7c15 / 2^9i) mod 512`, i from 0 to 6.
 //!
 //! Invariants
-//! 1. No false "never": every key of the commits up to the newest one is in it.
+//! 1. No false "never": every key of the commits before that one is in it.
 //! 2. A stored filter that is older than the snapshot is completed by the recorded operations since.
 //!
 //! Not here: keys themselves (`read::keys`).
@@ -60,9 +60,10 @@ impl KeyFilter {
         self.changed.has(xxh3_64(key))
     }
 
-    fn of(points: &Points<'_>, through: u64) -> Result<Self, Error> {
+    /// A filter of all keys that are there; `next` is the first commit whose operations are not all in them.
+    fn of(points: &Points<'_>, next: u64) -> Result<Self, Error> {
         let count = points.now.len();
-        let mut filter = Self { existed: Bloom::of(count, through), changed: Bloom::of(count, through) };
+        let mut filter = Self { existed: Bloom::of(count, next), changed: Bloom::of(count, next) };
         let mut keys = Keys::all(points);
         while let Some((prefix, tail)) = keys.next()? {
             let has_history = tail.has_history();
@@ -107,11 +108,11 @@ impl TemporalRead {
         };
         let collection = self.numbered(number)?;
         let Some(mut filter) = self.kept_filter(number)? else {
-            return KeyFilter::of(&collection.points(), newest);
+            return KeyFilter::of(&collection.points(), newest.saturating_add(1));
         };
-        let through = filter.existed.through.min(filter.changed.through);
-        if through < newest {
-            for row in Log::between(self.txn().tree(catalog::OPS)?, Some(through), newest) {
+        let next = filter.existed.next.min(filter.changed.next);
+        if next <= newest {
+            for row in Log::between(self.txn().tree(catalog::OPS)?, next.checked_sub(1), newest) {
                 let (_, _, recorded) = row?;
                 if recorded.collection == number {
                     let hash = xxh3_64(recorded.key);
@@ -120,7 +121,7 @@ impl TemporalRead {
                 }
             }
             if filter.existed.is_crowded() {
-                return KeyFilter::of(&collection.points(), newest);
+                return KeyFilter::of(&collection.points(), newest.saturating_add(1));
             }
         }
         Ok(filter)
@@ -163,8 +164,7 @@ impl TemporalWrite {
     fn store_filter(&mut self, collection: &str) -> Result<(), Error> {
         let Some(trees) = self.open(collection)? else { return Ok(()) };
         // What this transaction records after this is not in it.
-        let through = self.number().get().saturating_sub(1);
-        let filter = KeyFilter::of(&self.points(trees, None)?, through)?;
+        let filter = KeyFilter::of(&self.points(trees, None)?, self.number().get())?;
         let tree = self.txn.create_tree(catalog::FILTERS)?;
         for (kind, bloom) in [(EXISTED, filter.existed), (CHANGED, filter.changed)] {
             self.txn.insert(tree, &stored_key(trees.number, kind), &bloom.encode())?;
@@ -201,16 +201,18 @@ fn damaged(key: &[u8]) -> Error {
 #[derive(Clone)]
 struct Bloom {
     words: Vec<u64>,
-    through: u64,
+    /// The first commit whose keys are not all in it.
+    next: u64,
     made_for: u64,
     count: u64,
 }
 
 impl Bloom {
-    fn of(count: u64, through: u64) -> Self {
+    /// A filter that has room for `count` keys.
+    fn of(count: u64, next: u64) -> Self {
         let made_for = count.max(100);
         let blocks = (made_for * BITS_EACH).div_ceil(512) as usize;
-        Self { words: vec![0; blocks * BLOCK], through, made_for, count: 0 }
+        Self { words: vec![0; blocks * BLOCK], next, made_for, count: 0 }
     }
 
     /// Whether there are so many more keys in it than it was made for that it says "maybe" too often.
@@ -245,7 +247,7 @@ impl Bloom {
     }
 
     fn encode(&self) -> Vec<u8> {
-        let head = [self.through, self.made_for, self.count];
+        let head = [self.next, self.made_for, self.count];
         head.iter().chain(&self.words).flat_map(|word| word.to_le_bytes()).collect()
     }
 
@@ -254,7 +256,7 @@ impl Bloom {
         let words: Vec<u64> = words.iter().map(|word| u64::from_le_bytes(*word)).collect();
         let (head, words) = words.split_at_checked(HEAD_SIZE / 8)?;
         let is_whole = rest.is_empty() && !words.is_empty() && words.len().is_multiple_of(BLOCK);
-        is_whole.then(|| Self { words: words.to_vec(), through: head[0], made_for: head[1], count: head[2] })
+        is_whole.then(|| Self { words: words.to_vec(), next: head[0], made_for: head[1], count: head[2] })
     }
 }
 
