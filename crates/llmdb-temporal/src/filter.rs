@@ -15,7 +15,8 @@
 //!
 //! Invariants
 //! 1. No false "never": every key of the commits before that one is in it.
-//! 2. A stored filter that is older than the snapshot is completed by the recorded operations since.
+//! 2. A stored filter that is older than the snapshot is completed by the recorded operations since; where history is let
+//!    go, and with it operations, it is made anew.
 //!
 //! Not here: keys themselves (`read::keys`).
 
@@ -88,6 +89,8 @@ impl TemporalRead {
     /// # let db = Temporal::open(StoreOptions::new().open(folder.path().join("people.llmdb"))?)?;
     /// let mut tx = db.begin_write()?;
     /// tx.put("people", b"ada", Period::ALL, b"Paris")?;
+    /// tx.commit()?;
+    /// let mut tx = db.begin_write()?;
     /// tx.keep_filter("people")?;
     /// tx.commit()?;
     /// let filter = db.begin_read()?.filter("people")?;
@@ -145,8 +148,9 @@ impl TemporalRead {
 
 impl TemporalWrite {
     /// Keeps a filter of the keys of a collection, with the operations of this transaction so far, in the place of one that
-    /// was kept. It stays as it is: who opens it completes it by the operations since, so it is to be kept anew from time to
-    /// time. Erasing a key of the collection drops it. Cost: all keys are read.
+    /// was kept. It stays as it is: who opens it completes it by the operations since and those of this transaction, whose keys
+    /// it takes for changed, so it is best kept in a transaction of its own, and to be kept anew from time to time. Erasing a key
+    /// of the collection drops it; letting history go makes it anew. Cost: all keys are read.
     ///
     /// # Errors
     /// [`Error::CollectionName`]; [`Error::TransactionFailed`]; the store's errors, after which the transaction can only
@@ -170,6 +174,15 @@ impl TemporalWrite {
             self.txn.insert(tree, &stored_key(trees.number, kind), &bloom.encode())?;
         }
         Ok(())
+    }
+
+    /// Makes the filter of a collection anew, if one is kept: operations will go that would complete it.
+    pub(crate) fn renew_filter(&mut self, collection: &str, number: u32) -> Result<(), Error> {
+        let Some(tree) = self.txn.open_tree(catalog::FILTERS)? else { return Ok(()) };
+        match self.txn.get(tree, &stored_key(number, EXISTED))? {
+            Some(_) => self.store_filter(collection),
+            None => Ok(()),
+        }
     }
 
     /// Drops the filter of a collection, if one is kept.

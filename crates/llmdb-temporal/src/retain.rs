@@ -94,6 +94,7 @@ impl TemporalWrite {
             for key in gone {
                 self.txn.remove(trees.past, &key)?;
             }
+            self.renew_filter(&name, number)?;
         }
         believed.sort_unstable();
         believed.dedup();

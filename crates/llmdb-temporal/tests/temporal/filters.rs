@@ -1,8 +1,8 @@
 //! Filters of keys deny nothing that was, however they are completed.
 
-use llmdb_temporal::Period;
+use llmdb_temporal::{CommitNumber, Known, Period};
 
-use crate::support::{Bench, span};
+use crate::support::{Bench, at, span};
 
 #[test]
 fn filters_deny_no_key_that_was_and_most_that_were_not() {
@@ -71,5 +71,39 @@ fn a_filter_kept_in_the_first_commit_knows_the_keys_put_after_it() {
     let filter = read.filter("c").unwrap();
     assert!(filter.may_exist(b"before") && filter.may_exist(b"behind"));
     assert!(filter.may_have_history(b"behind"));
+    read.check(&mut |_, _| {}).unwrap();
+}
+
+#[test]
+fn letting_history_go_leaves_filters_that_deny_nothing() {
+    let bench = Bench::new(7);
+    let commit = |make: &dyn Fn(&mut llmdb_temporal::TemporalWrite)| {
+        let mut tx = bench.db().begin_write().unwrap();
+        make(&mut tx);
+        tx.commit().unwrap()
+    };
+    commit(&|tx| {
+        tx.put("c", b"gone", Period::ALL, b"0").unwrap();
+        tx.put("c", b"cut", span(0, 10), b"0").unwrap();
+    });
+    commit(&|tx| tx.keep_filter("c").unwrap());
+    commit(&|tx| {
+        tx.delete("c", b"gone", Period::ALL).unwrap();
+        // This operation goes with the history, and what it did stays.
+        tx.delete("c", b"cut", span(5, 10)).unwrap();
+        tx.put("c", b"short", Period::ALL, b"2").unwrap();
+        tx.put("c", b"late", Period::ALL, b"2").unwrap();
+    });
+    let mark = commit(&|tx| tx.delete("c", b"short", Period::ALL).unwrap());
+    commit(&|tx| assert_eq!(tx.retain(mark.at).unwrap().unwrap().commit, mark.commit));
+    let read = bench.db().begin_read().unwrap();
+    let (filter, collection) = (read.filter("c").unwrap(), read.collection("c").unwrap().unwrap());
+    for key in [&b"gone"[..], b"cut", b"short", b"late"] {
+        assert!(filter.may_exist(key) || !collection.was_ever(key).unwrap(), "{key:?}");
+        assert!(filter.may_have_history(key) || !collection.has_history(key).unwrap(), "{key:?}");
+    }
+    assert!(collection.has_history(b"cut").unwrap());
+    let value = read.get_value("c", b"cut", at(3), Known::Commit(3)).unwrap();
+    assert_eq!((value.as_deref(), mark.commit), (Some(&b"0"[..]), CommitNumber::new(3)));
     read.check(&mut |_, _| {}).unwrap();
 }
