@@ -243,6 +243,7 @@ fn the_index_of_starts_is_kept_by_every_operation_and_checked() {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         ((random >> 33) % end) as i64
     };
+    let mut gone = Vec::new();
     for round in 0..60 {
         let mut tx = bench.db().begin_write().unwrap();
         for _ in 0..4 {
@@ -254,12 +255,45 @@ fn the_index_of_starts_is_kept_by_every_operation_and_checked() {
                 _ => tx.put("c", &key, period, &[round as u8]).unwrap(),
             }
         }
+        // New keys that come and go in one transaction, and some that nearly do; an insert applies what was held before it.
+        for new in *b"123" {
+            let key = [b'n', 100 + round as u8, new];
+            for _ in 0..1 + below(5) {
+                let from = below(40);
+                match below(4) {
+                    0 => tx.delete("c", &key, Period::since(at(from))).unwrap(),
+                    1 => match tx.insert("c", &key, span(from, from + 4), b"i") {
+                        Ok(()) | Err(Error::Overlap { .. }) => {}
+                        Err(error) => panic!("{error}"),
+                    },
+                    2 => tx.put("c", &key, Period::since(at(from)), b"p").unwrap(),
+                    _ => tx.put("c", &key, span(from, from + 1 + below(20)), b"p").unwrap(),
+                }
+            }
+            if below(4) > 0 {
+                tx.delete("c", &key, Period::ALL).unwrap();
+                gone.push(key);
+            }
+        }
         if round == 30 {
             assert!(tx.erase("c", b"b", "a test").unwrap());
         }
         tx.commit().unwrap();
+        bench.db().begin_read().unwrap().check(&mut |_, _| {}).unwrap();
     }
     bench.reopen().unwrap();
+    // Nothing is left of them in any tree but the operations, unless there was too much for the record of a key.
+    let read = bench.db().store().begin_read().unwrap();
+    let is_in = |tree: &str, key: &[u8]| {
+        let mut keys = read.tree(tree).unwrap().unwrap().iter().map(|row| row.unwrap().0);
+        keys.any(|stored| stored.windows(key.len()).any(|part| part == key))
+    };
+    let traceless: Vec<_> = gone.iter().filter(|key| !is_in("temporal/5/past/0", &key[..])).collect();
+    assert!(traceless.len() > 20, "{} of {}", traceless.len(), gone.len());
+    for key in traceless {
+        assert!(!is_in("temporal/5/now/0", key) && !is_in("temporal/5/starts/0", key), "{key:?}");
+    }
+    drop(read);
     let by_index = |read: &TemporalRead, commit: i64, window: Period| {
         read.began("c", window, Known::Commit(commit)).unwrap()
     };
