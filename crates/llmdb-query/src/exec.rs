@@ -3,7 +3,7 @@
 //! Invariants
 //! 1. Filters are applied before `limit` counts, so a limit never hides a row that matches.
 //! 2. `known` on a history shows it as it looked then: later rectangles are left out, and an end that
-//!    was not known yet is open.
+//!    was not known yet is open. As of a commit of which history was let go it is refused, as every question is.
 //!
 //! Not here: the storage of rectangles (`llmdb-temporal`).
 
@@ -69,6 +69,7 @@ pub fn scan<'t>(
     limit: Option<u64>,
 ) -> Result<Rows<'t>, Error> {
     if keys.is_empty() {
+        read.resolve_kept(known)?;
         return Ok(none());
     }
     let (from, to) = keys.bounds();
@@ -84,6 +85,8 @@ fn diff<'t>(
     limit: Option<u64>,
 ) -> Result<Rows<'t>, Error> {
     if keys.is_empty() {
+        read.resolve_kept(from)?;
+        read.resolve_kept(to)?;
         return Ok(none());
     }
     let rows = read
@@ -115,7 +118,7 @@ fn as_it_looked(
     versions: Vec<Version>,
     known: Known,
 ) -> Result<impl Iterator<Item = Result<Version, Error>> + use<>, Error> {
-    let newest = read.resolve(known)?;
+    let newest = read.resolve_kept(known)?;
     Ok(versions.into_iter().filter_map(move |version| seen_from(version, newest?)).map(Ok))
 }
 

@@ -5,7 +5,7 @@
 //!
 //! Invariants
 //! 1. All answers of one [`TemporalRead`] come from one snapshot.
-//! 2. A collection, key or time that never was is empty, not an error.
+//! 2. A collection, key or time that never was is empty, not an error; a time of which history was let go is one.
 //!
 //! Not here: writing (`write`), verification (`check`).
 
@@ -176,6 +176,43 @@ impl TemporalRead {
         Commits::of(&self.txn)?.resolve(known)
     }
 
+    /// As [`Self::resolve`], but refuses what is not kept any more, as every question about `known` does: for callers that pick
+    /// themselves out of [`Self::history`] or [`Self::versions`] what was known then.
+    ///
+    /// ```
+    /// use llmdb_temporal::{Error, Known, Period, Temporal};
+    /// # use llmdb_wal::StoreOptions;
+    /// # let folder = tempfile::tempdir()?;
+    /// # let db = Temporal::open(StoreOptions::new().open(folder.path().join("prices.llmdb"))?)?;
+    /// for price in [b"3", b"4"] {
+    ///     let mut tx = db.begin_write()?;
+    ///     tx.put("prices", b"tea", Period::ALL, price)?;
+    ///     tx.commit()?;
+    /// }
+    /// let mark = db.begin_read()?.resolve_kept(Known::Commit(1))?.ok_or("committed above")?;
+    /// let mut tx = db.begin_write()?;
+    /// tx.retain(mark.at)?;
+    /// tx.commit()?;
+    /// let read = db.begin_read()?;
+    /// assert_eq!(read.resolve_kept(Known::Commit(1))?, Some(mark));
+    /// assert!(matches!(read.resolve_kept(Known::Commit(0)), Err(Error::NotKept { .. })));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NotKept`]; the store's errors.
+    pub fn resolve_kept(&self, known: Known) -> Result<Option<CommitStamp>, Error> {
+        let commits = Commits::of(&self.txn)?;
+        let found = commits.resolve(known)?;
+        check_kept(&commits, self.kept_from, known, found.map(|found| found.commit.get()))?;
+        Ok(found)
+    }
+
+    /// What a collection that never was answers, unless the question is about history that was let go.
+    fn nothing<T: Default>(&self, known: Known) -> Result<T, Error> {
+        self.resolve_kept(known).map(|_| T::default())
+    }
+
     /// What was believed, once `known` was recorded, about `key` at `valid_at`: the whole rectangle.
     ///
     /// Cost: a few descents however deep the history is, and of the blocks of the piece's part of the timeline those
@@ -190,7 +227,7 @@ impl TemporalRead {
         valid_at: ValidTime,
         known: Known,
     ) -> Result<Option<Version>, Error> {
-        let Some(collection) = self.collection(collection)? else { return Ok(None) };
+        let Some(collection) = self.collection(collection)? else { return self.nothing(known) };
         collection.get(key, valid_at, known)
     }
 
@@ -205,7 +242,7 @@ impl TemporalRead {
         valid_at: ValidTime,
         known: Known,
     ) -> Result<Option<Cow<'_, [u8]>>, Error> {
-        let Some(collection) = self.collection(collection)? else { return Ok(None) };
+        let Some(collection) = self.collection(collection)? else { return self.nothing(known) };
         collection.get_value(key, valid_at, known)
     }
 
@@ -223,7 +260,7 @@ impl TemporalRead {
     ) -> Result<Scan<'_>, Error> {
         match self.collection(collection)? {
             Some(collection) => collection.scan(from, to, valid_at, known),
-            None => Ok(Scan::empty()),
+            None => self.resolve_kept(known).map(|_| Scan::empty()),
         }
     }
 
@@ -239,7 +276,7 @@ impl TemporalRead {
         window: Period,
         known: Known,
     ) -> Result<Vec<Version>, Error> {
-        let Some(collection) = self.collection(collection)? else { return Ok(Vec::new()) };
+        let Some(collection) = self.collection(collection)? else { return self.nothing(known) };
         collection.timeline(key, window, known)
     }
 
@@ -257,7 +294,7 @@ impl TemporalRead {
     ) -> Result<Vec<Version>, Error> {
         match self.collection(collection)? {
             Some(collection) => collection.between(key, window, bounds, known),
-            None => window.period().map(|_| Vec::new()),
+            None => window.period().and_then(|_| self.nothing(known)),
         }
     }
 
@@ -269,7 +306,7 @@ impl TemporalRead {
     pub fn began(&self, collection: &str, window: Period, known: Known) -> Result<Vec<Version>, Error> {
         match self.collection(collection)? {
             Some(collection) => collection.began(window, known),
-            None => Period::new(window.from, window.to).map(|_| Vec::new()),
+            None => Period::new(window.from, window.to).and_then(|_| self.nothing(known)),
         }
     }
 
@@ -281,7 +318,10 @@ impl TemporalRead {
     pub fn covers(&self, collection: &str, key: &[u8], period: Period, known: Known) -> Result<bool, Error> {
         match self.collection(collection)? {
             Some(collection) => collection.covers(key, period, known),
-            None => Ok(Period::new(period.from, period.to)?.is_empty()),
+            None => {
+                let period = Period::new(period.from, period.to)?;
+                self.resolve_kept(known).map(|_| period.is_empty())
+            }
         }
     }
 
@@ -299,7 +339,7 @@ impl TemporalRead {
     ) -> Result<Vec<Meeting>, Error> {
         match (self.collection(left.0)?, self.collection(right.0)?) {
             (Some(one), Some(other)) => one.meetings(left.1, (&other, right.1), window, known),
-            _ => Period::new(window.from, window.to).map(|_| Vec::new()),
+            _ => Period::new(window.from, window.to).and_then(|_| self.nothing(known)),
         }
     }
 
@@ -335,7 +375,10 @@ impl TemporalRead {
     ) -> Result<impl Iterator<Item = Result<Difference, Error>> + '_, Error> {
         match self.collection(collection)? {
             Some(collection) => collection.diff(from, to, keys),
-            None => Ok(Differences::empty()),
+            None => {
+                self.resolve_kept(from)?;
+                self.resolve_kept(to).map(|_| Differences::empty())
+            }
         }
     }
 
@@ -352,7 +395,11 @@ impl TemporalRead {
     ) -> Result<Changes<'_>, Error> {
         let catalog = self.txn.tree(catalog::CATALOG)?;
         let number = match collection.map(|name| catalog::number(catalog, name)).transpose()? {
-            Some(None) => return Changes::empty(&self.txn),
+            Some(None) => {
+                // Refused where the same about another collection is.
+                Changes::between(&self.txn, self.kept_from, None, after, up_to)?;
+                return Changes::empty(&self.txn);
+            }
             Some(found) => found,
             None => None,
         };
