@@ -23,7 +23,7 @@ fn period(from: i64, to: i64) -> Period {
 /// One put in a commit of its own, at time `tx`.
 fn put(db: &Temporal, tx: i64, key: &str, period: Period, value: &Value) {
     let mut write = db.begin_write().unwrap();
-    write.set_time(CommitTime::from_micros(tx).unwrap());
+    write.set_time(CommitTime::from_micros(tx).unwrap()).unwrap();
     write.put(COLLECTION, key.as_bytes(), period, &value.encode()).unwrap();
     write.commit().unwrap();
 }

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use crate::types::{Asserted, CommitNumber, CommitStamp, Period, ValidTime};
+use crate::types::{Asserted, CommitNumber, CommitStamp, CommitTime, Period, ValidTime};
 
 /// An error of this crate. [`Error::code`] is stable; the text may be reworded.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +26,30 @@ pub enum Error {
     TimeReserved {
         /// The number as given.
         micros: i64,
+    },
+
+    /// A commit time that is wanted, before that of the newest commit.
+    #[error(
+        "a commit at {wanted} is wanted, but {newest} stands in the way, and commit times only rise; \
+         leave the time out, which takes the clock's, or give a later one"
+    )]
+    CommitTimeBefore {
+        /// The commit time as given.
+        wanted: CommitTime,
+        /// The newest commit, which is later.
+        newest: CommitStamp,
+    },
+
+    /// A commit time that is wanted, so late that soon no later one is left.
+    #[error(
+        "a commit at {wanted} is wanted, which is out of range: commit times go up to {latest}, so that later ones are \
+         left for the commits to come; leave the time out, which takes the clock's, or give an earlier one"
+    )]
+    CommitTimeTooLate {
+        /// The commit time as given.
+        wanted: CommitTime,
+        /// The latest that can be wanted.
+        latest: CommitTime,
     },
 
     /// A key of no bytes.
@@ -154,6 +178,8 @@ impl Error {
             Self::Format { .. } => "LLMDB-T11",
             Self::TooManyOperations { .. } => "LLMDB-T12",
             Self::NotKept { .. } => "LLMDB-T13",
+            Self::CommitTimeBefore { .. } => "LLMDB-T14",
+            Self::CommitTimeTooLate { .. } => "LLMDB-T15",
             Self::Store(error) => error.code(),
         }
     }
@@ -170,6 +196,8 @@ impl Error {
                 | Self::CollectionName { .. }
                 | Self::Overlap { .. }
                 | Self::TooManyOperations { .. }
+                | Self::CommitTimeBefore { .. }
+                | Self::CommitTimeTooLate { .. }
         )
     }
 }

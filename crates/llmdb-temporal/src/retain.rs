@@ -24,7 +24,6 @@ use std::ops::Bound::{Included, Unbounded};
 use llmdb_wal::TreeId;
 
 use crate::catalog;
-use crate::commits::Commits;
 use crate::entry::Tail;
 use crate::error::Error;
 use crate::marks;
@@ -81,7 +80,7 @@ impl TemporalWrite {
         self.apply_pending()?;
         let marks = self.txn.create_tree(catalog::MARKS)?;
         let old = marks::kept_from(Some(self.txn.tree(marks)?))?;
-        let commits = Commits::over(self.txn.tree(self.system.commits)?, self.txn.tree(self.system.times)?);
+        let commits = self.commits()?;
         let old_stamp = (old > 0).then(|| commits.stamp(old)).transpose()?;
         let Some(mark) = commits.resolve(Known::At(before))?.filter(|mark| mark.commit.get() > old) else {
             return Ok(old_stamp);

@@ -2,9 +2,9 @@
 
 use std::ops::Bound::Unbounded;
 
-use llmdb_temporal::{Error, Known, Period, ValidTime, Version};
+use llmdb_temporal::{CommitTime, Error, Known, Period, ValidTime, Version};
 
-use crate::support::{Bench, at, span};
+use crate::support::{Bench, at, span, time};
 
 const C: &str = "main";
 const K: &[u8] = b"k";
@@ -135,6 +135,47 @@ fn a_period_without_width_has_no_effect_and_is_not_recorded() {
     assert_eq!(read.collections().unwrap(), Vec::<String>::new());
     assert_eq!(read.changes(None, Known::Commit(-1), Known::Latest).unwrap().count(), 0);
     assert_eq!(read.newest().unwrap().commit.get(), 0, "the transaction itself counts");
+}
+
+#[test]
+fn commit_times_only_rise_and_leave_room_for_those_to_come() {
+    let bench = Bench::new(1);
+    bench.set_clock(7);
+    let wanted_max = CommitTime::WANTED_MAX;
+    assert_eq!(i64::MAX - wanted_max.micros(), 1 << 53);
+    let mut tx = bench.db().begin_write().unwrap();
+    // Whatever is wanted first is the first one; what is refused changes nothing.
+    let error = tx.set_time(time(wanted_max.micros() + 1)).unwrap_err();
+    assert!(matches!(error, Error::CommitTimeTooLate { latest, .. } if latest == wanted_max), "{error}");
+    assert_eq!((error.code(), tx.time()), ("LLMDB-T15", time(7)));
+    assert_eq!(tx.set_time(time(i64::MIN + 1)).unwrap(), time(i64::MIN + 1));
+    tx.put(C, K, span(0, 10), b"x").unwrap();
+    let first = tx.commit().unwrap();
+    let mut tx = bench.db().begin_write().unwrap();
+    assert_eq!(tx.set_time(first.at).unwrap(), time(i64::MIN + 2), "just behind the newest");
+    assert_eq!(tx.set_time(time(500)).unwrap(), time(500), "the last word counts");
+    tx.commit().unwrap();
+    let mut tx = bench.db().begin_write().unwrap();
+    let error = tx.set_time(time(499)).unwrap_err();
+    let Error::CommitTimeBefore { wanted, newest } = error else { panic!("{error}") };
+    assert_eq!((wanted, newest.commit.get(), newest.at), (time(499), 1, time(500)));
+    let text = error.to_string();
+    assert!(
+        error.code() == "LLMDB-T14" && text.contains("499") && text.contains("commit 1 at 500"),
+        "{text}"
+    );
+    assert_eq!(tx.time(), time(501), "the clock stands at 7");
+    tx.put(C, K, span(0, 5), b"y").unwrap();
+    assert_eq!(tx.commit().unwrap().at, time(501));
+    let mut tx = bench.db().begin_write().unwrap();
+    assert_eq!(tx.set_time(wanted_max).unwrap(), wanted_max);
+    tx.commit().unwrap();
+    let read = bench.db().begin_read().unwrap();
+    let value = |micros| {
+        read.get_value(C, K, at(1), Known::At(time(micros))).unwrap().map(|value| value.into_owned())
+    };
+    let [x, y] = [&b"x"[..], b"y"].map(|value| Some(value.to_vec()));
+    assert_eq!([value(i64::MAX - 1), value(500), value(i64::MIN + 1)], [y, x.clone(), x]);
 }
 
 #[test]

@@ -79,8 +79,7 @@ impl Op {
         match done {
             Ok(recorded) => Ok(Ok(recorded)),
             Err(Error::Temporal(overlap @ llmdb_temporal::Error::Overlap { .. })) => Ok(Err(overlap)),
-            Err(Error::Temporal(error)) => Err(self.blame(error)),
-            Err(error) => Err(error),
+            Err(error) => Err(blame(self.line, error)),
         }
     }
 
@@ -100,13 +99,17 @@ impl Op {
             LineError::new(self.line, Some("valid_to"), Fault::PeriodReversed, message)
         })
     }
+}
 
-    /// Names the line and field when the input is at fault; a fault of the storage stays what it is.
-    fn blame(&self, error: llmdb_temporal::Error) -> Error {
-        match field_at_fault(&error) {
-            Some(field) => LineError::below(self.line, Some(field), error.code(), error.to_string()).into(),
-            None => error.into(),
-        }
+/// Names the line and field when the input is at fault; a fault of the storage stays what it is.
+pub(crate) fn blame(line: u64, error: Error) -> Error {
+    let below = match &error {
+        Error::Temporal(below) | Error::Query(llmdb_query::Error::Temporal(below)) => below,
+        _ => return error,
+    };
+    match field_at_fault(below) {
+        Some(field) => LineError::below(line, Some(field), below.code(), below.to_string()).into(),
+        None => error,
     }
 }
 
@@ -125,12 +128,13 @@ pub(crate) fn valid(time: Option<i64>, infinity: ValidTime) -> ValidTime {
 }
 
 /// Which field of the input an error of the layer below is about.
-pub(crate) fn field_at_fault(error: &llmdb_temporal::Error) -> Option<&'static str> {
+fn field_at_fault(error: &llmdb_temporal::Error) -> Option<&'static str> {
     use llmdb_temporal::Error as E;
     match error {
         E::KeyEmpty | E::KeyTooLong { .. } => Some("key"),
         E::ValueTooLong { .. } => Some("value"),
         E::CollectionName { .. } => Some("collection"),
+        E::CommitTimeBefore { .. } | E::CommitTimeTooLate { .. } => Some("tx"),
         _ => None,
     }
 }
