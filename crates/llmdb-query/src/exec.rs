@@ -36,12 +36,12 @@ pub fn ask<'t>(
             facts(pieces.into_iter().map(move |piece| Ok(clamped(piece, window))), limit)
         }
         Question::History { collection, key, valid_at, known } => {
-            facts(as_it_looked(read, read.history(collection, key, *valid_at)?, *known)?, limit)
+            facts(as_it_looked(read, key, read.history(collection, key, *valid_at)?, *known)?, limit)
         }
         Question::Versions { collection, key, valid_at, known } => {
             let mut versions = read.versions(collection, key)?;
             versions.retain(|version| covers(version.valid, *valid_at));
-            facts(as_it_looked(read, versions, *known)?, limit)
+            facts(as_it_looked(read, key, versions, *known)?, limit)
         }
         Question::Diff { collection, keys, from, to, valid_at } => {
             diff(read, collection, keys, (*from, *to), *valid_at, limit)?
@@ -112,13 +112,14 @@ fn none<'t>() -> Rows<'t> {
     Rows::new(std::iter::empty(), None)
 }
 
-/// The rectangles as they looked at `known`.
+/// The rectangles of a key as they looked at `known`.
 fn as_it_looked(
     read: &TemporalRead,
+    key: &[u8],
     versions: Vec<Version>,
     known: Known,
 ) -> Result<impl Iterator<Item = Result<Version, Error>> + use<>, Error> {
-    let newest = read.resolve_kept(known)?;
+    let newest = read.resolve_kept(known).map_err(|error| error.of_key(key))?;
     Ok(versions.into_iter().filter_map(move |version| seen_from(version, newest?)).map(Ok))
 }
 

@@ -115,6 +115,12 @@ fn what_was_known_before_the_history_that_is_kept_is_refused_by_every_question()
             for question in about(known) {
                 let refused = ask(&read, &question, None).map(|_| ()).unwrap_err();
                 assert_eq!(refused.code(), "LLMDB-T13", "{question:?}");
+                let is_of_a_key = !matches!(
+                    question,
+                    Question::Scan { .. } | Question::Diff { .. } | Question::Changes { .. }
+                );
+                let names_it = refused.to_string().contains("key \"k\"");
+                assert_eq!(names_it, is_of_a_key, "{question:?}: {refused}");
             }
         }
         for known in [Known::Commit(2), Known::Latest, time(20)] {

@@ -127,7 +127,8 @@ impl TemporalWrite {
     /// From now on, `key` has `value` in `period`; what overlapped is split, the rest of the timeline stays.
     ///
     /// # Errors
-    /// A collection name, key or value that does not fit; the store's errors.
+    /// A collection name, key or value that does not fit; [`Error::PeriodReversed`] for a period that was made by hand; the
+    /// store's errors.
     pub fn put(&mut self, collection: &str, key: &[u8], period: Period, value: &[u8]) -> Result<(), Error> {
         self.apply(Request { op: Operation::Put, collection, key, period, value })
     }
@@ -196,7 +197,8 @@ impl TemporalWrite {
         }
         catalog::check_name(request.collection)?;
         self.check_key(request.key)?;
-        Period::new(request.period.from, request.period.to)?;
+        let is_reversed = |error: Error| error.of_key(request.key).of_collection(request.collection);
+        request.period.checked().map_err(is_reversed)?;
         if request.value.len() > VALUE_SIZE_MAX {
             return Err(Error::ValueTooLong { length: request.value.len(), limit: VALUE_SIZE_MAX });
         }

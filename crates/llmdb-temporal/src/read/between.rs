@@ -33,7 +33,7 @@ impl Collection<'_> {
         bounds: Bounds,
         known: Known,
     ) -> Result<Vec<Version>, Error> {
-        let period = window.period()?;
+        let period = window.period().map_err(|error| error.of_key(key))?;
         let mut rows = self.timeline(key, period, known)?;
         if let Window::ContainedIn(Period { from, to }) = window {
             rows.retain(|row| from <= row.valid.from && row.valid.to <= to);
@@ -51,9 +51,9 @@ impl Collection<'_> {
     /// # Errors
     /// As there.
     pub fn covers(&self, key: &[u8], period: Period, known: Known) -> Result<bool, Error> {
-        let period = Period::new(period.from, period.to)?;
+        let period = period.checked().map_err(|error| error.of_key(key))?;
         let prefix = super::prefix(key)?;
-        let Some(commit) = self.commit_of(known)? else { return Ok(period.is_empty()) };
+        let Some(commit) = self.commit_of(known, Some(key))? else { return Ok(period.is_empty()) };
         if period.is_empty() {
             return Ok(true);
         }
@@ -74,7 +74,7 @@ impl Collection<'_> {
         window: Period,
         known: Known,
     ) -> Result<Vec<Meeting>, Error> {
-        let window = Period::new(window.from, window.to)?;
+        let window = window.checked().map_err(|error| error.of_key(key))?;
         let (others, other_key) = other;
         let left = self.timeline(key, window, known)?;
         let right = others.timeline(other_key, window, known)?;

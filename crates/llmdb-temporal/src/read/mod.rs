@@ -204,13 +204,13 @@ impl TemporalRead {
     pub fn resolve_kept(&self, known: Known) -> Result<Option<CommitStamp>, Error> {
         let commits = Commits::of(&self.txn)?;
         let found = commits.resolve(known)?;
-        check_kept(&commits, self.kept_from, known, found.map(|found| found.commit.get()))?;
+        check_kept(&commits, self.kept_from, known, None, found.map(|found| found.commit.get()))?;
         Ok(found)
     }
 
-    /// What a collection that never was answers, unless the question is about history that was let go.
-    fn nothing<T: Default>(&self, known: Known) -> Result<T, Error> {
-        self.resolve_kept(known).map(|_| T::default())
+    /// What a collection that never was answers about a key, unless the question is about history that was let go.
+    fn nothing<T: Default>(&self, key: &[u8], known: Known) -> Result<T, Error> {
+        self.resolve_kept(known).map(|_| T::default()).map_err(|error| error.of_key(key))
     }
 
     /// What was believed, once `known` was recorded, about `key` at `valid_at`: the whole rectangle.
@@ -227,7 +227,7 @@ impl TemporalRead {
         valid_at: ValidTime,
         known: Known,
     ) -> Result<Option<Version>, Error> {
-        let Some(collection) = self.collection(collection)? else { return self.nothing(known) };
+        let Some(collection) = self.collection(collection)? else { return self.nothing(key, known) };
         collection.get(key, valid_at, known)
     }
 
@@ -242,7 +242,7 @@ impl TemporalRead {
         valid_at: ValidTime,
         known: Known,
     ) -> Result<Option<Cow<'_, [u8]>>, Error> {
-        let Some(collection) = self.collection(collection)? else { return self.nothing(known) };
+        let Some(collection) = self.collection(collection)? else { return self.nothing(key, known) };
         collection.get_value(key, valid_at, known)
     }
 
@@ -268,7 +268,7 @@ impl TemporalRead {
     /// `window`, in order, each with its stored bounds.
     ///
     /// # Errors
-    /// As [`Self::get`].
+    /// As [`Self::get`]; [`Error::PeriodReversed`] for a window that was made by hand.
     pub fn timeline(
         &self,
         collection: &str,
@@ -276,8 +276,12 @@ impl TemporalRead {
         window: Period,
         known: Known,
     ) -> Result<Vec<Version>, Error> {
-        let Some(collection) = self.collection(collection)? else { return self.nothing(known) };
-        collection.timeline(key, window, known)
+        let name = collection;
+        let found = match self.collection(name)? {
+            Some(collection) => collection.timeline(key, window, known),
+            None => window.checked().and_then(|_| self.nothing(key, known)),
+        };
+        found.map_err(|error| error.of_key(key).of_collection(name))
     }
 
     /// The pieces that a window of valid time asks for, in order, as believed once `known` was recorded.
@@ -292,10 +296,12 @@ impl TemporalRead {
         bounds: Bounds,
         known: Known,
     ) -> Result<Vec<Version>, Error> {
-        match self.collection(collection)? {
+        let name = collection;
+        let found = match self.collection(name)? {
             Some(collection) => collection.between(key, window, bounds, known),
-            None => window.period().and_then(|_| self.nothing(known)),
-        }
+            None => window.period().and_then(|_| self.nothing(key, known)),
+        };
+        found.map_err(|error| error.of_key(key).of_collection(name))
     }
 
     /// The facts that began in a window, which excludes its end, as believed once `known` was recorded: by where they
@@ -304,10 +310,12 @@ impl TemporalRead {
     /// # Errors
     /// [`Error::CollectionName`]; [`Error::PeriodReversed`]; the store's errors.
     pub fn began(&self, collection: &str, window: Period, known: Known) -> Result<Vec<Version>, Error> {
-        match self.collection(collection)? {
+        let name = collection;
+        let found = match self.collection(name)? {
             Some(collection) => collection.began(window, known),
-            None => Period::new(window.from, window.to).and_then(|_| self.nothing(known)),
-        }
+            None => window.checked().and_then(|_| self.resolve_kept(known)).map(|_| Vec::new()),
+        };
+        found.map_err(|error| error.of_collection(name))
     }
 
     /// Whether a value was believed in force at every instant of a period, once `known` was recorded. So it is for a
@@ -316,13 +324,12 @@ impl TemporalRead {
     /// # Errors
     /// As [`Self::get`]; [`Error::PeriodReversed`].
     pub fn covers(&self, collection: &str, key: &[u8], period: Period, known: Known) -> Result<bool, Error> {
-        match self.collection(collection)? {
+        let name = collection;
+        let found = match self.collection(name)? {
             Some(collection) => collection.covers(key, period, known),
-            None => {
-                let period = Period::new(period.from, period.to)?;
-                self.resolve_kept(known).map(|_| period.is_empty())
-            }
-        }
+            None => period.checked().and_then(|_| self.resolve_kept(known)).map(|_| period.is_empty()),
+        };
+        found.map_err(|error| error.of_key(key).of_collection(name))
     }
 
     /// Where two keys, each by its collection, both had a value in a window, as believed once `known` was recorded: the
@@ -337,10 +344,11 @@ impl TemporalRead {
         window: Period,
         known: Known,
     ) -> Result<Vec<Meeting>, Error> {
-        match (self.collection(left.0)?, self.collection(right.0)?) {
+        let found = match (self.collection(left.0)?, self.collection(right.0)?) {
             (Some(one), Some(other)) => one.meetings(left.1, (&other, right.1), window, known),
-            _ => Period::new(window.from, window.to).and_then(|_| self.nothing(known)),
-        }
+            _ => window.checked().and_then(|_| self.nothing(left.1, known)),
+        };
+        found.map_err(|error| error.of_key(left.1).of_collection(left.0))
     }
 
     /// What was believed, when, about `key` at one instant: the rectangles over it, by known time.
@@ -453,9 +461,9 @@ impl<'t> Collection<'t> {
         self.kept_from
     }
 
-    /// The commit whose knowledge answers: [`NOW`] for the newest, `None` before the first.
+    /// The commit whose knowledge answers: [`NOW`] for the newest, `None` before the first. An error names the key.
     #[inline]
-    fn commit_of(&self, known: Known) -> Result<Option<u64>, Error> {
+    fn commit_of(&self, known: Known, key: Option<&[u8]>) -> Result<Option<u64>, Error> {
         let Some(newest) = self.newest else { return Ok(None) };
         let commit = match known {
             Known::Latest => return Ok(Some(NOW)),
@@ -463,7 +471,7 @@ impl<'t> Collection<'t> {
             Known::Commit(number) => u64::try_from(number).ok(),
             Known::At(_) => self.commits.resolve(known)?.map(|stamp| stamp.commit.get()),
         };
-        check_kept(&self.commits, self.kept_from, known, commit)?;
+        check_kept(&self.commits, self.kept_from, known, key, commit)?;
         Ok(commit.map(|commit| if commit >= newest { NOW } else { commit }))
     }
 }
@@ -481,7 +489,13 @@ impl fmt::Debug for Collection<'_> {
 }
 
 /// Refuses a question about a commit, or the time before the first one, of which history was let go.
-fn check_kept(commits: &Commits<'_>, kept_from: u64, known: Known, commit: Option<u64>) -> Result<(), Error> {
+fn check_kept(
+    commits: &Commits<'_>,
+    kept_from: u64,
+    known: Known,
+    key: Option<&[u8]>,
+    commit: Option<u64>,
+) -> Result<(), Error> {
     if kept_from == 0 || commit.is_some_and(|commit| commit >= kept_from) {
         return Ok(());
     }
@@ -490,7 +504,7 @@ fn check_kept(commits: &Commits<'_>, kept_from: u64, known: Known, commit: Optio
         Known::At(time) => format!("at {time}"),
         Known::Commit(number) => format!("as of commit {number}"),
     };
-    Err(Error::NotKept { asked, kept_from: commits.stamp(kept_from)? })
+    Err(Error::NotKept { asked, key: key.map(<[u8]>::to_vec), kept_from: commits.stamp(kept_from)? })
 }
 
 #[cold]

@@ -2,7 +2,7 @@
 
 use std::ops::Bound::Unbounded;
 
-use llmdb_temporal::{CommitTime, Error, Known, Period, ValidTime, Version};
+use llmdb_temporal::{Bounds, CommitTime, Error, Known, Period, ValidTime, Version, Window};
 
 use crate::support::{Bench, at, span, time};
 
@@ -183,11 +183,35 @@ fn a_reversed_period_is_refused_however_it_was_made() {
     let bench = Bench::new(1);
     let mut tx = bench.db().begin_write().unwrap();
     let reversed = Period { from: at(4), to: at(3) };
-    assert!(matches!(tx.put(C, K, reversed, b"x"), Err(Error::PeriodReversed { .. })));
+    let refused = |error: Error, names: bool| {
+        let text = error.to_string();
+        assert_eq!(text.contains("key \"k\" of collection \"main\""), names, "{text}");
+        let Error::PeriodReversed { from, to, key, collection } = error else { panic!("{text}") };
+        assert_eq!((from, to, key.as_deref()), (at(4), at(3), Some(K)));
+        assert_eq!(collection.as_deref(), names.then_some(C));
+    };
+    for refusal in [
+        tx.put(C, K, reversed, b"x"),
+        tx.update(C, K, reversed, b"x"),
+        tx.insert(C, K, reversed, b"x"),
+        tx.delete(C, K, reversed),
+    ] {
+        refused(refusal.unwrap_err(), true);
+    }
     tx.put(C, K, span(3, 4), b"x").unwrap();
     tx.commit().unwrap();
     let read = bench.db().begin_read().unwrap();
-    assert_eq!(read.timeline(C, K, reversed, Known::Latest).unwrap(), []);
+    let known = Known::Latest;
+    refused(read.timeline(C, K, reversed, known).unwrap_err(), true);
+    refused(read.covers(C, K, reversed, known).unwrap_err(), true);
+    refused(read.between(C, K, Window::FromTo(reversed), Bounds::Clamped, known).unwrap_err(), true);
+    refused(read.meetings((C, K), (C, b"other"), reversed, known).unwrap_err(), true);
+    let collection = read.collection(C).unwrap().unwrap();
+    refused(collection.timeline_values(K, reversed, known, |_, _| {}).unwrap_err(), false);
+    let error = read.timeline("never", K, reversed, known).unwrap_err();
+    assert!(error.to_string().starts_with("key \"k\" of collection \"never\": the period"), "{error}");
+    let error = read.began(C, reversed, known).unwrap_err();
+    assert!(error.to_string().starts_with("collection \"main\": the period"), "{error}");
 }
 
 #[test]

@@ -51,7 +51,8 @@ fn compare(read: &TemporalRead, oracle: &Oracle, mark: i64) {
                             matches!(&found, Err(Error::NotKept { .. })),
                             "{commit} of {mark}: {found:?}"
                         );
-                        assert!(matches!(&value, Err(Error::NotKept { .. })));
+                        let names_it = |named: &Option<Vec<u8>>| named.as_deref() == Some(key);
+                        assert!(matches!(&value, Err(Error::NotKept { key, .. }) if names_it(key)));
                         continue;
                     }
                     let number = CommitNumber::new(commit.max(0) as u64);

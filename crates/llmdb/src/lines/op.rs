@@ -6,7 +6,7 @@ use llmdb_query::Value;
 use llmdb_temporal::{CommitTime, Period, ValidTime};
 
 use super::fields::Fields;
-use super::{Fault, LineError};
+use super::{Fault, LineError, key, time};
 use crate::{Error, WriteTxn};
 
 /// The collection of a line that names none.
@@ -95,10 +95,16 @@ impl Op {
                 "the commit's time, since valid_from is missing"
             };
             let message =
-                format!("reversed period: the end lies before {start}; a period is [valid_from, valid_to)");
+                format!("{}: the end lies before {start}", reversed(&self.key, from, self.valid_to));
             LineError::new(self.line, Some("valid_to"), Fault::PeriodReversed, message)
         })
     }
+}
+
+/// What is wrong with a period for a key that ends before it begins.
+pub(crate) fn reversed(key: &[u8], from: ValidTime, to: ValidTime) -> String {
+    let (key, [from, to]) = (key::shown(key), [from, to].map(time::shown));
+    format!("reversed period for the key {key}, from {from} to {to}; a period is [valid_from, valid_to)")
 }
 
 /// Names the line and field when the input is at fault; a fault of the storage stays what it is.
@@ -254,7 +260,10 @@ mod tests {
         let always = op(r#"{"op":"delete","key":"k","value":null,"valid_from":null,"valid_to":null}"#);
         assert_eq!(always.period(at).unwrap(), Period::ALL);
         let reversed = op(r#"{"op":"delete","key":"k","valid_to":49}"#);
-        assert_eq!(reversed.period(at).unwrap_err().code, Fault::PeriodReversed.code());
+        let error = reversed.period(at).unwrap_err();
+        assert_eq!(error.code, Fault::PeriodReversed.code());
+        let words = "the key \"k\", from 1970-01-01T00:00:00.00005Z to 1970-01-01T00:00:00.000049Z";
+        assert!(error.message.contains(words), "{}", error.message);
         assert!(op(r#"{"op":"delete","key":"k","valid_to":50}"#).period(at).is_ok());
     }
 }
