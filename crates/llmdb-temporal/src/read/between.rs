@@ -107,7 +107,8 @@ impl Collection<'_> {
         Ok(found)
     }
 
-    /// Whether anything was ever believed about a key: one look-up, with no false answers.
+    /// Whether anything was ever believed about a key: one look-up, with no false answers. A key that was erased never was,
+    /// nor one that went with the history that was let go ([`TemporalWrite::retain`](crate::TemporalWrite::retain)).
     ///
     /// # Errors
     /// [`Error::KeyEmpty`]; the store's errors.
