@@ -200,7 +200,7 @@ impl TemporalWrite {
             records.push(record.map(|_| start..bytes.len()));
         })?;
         for ((of_key, prefix), record) in batch.iter().zip(&prefixes).zip(records) {
-            let stored = record.map(|record| Tail::decode(&bytes[record])).transpose();
+            let stored = record.map(|record| Tail::decode_to_change(&bytes[record])).transpose();
             let stored = stored.map_err(|what| Points::damaged_record(trees.number, prefix, &what))?;
             let mut key = Key::new(trees, prefix, stored, std::mem::take(&mut room.recent));
             self.apply_to_key(&mut key, of_key)?;

@@ -34,6 +34,8 @@ use crate::write::TemporalWrite;
 
 const BITS_EACH: u64 = 10;
 const BIT_COUNT: u32 = 7;
+/// As many keys a tree is believed to have where it says so, 40 MB of bits; where it has more they are counted.
+const COUNT_TRUSTED: u64 = 1 << 24;
 /// Words of a block.
 const BLOCK: usize = 8;
 const HEAD_SIZE: usize = 3 * size_of::<u64>();
@@ -63,10 +65,25 @@ impl KeyFilter {
 
     /// A filter of all keys that are there; `next` is the first commit whose operations are not all in them.
     fn of(points: &Points<'_>, next: u64) -> Result<Self, Error> {
-        let count = points.now.len();
+        let mut room = COUNT_TRUSTED;
+        loop {
+            if let Some(filter) = Self::of_at_most(points, next, room)? {
+                return Ok(filter);
+            }
+            room = room.saturating_mul(4);
+        }
+    }
+
+    /// As [`Self::of`]; `None` where there are more keys than that. Whatever a damaged page says of their number, no more bits
+    /// are asked for than so many keys take.
+    fn of_at_most(points: &Points<'_>, next: u64, count_max: u64) -> Result<Option<Self>, Error> {
+        let count = points.now.len().min(count_max);
         let mut filter = Self { existed: Bloom::of(count, next), changed: Bloom::of(count, next) };
         let mut keys = Keys::all(points);
         while let Some((prefix, tail)) = keys.next()? {
+            if filter.existed.count >= count_max {
+                return Ok(None);
+            }
             let has_history = tail.has_history();
             let key = encoding::user_key(prefix).map_err(|what| points.damaged_tail(prefix, &what.into()))?;
             filter.existed.add(xxh3_64(&key));
@@ -74,7 +91,7 @@ impl KeyFilter {
                 filter.changed.add(xxh3_64(&key));
             }
         }
-        Ok(filter)
+        Ok(Some(filter))
     }
 }
 
@@ -251,7 +268,7 @@ impl Bloom {
         for (word, bit) in Self::bits(hash) {
             self.words[start + word] |= bit;
         }
-        self.count += 1;
+        self.count = self.count.saturating_add(1);
     }
 
     fn has(&self, hash: u64) -> bool {
@@ -297,6 +314,26 @@ mod tests {
             assert!((0.004..0.02).contains(&rate), "{rate}");
         }
         assert!(!Bloom::of(0, 0).has(7));
+    }
+
+    #[test]
+    fn more_keys_than_a_filter_has_room_for_are_told_of_and_a_stored_count_at_its_end_goes_no_further() {
+        let disk = std::sync::Arc::new(llmdb_pager::sim::SimDisk::new(1));
+        let store = llmdb_wal::StoreOptions::new().storage(disk).open("filter.llmdb").unwrap();
+        let db = crate::Temporal::open(store).unwrap();
+        let mut tx = db.begin_write().unwrap();
+        for key in 0..10u8 {
+            tx.put("c", &[key], crate::Period::ALL, b"").unwrap();
+        }
+        tx.commit().unwrap();
+        let read = db.begin_read().unwrap();
+        let points = read.collection("c").unwrap().unwrap().points();
+        let made = |count| KeyFilter::of_at_most(&points, 1, count).unwrap();
+        assert!(made(9).is_none());
+        assert!((0..10u8).all(|key| made(10).unwrap().may_exist(&[key])));
+        let mut full = Bloom { count: u64::MAX, ..Bloom::of(1, 0) };
+        full.add(7);
+        assert!(full.has(7) && full.is_crowded());
     }
 
     #[test]
