@@ -333,7 +333,8 @@ impl TemporalRead {
     }
 
     /// Where two keys, each by its collection, both had a value in a window, as believed once `known` was recorded: the
-    /// overlap join of two timelines. In order of valid time. [`Collection::meetings_of`] joins ranges of keys.
+    /// overlap join of two timelines. In order of valid time. [`Collection::meetings_of`] joins the keys of a range, each with the
+    /// equal key of another collection.
     ///
     /// # Errors
     /// As [`Self::get`]; [`Error::PeriodReversed`].

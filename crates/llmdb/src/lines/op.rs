@@ -68,11 +68,17 @@ impl Op {
     pub(crate) fn apply(&self, write: &mut WriteTxn) -> Result<Result<bool, llmdb_temporal::Error>, Error> {
         let period = self.period(write.time())?;
         let (collection, key) = (self.collection.as_str(), self.key.as_slice());
+        // Without an instant in its period it is not recorded.
+        let has_effect = !period.is_empty();
         let done = match &self.action {
-            Action::Put(value) => write.put(collection, key, period, value.clone()).map(|()| true),
-            Action::Update(value) => write.update(collection, key, period, value.clone()).map(|()| true),
-            Action::Insert(value) => write.insert(collection, key, period, value.clone()).map(|()| true),
-            Action::Delete => write.delete(collection, key, period).map(|()| true),
+            Action::Put(value) => write.put(collection, key, period, value.clone()).map(|()| has_effect),
+            Action::Update(value) => {
+                write.update(collection, key, period, value.clone()).map(|()| has_effect)
+            }
+            Action::Insert(value) => {
+                write.insert(collection, key, period, value.clone()).map(|()| has_effect)
+            }
+            Action::Delete => write.delete(collection, key, period).map(|()| has_effect),
             Action::Erase(reason) => write.erase(collection, key, reason),
             Action::Retain(before) => write.retain(*before).map(|_| true),
         };

@@ -22,6 +22,25 @@ fn commits_are_numbered_from_zero_and_times_always_rise() {
 }
 
 #[test]
+fn only_operations_that_are_recorded_are_counted() {
+    let place = Place::new();
+    let answers = place.apply(
+        r#"{"op":"put","key":"k","value":1,"valid_from":0,"valid_to":9,"commit":1}
+           {"op":"put","key":"k","value":2,"valid_from":5,"valid_to":5,"commit":1}
+           {"op":"update","key":"k","value":2,"valid_from":null,"valid_to":null,"commit":1}
+           {"op":"delete","key":"other","valid_from":3,"valid_to":3,"commit":2}
+           {"op":"insert","key":"k","value":3,"valid_from":8,"valid_to":8,"commit":2}
+           {"op":"update","key":"other","value":3,"valid_from":0,"commit":2}
+           {"op":"insert","key":"k","value":3,"valid_from":0,"commit":2}"#,
+    );
+    let counts: Vec<_> =
+        answers.iter().map(|answer| (&answer["ops"], answer["refused"].as_array().unwrap().len())).collect();
+    assert_eq!(counts, [(&json!(2), 0), (&json!(1), 1)]);
+    let recorded = place.ask(r#"{"op":"changes"}"#).remove(0);
+    assert_eq!(recorded["rows"].as_array().unwrap().len(), 3);
+}
+
+#[test]
 fn a_commit_time_before_the_newest_commit_or_at_the_end_of_time_is_refused_and_named() {
     let place = Place::new();
     let refused = |lines: &str, words: &[&str]| {
