@@ -3,7 +3,7 @@
 //! Invariants
 //! 1. Filters are applied before `limit` counts, so a limit never hides a row that matches.
 //! 2. `known` on a history shows it as it looked then: later rectangles are left out, and an end that
-//!    was not known yet is open.
+//!    was not known yet is open. As of a commit of which history was let go it is refused, as every question is.
 //!
 //! Not here: the storage of rectangles (`llmdb-temporal`).
 
@@ -36,12 +36,12 @@ pub fn ask<'t>(
             facts(pieces.into_iter().map(move |piece| Ok(clamped(piece, window))), limit)
         }
         Question::History { collection, key, valid_at, known } => {
-            facts(as_it_looked(read, read.history(collection, key, *valid_at)?, *known)?, limit)
+            facts(as_it_looked(read, key, read.history(collection, key, *valid_at)?, *known)?, limit)
         }
         Question::Versions { collection, key, valid_at, known } => {
             let mut versions = read.versions(collection, key)?;
             versions.retain(|version| covers(version.valid, *valid_at));
-            facts(as_it_looked(read, versions, *known)?, limit)
+            facts(as_it_looked(read, key, versions, *known)?, limit)
         }
         Question::Diff { collection, keys, from, to, valid_at } => {
             diff(read, collection, keys, (*from, *to), *valid_at, limit)?
@@ -69,6 +69,7 @@ pub fn scan<'t>(
     limit: Option<u64>,
 ) -> Result<Rows<'t>, Error> {
     if keys.is_empty() {
+        read.resolve_kept(known)?;
         return Ok(none());
     }
     let (from, to) = keys.bounds();
@@ -84,6 +85,8 @@ fn diff<'t>(
     limit: Option<u64>,
 ) -> Result<Rows<'t>, Error> {
     if keys.is_empty() {
+        read.resolve_kept(from)?;
+        read.resolve_kept(to)?;
         return Ok(none());
     }
     let rows = read
@@ -109,13 +112,14 @@ fn none<'t>() -> Rows<'t> {
     Rows::new(std::iter::empty(), None)
 }
 
-/// The rectangles as they looked at `known`.
+/// The rectangles of a key as they looked at `known`.
 fn as_it_looked(
     read: &TemporalRead,
+    key: &[u8],
     versions: Vec<Version>,
     known: Known,
 ) -> Result<impl Iterator<Item = Result<Version, Error>> + use<>, Error> {
-    let newest = read.resolve(known)?;
+    let newest = read.resolve_kept(known).map_err(|error| error.of_key(key))?;
     Ok(versions.into_iter().filter_map(move |version| seen_from(version, newest?)).map(Ok))
 }
 

@@ -23,7 +23,7 @@ fn period(from: i64, to: i64) -> Period {
 /// One put in a commit of its own, at time `tx`.
 fn put(db: &Temporal, tx: i64, key: &str, period: Period, value: &Value) {
     let mut write = db.begin_write().unwrap();
-    write.set_time(CommitTime::from_micros(tx).unwrap());
+    write.set_time(CommitTime::from_micros(tx).unwrap()).unwrap();
     write.put(COLLECTION, key.as_bytes(), period, &value.encode()).unwrap();
     write.commit().unwrap();
 }
@@ -53,6 +53,87 @@ fn history(valid_at: i64, known: Known) -> Question {
 
 fn versions(valid_at: Option<ValidTime>, known: Known) -> Question {
     Question::Versions { collection: COLLECTION.into(), key: b"k".to_vec(), valid_at, known }
+}
+
+#[test]
+fn what_was_known_before_the_history_that_is_kept_is_refused_by_every_question() {
+    let directory = tempfile::tempdir().unwrap();
+    let db = open(&directory);
+    for n in 0..4 {
+        put(&db, n * 10, "k", period(n, 9), &Value::from(serde_json::json!(n)));
+    }
+    let mut write = db.begin_write().unwrap();
+    write.retain(CommitTime::from_micros(20).unwrap()).unwrap();
+    write.commit().unwrap();
+    let read = db.begin_read().unwrap();
+    let time = |micros| Known::At(CommitTime::from_micros(micros).unwrap());
+    let (key, none) = (b"k".to_vec(), KeyRange::half_open(Some(b"z".to_vec()), Some(b"a".to_vec())));
+    assert!(none.is_empty());
+    for collection in [COLLECTION, "never there"] {
+        let about = |known: Known| {
+            let (collection, key, valid_at) = (collection.to_owned(), key.clone(), at(5));
+            let scan = |keys| Question::Scan { collection: collection.clone(), keys, valid_at, known };
+            let diff = |keys| Question::Diff {
+                collection: collection.clone(),
+                keys,
+                from: Known::Latest,
+                to: known,
+                valid_at: None,
+            };
+            let window = Period::ALL;
+            let mut all = vec![
+                scan(KeyRange::ALL),
+                scan(none.clone()),
+                diff(KeyRange::ALL),
+                diff(none.clone()),
+                Question::Get { collection: collection.clone(), key: key.clone(), valid_at, known },
+                Question::Timeline {
+                    collection: collection.clone(),
+                    key: key.clone(),
+                    window,
+                    clamp: false,
+                    known,
+                },
+                Question::Versions {
+                    collection: collection.clone(),
+                    key: key.clone(),
+                    valid_at: None,
+                    known,
+                },
+                Question::Changes {
+                    collection: Some(collection.clone()),
+                    keys: KeyRange::ALL,
+                    after: known,
+                    up_to: Known::Latest,
+                    valid_at: None,
+                },
+            ];
+            all.push(Question::History { collection, key, valid_at, known });
+            all
+        };
+        for known in [Known::Commit(1), Known::Commit(-1), time(19), time(-7)] {
+            for question in about(known) {
+                let refused = ask(&read, &question, None).map(|_| ()).unwrap_err();
+                assert_eq!(refused.code(), "LLMDB-T13", "{question:?}");
+                let is_of_a_key = !matches!(
+                    question,
+                    Question::Scan { .. } | Question::Diff { .. } | Question::Changes { .. }
+                );
+                let names_it = refused.to_string().contains("key \"k\"");
+                assert_eq!(names_it, is_of_a_key, "{question:?}: {refused}");
+            }
+        }
+        for known in [Known::Commit(2), Known::Latest, time(20)] {
+            for question in about(known) {
+                assert!(ask(&read, &question, None).is_ok(), "{question:?}");
+            }
+        }
+    }
+    let seen = facts(&read, &history(5, Known::Commit(2)));
+    assert_eq!(
+        seen.iter().map(|fact| fact.value.clone()).collect::<Vec<_>>(),
+        [Value::from(serde_json::json!(2))]
+    );
 }
 
 #[test]

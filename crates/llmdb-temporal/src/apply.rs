@@ -18,6 +18,8 @@
 //!
 //! Not here: what becomes of a timeline (`edit`), bytes (`entry`, `recent`, `block`, `ranges`).
 
+use llmdb_wal::TreeId;
+
 use crate::block::Block;
 use crate::edit::{self, Part, Timeline};
 use crate::encoding::{self, KeyBuf, block_place, range_key};
@@ -198,14 +200,16 @@ impl TemporalWrite {
             records.push(record.map(|_| start..bytes.len()));
         })?;
         for ((of_key, prefix), record) in batch.iter().zip(&prefixes).zip(records) {
-            let stored = record.map(|record| Tail::decode(&bytes[record])).transpose();
+            let stored = record.map(|record| Tail::decode_to_change(&bytes[record])).transpose();
             let stored = stored.map_err(|what| Points::damaged_record(trees.number, prefix, &what))?;
             let mut key = Key::new(trees, prefix, stored, std::mem::take(&mut room.recent));
             self.apply_to_key(&mut key, of_key)?;
             if key.is_changed {
                 self.store_key(&key, pending, of_key, room)?;
             }
-            room.starts.extend(key.born.iter().map(|at| starts::entry(*at, prefix)));
+            if let Some(starts) = trees.starts {
+                self.note_starts(starts, &key, room)?;
+            }
             room.recent = key.recent;
         }
         Ok(())
@@ -367,6 +371,25 @@ impl TemporalWrite {
             key.lo = recent.map_or(ValidTime::POS_INF, |recent| recent.at);
             key.recent = recent.into_iter().collect();
             key.is_changed = true;
+        }
+        Ok(())
+    }
+
+    /// Notes where values began for the index. A key without blocks has all its break points at hand: what came in this very
+    /// transaction and went again has no entry then, also where an earlier part of the transaction made one, so that a key
+    /// that is gone without a trace leaves none.
+    fn note_starts(&mut self, starts: TreeId, key: &Key<'_>, room: &mut Room) -> Result<(), Error> {
+        let (commit, prefix) = (self.number().get(), key.prefix);
+        let is_there = |at: ValidTime| {
+            key.has_blocks || key.recent.iter().any(|point| point.at == at && point.belief.is_some())
+        };
+        let born = key.born.iter().filter(|at| is_there(**at));
+        room.starts.extend(born.map(|at| starts::entry(*at, prefix)));
+        let Some(stored) = key.stored.filter(|_| !key.has_blocks) else { return Ok(()) };
+        let before = stored.recent();
+        let came_now = before.iter().filter(|point| point.since == commit && point.belief.is_some());
+        for point in came_now.filter(|point| !is_there(point.at)) {
+            self.txn.remove(starts, &starts::entry(point.at, prefix))?;
         }
         Ok(())
     }

@@ -36,9 +36,14 @@ impl Period {
     /// [`Error::PeriodReversed`] where `from` is after `to`.
     pub fn new(from: ValidTime, to: ValidTime) -> Result<Self, Error> {
         if from > to {
-            return Err(Error::PeriodReversed { from, to });
+            return Err(Error::PeriodReversed { from, to, key: None, collection: None });
         }
         Ok(Self { from, to })
+    }
+
+    /// Refuses one whose bounds, which everybody can set, are in the wrong order.
+    pub(crate) fn checked(self) -> Result<Self, Error> {
+        Self::new(self.from, self.to)
     }
 }
 
@@ -50,9 +55,7 @@ impl Window {
     pub fn period(self) -> Result<Period, Error> {
         match self {
             Self::All => Ok(Period::ALL),
-            Self::FromTo(Period { from, to }) | Self::ContainedIn(Period { from, to }) => {
-                Period::new(from, to)
-            }
+            Self::FromTo(period) | Self::ContainedIn(period) => period.checked(),
             Self::Between(Period { from, to }) => {
                 Period::new(from, to)?;
                 // Behind the last finite instant, and behind the open end, only the open end is left.

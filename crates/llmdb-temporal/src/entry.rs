@@ -308,6 +308,15 @@ impl<'a> Tail<'a> {
         Ok(tail)
     }
 
+    /// As [`Self::decode`]; refuses also latest ones that cannot be: what is made out of them would be written as if it were
+    /// sound.
+    pub(crate) fn decode_to_change(bytes: &'a [u8]) -> Result<Self, EntryError> {
+        let tail = Self::decode(bytes)?;
+        tail.others.check()?;
+        check_order(&tail.recent(), tail.lo())?;
+        Ok(tail)
+    }
+
     /// As [`Self::decode`]; refuses bytes that are not exactly what would be written, or latest ones that cannot be.
     pub(crate) fn decode_exact(bytes: &'a [u8]) -> Result<Self, EntryError> {
         let tail = Self::decode(bytes)?;
@@ -316,6 +325,7 @@ impl<'a> Tail<'a> {
         if again != bytes || (!tail.has_blocks && tail.from() > 0) {
             return Err(EntryError::Order("the record of a key is not written as it should be"));
         }
+        tail.others.check()?;
         check_order(&tail.recent(), tail.lo())?;
         Ok(tail)
     }
@@ -485,6 +495,37 @@ mod tests {
                     prop_assert_eq!(encoded(&tail), bytes);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn latest_ones_that_wrap_or_are_out_of_order_are_refused_where_they_would_be_written_back() {
+        let point = |at: i64, since: u64, until: u64| {
+            let belief = Some(Belief { asserted: since, index: 0 });
+            Point { at: ValidTime::from_raw(at), since, until, belief }
+        };
+        let stored = |points: &[Point]| {
+            let last =
+                Point { at: ValidTime::from_raw(9), since: 258, until: ALIVE, belief: points[0].belief };
+            let sound =
+                Tail { point: last, others: Others::Given(0, points), ..tail(Some((1, 0)), Some(b"v")) };
+            let mut out = Vec::new();
+            sound.encode(&mut out);
+            out
+        };
+        let sound = stored(&[point(1, 5, 7), point(2, 5, 9)]);
+        assert!(Tail::decode_to_change(&sound).is_ok() && Tail::decode_exact(&sound).is_ok());
+        // Where the latest ones name their base: so late that what is added to it goes around.
+        let base = sound.len() - recent::stored_size([2, 2]).unwrap() + 8;
+        for forged_base in [u64::MAX, u64::MAX - 1, u64::MAX - 3] {
+            let mut forged = sound.clone();
+            forged[base..base + 8].copy_from_slice(&forged_base.to_le_bytes());
+            assert!(Tail::decode(&forged).is_ok(), "a read looks at no more than it needs");
+            assert!(Tail::decode_to_change(&forged).is_err() && Tail::decode_exact(&forged).is_err());
+        }
+        for wrong in [&[point(2, 5, 9), point(1, 5, 7)][..], &[point(1, 5, 8), point(1, 7, 9)]] {
+            let forged = stored(wrong);
+            assert!(Tail::decode_to_change(&forged).is_err() && Tail::decode_exact(&forged).is_err());
         }
     }
 }

@@ -4,19 +4,26 @@
 
 use std::fmt;
 
-use crate::types::{Asserted, CommitNumber, CommitStamp, Period, ValidTime};
+use crate::types::{Asserted, CommitNumber, CommitStamp, CommitTime, Period, ValidTime};
 
 /// An error of this crate. [`Error::code`] is stable; the text may be reworded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A period that ends before it starts.
-    #[error("the period starts at {from} and ends at {to}, which is earlier; give the earlier time first")]
+    #[error(
+        "{}the period starts at {from} and ends at {to}, which is earlier; give the earlier time first",
+        AboutText(key.as_deref(), collection.as_deref())
+    )]
     PeriodReversed {
         /// The start as given.
         from: ValidTime,
         /// The end as given.
         to: ValidTime,
+        /// The key that it was given for, where one was.
+        key: Option<Vec<u8>>,
+        /// The collection that it was given for, where one was.
+        collection: Option<String>,
     },
 
     /// A number that stands for an open end was given as an instant.
@@ -26,6 +33,30 @@ pub enum Error {
     TimeReserved {
         /// The number as given.
         micros: i64,
+    },
+
+    /// A commit time that is wanted, before that of the newest commit.
+    #[error(
+        "a commit at {wanted} is wanted, but {newest} stands in the way, and commit times only rise; \
+         leave the time out, which takes the clock's, or give a later one"
+    )]
+    CommitTimeBefore {
+        /// The commit time as given.
+        wanted: CommitTime,
+        /// The newest commit, which is later.
+        newest: CommitStamp,
+    },
+
+    /// A commit time that is wanted, so late that soon no later one is left.
+    #[error(
+        "a commit at {wanted} is wanted, which is out of range: commit times go up to {latest}, so that later ones are \
+         left for the commits to come; leave the time out, which takes the clock's, or give an earlier one"
+    )]
+    CommitTimeTooLate {
+        /// The commit time as given.
+        wanted: CommitTime,
+        /// The latest that can be wanted.
+        latest: CommitTime,
     },
 
     /// A key of no bytes.
@@ -94,11 +125,14 @@ pub enum Error {
 
     /// A question about what was known before the history that is kept.
     #[error(
-        "what was known {asked} is not kept any more; ask as of {kept_from}, which is the oldest, or a later commit"
+        "{}what was known {asked} is not kept any more; ask as of {kept_from}, which is the oldest, or a later commit",
+        AboutText(key.as_deref(), None)
     )]
     NotKept {
         /// What was asked for, in words.
         asked: String,
+        /// The key that the question was about, where it was about one.
+        key: Option<Vec<u8>>,
         /// The mark: the oldest commit that can be asked about.
         kept_from: CommitStamp,
     },
@@ -154,8 +188,34 @@ impl Error {
             Self::Format { .. } => "LLMDB-T11",
             Self::TooManyOperations { .. } => "LLMDB-T12",
             Self::NotKept { .. } => "LLMDB-T13",
+            Self::CommitTimeBefore { .. } => "LLMDB-T14",
+            Self::CommitTimeTooLate { .. } => "LLMDB-T15",
             Self::Store(error) => error.code(),
         }
+    }
+
+    /// Names the key that a question or an operation was about, where the error has room for one and names none.
+    ///
+    /// ```
+    /// use llmdb_temporal::{Period, ValidTime};
+    /// let reversed = Period::new(ValidTime::POS_INF, ValidTime::NEG_INF).unwrap_err();
+    /// assert!(reversed.of_key(b"tea").to_string().starts_with("key \"tea\": the period starts at"));
+    /// ```
+    #[must_use]
+    pub fn of_key(mut self, name: &[u8]) -> Self {
+        if let Self::PeriodReversed { key, .. } | Self::NotKept { key, .. } = &mut self {
+            key.get_or_insert_with(|| name.to_vec());
+        }
+        self
+    }
+
+    /// Names the collection, as [`Self::of_key`] does the key.
+    #[must_use]
+    pub(crate) fn of_collection(mut self, name: &str) -> Self {
+        if let Self::PeriodReversed { collection, .. } = &mut self {
+            collection.get_or_insert_with(|| name.to_owned());
+        }
+        self
     }
 
     /// The user's mistake, refused before anything was changed: the transaction goes on.
@@ -170,6 +230,8 @@ impl Error {
                 | Self::CollectionName { .. }
                 | Self::Overlap { .. }
                 | Self::TooManyOperations { .. }
+                | Self::CommitTimeBefore { .. }
+                | Self::CommitTimeTooLate { .. }
         )
     }
 }
@@ -187,6 +249,20 @@ impl fmt::Display for KeyText<'_> {
                 self.0.iter().take(SHOWN / 2).try_for_each(|byte| write!(f, "{byte:02x}"))?;
                 if self.0.len() > SHOWN / 2 { write!(f, "… ({} bytes)", self.0.len()) } else { Ok(()) }
             }
+        }
+    }
+}
+
+/// What a message is about, and a colon: a key, a collection or both; else nothing.
+struct AboutText<'a>(Option<&'a [u8]>, Option<&'a str>);
+
+impl fmt::Display for AboutText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0, self.1) {
+            (Some(key), Some(collection)) => write!(f, "key {} of collection {collection:?}: ", KeyText(key)),
+            (Some(key), None) => write!(f, "key {}: ", KeyText(key)),
+            (None, Some(collection)) => write!(f, "collection {collection:?}: "),
+            (None, None) => Ok(()),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! key:    4  the number of the collection, u32 big-endian
 //!         1  0 = keys that ever had a break point, 1 = those that ever had two
 //! OFFSET  SIZE  DESCRIPTION (little-endian)
-//!      0     8  the newest commit whose keys are in it, u64
+//!      0     8  the first commit whose keys are not all in it, u64
 //!      8     8  for how many keys it was made, u64
 //!     16     8  how many keys are in it, u64
 //!     24   64b  b blocks of 512 bits
@@ -14,8 +14,9 @@
 //! at `(hash * 0x9e3779b97f4a7c15 / 2^9i) mod 512`, i from 0 to 6.
 //!
 //! Invariants
-//! 1. No false "never": every key of the commits up to the newest one is in it.
-//! 2. A stored filter that is older than the snapshot is completed by the recorded operations since.
+//! 1. No false "never": every key of the commits before that one is in it.
+//! 2. A stored filter that is older than the snapshot is completed by the recorded operations since; where history is let
+//!    go, and with it operations, it is made anew.
 //!
 //! Not here: keys themselves (`read::keys`).
 
@@ -33,6 +34,8 @@ use crate::write::TemporalWrite;
 
 const BITS_EACH: u64 = 10;
 const BIT_COUNT: u32 = 7;
+/// As many keys a tree is believed to have where it says so, 40 MB of bits; where it has more they are counted.
+const COUNT_TRUSTED: u64 = 1 << 24;
 /// Words of a block.
 const BLOCK: usize = 8;
 const HEAD_SIZE: usize = 3 * size_of::<u64>();
@@ -60,11 +63,27 @@ impl KeyFilter {
         self.changed.has(xxh3_64(key))
     }
 
-    fn of(points: &Points<'_>, through: u64) -> Result<Self, Error> {
-        let count = points.now.len();
-        let mut filter = Self { existed: Bloom::of(count, through), changed: Bloom::of(count, through) };
+    /// A filter of all keys that are there; `next` is the first commit whose operations are not all in them.
+    fn of(points: &Points<'_>, next: u64) -> Result<Self, Error> {
+        let mut room = COUNT_TRUSTED;
+        loop {
+            if let Some(filter) = Self::of_at_most(points, next, room)? {
+                return Ok(filter);
+            }
+            room = room.saturating_mul(4);
+        }
+    }
+
+    /// As [`Self::of`]; `None` where there are more keys than that. Whatever a damaged page says of their number, no more bits
+    /// are asked for than so many keys take.
+    fn of_at_most(points: &Points<'_>, next: u64, count_max: u64) -> Result<Option<Self>, Error> {
+        let count = points.now.len().min(count_max);
+        let mut filter = Self { existed: Bloom::of(count, next), changed: Bloom::of(count, next) };
         let mut keys = Keys::all(points);
         while let Some((prefix, tail)) = keys.next()? {
+            if filter.existed.count >= count_max {
+                return Ok(None);
+            }
             let has_history = tail.has_history();
             let key = encoding::user_key(prefix).map_err(|what| points.damaged_tail(prefix, &what.into()))?;
             filter.existed.add(xxh3_64(&key));
@@ -72,7 +91,7 @@ impl KeyFilter {
                 filter.changed.add(xxh3_64(&key));
             }
         }
-        Ok(filter)
+        Ok(Some(filter))
     }
 }
 
@@ -87,6 +106,8 @@ impl TemporalRead {
     /// # let db = Temporal::open(StoreOptions::new().open(folder.path().join("people.llmdb"))?)?;
     /// let mut tx = db.begin_write()?;
     /// tx.put("people", b"ada", Period::ALL, b"Paris")?;
+    /// tx.commit()?;
+    /// let mut tx = db.begin_write()?;
     /// tx.keep_filter("people")?;
     /// tx.commit()?;
     /// let filter = db.begin_read()?.filter("people")?;
@@ -107,11 +128,11 @@ impl TemporalRead {
         };
         let collection = self.numbered(number)?;
         let Some(mut filter) = self.kept_filter(number)? else {
-            return KeyFilter::of(&collection.points(), newest);
+            return KeyFilter::of(&collection.points(), newest.saturating_add(1));
         };
-        let through = filter.existed.through.min(filter.changed.through);
-        if through < newest {
-            for row in Log::between(self.txn().tree(catalog::OPS)?, Some(through), newest) {
+        let next = filter.existed.next.min(filter.changed.next);
+        if next <= newest {
+            for row in Log::between(self.txn().tree(catalog::OPS)?, next.checked_sub(1), newest) {
                 let (_, _, recorded) = row?;
                 if recorded.collection == number {
                     let hash = xxh3_64(recorded.key);
@@ -120,7 +141,7 @@ impl TemporalRead {
                 }
             }
             if filter.existed.is_crowded() {
-                return KeyFilter::of(&collection.points(), newest);
+                return KeyFilter::of(&collection.points(), newest.saturating_add(1));
             }
         }
         Ok(filter)
@@ -144,8 +165,9 @@ impl TemporalRead {
 
 impl TemporalWrite {
     /// Keeps a filter of the keys of a collection, with the operations of this transaction so far, in the place of one that
-    /// was kept. It stays as it is: who opens it completes it by the operations since, so it is to be kept anew from time to
-    /// time. Erasing a key of the collection drops it. Cost: all keys are read.
+    /// was kept. It stays as it is: who opens it completes it by the operations since and those of this transaction, whose keys
+    /// it takes for changed, so it is best kept in a transaction of its own, and to be kept anew from time to time. Erasing a key
+    /// of the collection drops it; letting history go makes it anew. Cost: all keys are read.
     ///
     /// # Errors
     /// [`Error::CollectionName`]; [`Error::TransactionFailed`]; the store's errors, after which the transaction can only
@@ -163,13 +185,21 @@ impl TemporalWrite {
     fn store_filter(&mut self, collection: &str) -> Result<(), Error> {
         let Some(trees) = self.open(collection)? else { return Ok(()) };
         // What this transaction records after this is not in it.
-        let through = self.number().get().saturating_sub(1);
-        let filter = KeyFilter::of(&self.points(trees, None)?, through)?;
+        let filter = KeyFilter::of(&self.points(trees, None)?, self.number().get())?;
         let tree = self.txn.create_tree(catalog::FILTERS)?;
         for (kind, bloom) in [(EXISTED, filter.existed), (CHANGED, filter.changed)] {
             self.txn.insert(tree, &stored_key(trees.number, kind), &bloom.encode())?;
         }
         Ok(())
+    }
+
+    /// Makes the filter of a collection anew, if one is kept: operations will go that would complete it.
+    pub(crate) fn renew_filter(&mut self, collection: &str, number: u32) -> Result<(), Error> {
+        let Some(tree) = self.txn.open_tree(catalog::FILTERS)? else { return Ok(()) };
+        match self.txn.get(tree, &stored_key(number, EXISTED))? {
+            Some(_) => self.store_filter(collection),
+            None => Ok(()),
+        }
     }
 
     /// Drops the filter of a collection, if one is kept.
@@ -201,16 +231,18 @@ fn damaged(key: &[u8]) -> Error {
 #[derive(Clone)]
 struct Bloom {
     words: Vec<u64>,
-    through: u64,
+    /// The first commit whose keys are not all in it.
+    next: u64,
     made_for: u64,
     count: u64,
 }
 
 impl Bloom {
-    fn of(count: u64, through: u64) -> Self {
+    /// A filter that has room for `count` keys.
+    fn of(count: u64, next: u64) -> Self {
         let made_for = count.max(100);
         let blocks = (made_for * BITS_EACH).div_ceil(512) as usize;
-        Self { words: vec![0; blocks * BLOCK], through, made_for, count: 0 }
+        Self { words: vec![0; blocks * BLOCK], next, made_for, count: 0 }
     }
 
     /// Whether there are so many more keys in it than it was made for that it says "maybe" too often.
@@ -236,7 +268,7 @@ impl Bloom {
         for (word, bit) in Self::bits(hash) {
             self.words[start + word] |= bit;
         }
-        self.count += 1;
+        self.count = self.count.saturating_add(1);
     }
 
     fn has(&self, hash: u64) -> bool {
@@ -245,7 +277,7 @@ impl Bloom {
     }
 
     fn encode(&self) -> Vec<u8> {
-        let head = [self.through, self.made_for, self.count];
+        let head = [self.next, self.made_for, self.count];
         head.iter().chain(&self.words).flat_map(|word| word.to_le_bytes()).collect()
     }
 
@@ -254,7 +286,7 @@ impl Bloom {
         let words: Vec<u64> = words.iter().map(|word| u64::from_le_bytes(*word)).collect();
         let (head, words) = words.split_at_checked(HEAD_SIZE / 8)?;
         let is_whole = rest.is_empty() && !words.is_empty() && words.len().is_multiple_of(BLOCK);
-        is_whole.then(|| Self { words: words.to_vec(), through: head[0], made_for: head[1], count: head[2] })
+        is_whole.then(|| Self { words: words.to_vec(), next: head[0], made_for: head[1], count: head[2] })
     }
 }
 
@@ -282,6 +314,26 @@ mod tests {
             assert!((0.004..0.02).contains(&rate), "{rate}");
         }
         assert!(!Bloom::of(0, 0).has(7));
+    }
+
+    #[test]
+    fn more_keys_than_a_filter_has_room_for_are_told_of_and_a_stored_count_at_its_end_goes_no_further() {
+        let disk = std::sync::Arc::new(llmdb_pager::sim::SimDisk::new(1));
+        let store = llmdb_wal::StoreOptions::new().storage(disk).open("filter.llmdb").unwrap();
+        let db = crate::Temporal::open(store).unwrap();
+        let mut tx = db.begin_write().unwrap();
+        for key in 0..10u8 {
+            tx.put("c", &[key], crate::Period::ALL, b"").unwrap();
+        }
+        tx.commit().unwrap();
+        let read = db.begin_read().unwrap();
+        let points = read.collection("c").unwrap().unwrap().points();
+        let made = |count| KeyFilter::of_at_most(&points, 1, count).unwrap();
+        assert!(made(9).is_none());
+        assert!((0..10u8).all(|key| made(10).unwrap().may_exist(&[key])));
+        let mut full = Bloom { count: u64::MAX, ..Bloom::of(1, 0) };
+        full.add(7);
+        assert!(full.has(7) && full.is_crowded());
     }
 
     #[test]

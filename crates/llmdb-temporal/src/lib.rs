@@ -43,9 +43,10 @@
 //! # Semantics
 //!
 //! **Axes.** Valid time is whole microseconds since 1970, positive or negative, with two open ends. Periods are
-//! half-open. Commits are numbered from 0 without a gap; the time of a commit is the clock's, or the one asked for
-//! with [`TemporalWrite::set_time`], but always at least a microsecond after the commit before. (A store that
-//! also serves others shares its numbers with them; those commits have no operation here.)
+//! half-open. Commits are numbered from 0 on; the time of a commit is the clock's, but always at least a microsecond after
+//! the commit before, or the one asked for with [`TemporalWrite::set_time`], which must not be earlier than that commit's.
+//! Numbers rise by one from commit to commit, but for those that other commits of the store take: each [`Temporal::wipe`] takes
+//! some, and so do trees of others in the same store. As of such a number what is known is what was known before it.
 //!
 //! **Belief.** Once a commit is recorded, what is believed about a key is a step function of valid time: at each
 //! instant a value or nothing. An empty value is a value. Pieces are bounded by the operations that made them;

@@ -15,7 +15,8 @@
 //! least where all distances from base are below 2^8w - 1; 2 where n = 0.
 //!
 //! Invariants
-//! 1. What is read lies inside the record: sizes are checked when it is decoded. Nothing else of it is looked at then.
+//! 1. What is read lies inside the record: sizes are checked when it is decoded. Nothing else of it is looked at then, but all of
+//!    it before it is changed.
 //!
 //! Not here: what they mean beside blocks (`entry`, `points`).
 
@@ -117,6 +118,19 @@ impl<'a> Others<'a> {
         }
     }
 
+    /// Refuses stored ones out of order, and those whose commits are beyond all numbers: they would be written back as others.
+    pub(crate) fn check(&self) -> Result<(), EntryError> {
+        let Self::Stored(columns) = self else { return Ok(()) };
+        let base = if columns.count > 0 { columns.base() } else { 0 };
+        if self.points().any(|point| least(&point).min(point.until) < base) {
+            return Err(EntryError::Order("a commit of a break point is out of range"));
+        }
+        if !self.points().is_sorted_by_key(|point| (point.at, point.since)) {
+            return Err(EntryError::Order("the latest break points are out of order"));
+        }
+        Ok(())
+    }
+
     /// How many they are, and bytes of each commit, as the record of the key has it.
     pub(crate) fn shape(&self) -> [u8; 2] {
         let base = self.points().map(|point| least(&point)).min().unwrap_or(0);
@@ -181,7 +195,8 @@ fn encode(from: u64, points: &[Point], width: usize, out: &mut Vec<u8>) {
     let (commits, indices) = rest.split_at_mut(3 * points.len() * width);
     for (index, point) in points.iter().enumerate() {
         times[index * TIME_SIZE..][..TIME_SIZE].copy_from_slice(&point.at.micros().to_le_bytes());
-        let until = if point.until == ALIVE { ALIVE } else { point.until - base };
+        // Only in a damaged record, which is compared with what is written here, does it lie before.
+        let until = if point.until == ALIVE { ALIVE } else { point.until.wrapping_sub(base) };
         let asserted = point.belief.map_or(u64::MAX, |belief| belief.asserted - base);
         for (column, number) in [point.since - base, until, asserted].into_iter().enumerate() {
             let offset = (column * points.len() + index) * width;

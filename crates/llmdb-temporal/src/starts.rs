@@ -8,7 +8,7 @@
 //!
 //! Invariants
 //! 1. Every break point with a value that is stored has an entry. There may be entries of others: of a break point that went
-//!    in the commit in which it came, and of history that was let go.
+//!    in the commit in which it came, of a key with blocks, and of history that was let go.
 //! 2. Every entry is of a key that has a record.
 //!
 //! Cost: one more tree write for each break point with a value, in the order of valid time.

@@ -112,6 +112,9 @@ impl fmt::Display for Period {
 pub struct CommitTime(i64);
 
 impl CommitTime {
+    /// The latest time that can be wanted for a commit: 2^53 microseconds, some 285 years, are left after it for those to come.
+    pub const WANTED_MAX: Self = Self(i64::MAX - (1 << 53));
+
     /// Microseconds since 1970.
     #[must_use]
     pub const fn micros(self) -> i64 {

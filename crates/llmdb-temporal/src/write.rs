@@ -78,10 +78,38 @@ impl TemporalWrite {
         })
     }
 
-    /// Asks for a commit time instead of the clock's. The commit gets it, or one microsecond after the last
-    /// commit if that is later; the time it will get is returned.
-    pub fn set_time(&mut self, wanted: CommitTime) -> CommitTime {
-        CommitTime::from_raw(self.txn.set_time(wanted.micros()))
+    /// Asks for a commit time instead of the clock's, and says which one the commit will get: the one that is wanted, or, where
+    /// that is the time of the newest commit, the one just behind it, a microsecond later. (So it is where commits that are not
+    /// ours took later times, as those of [`Temporal::wipe`](crate::Temporal::wipe) do, a microsecond each.)
+    ///
+    /// ```
+    /// use llmdb_temporal::{CommitTime, Error, Temporal};
+    /// # use llmdb_wal::StoreOptions;
+    /// # let folder = tempfile::tempdir()?;
+    /// # let db = Temporal::open(StoreOptions::new().open(folder.path().join("prices.llmdb"))?)?;
+    /// let time = CommitTime::from_micros;
+    /// let mut tx = db.begin_write()?;
+    /// tx.set_time(time(500)?)?;
+    /// tx.commit()?;
+    /// let mut tx = db.begin_write()?;
+    /// let error = tx.set_time(time(499)?).unwrap_err();
+    /// assert!(matches!(error, Error::CommitTimeBefore { newest, .. } if newest.commit.get() == 0));
+    /// assert_eq!(tx.set_time(time(500)?)?, time(501)?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::CommitTimeBefore`] where it lies before the newest commit, which is named; [`Error::CommitTimeTooLate`] behind
+    /// [`CommitTime::WANTED_MAX`]. After both the transaction is as before and can go on. The store's errors, and
+    /// [`Error::Damaged`].
+    pub fn set_time(&mut self, wanted: CommitTime) -> Result<CommitTime, Error> {
+        if wanted > CommitTime::WANTED_MAX {
+            return Err(Error::CommitTimeTooLate { wanted, latest: CommitTime::WANTED_MAX });
+        }
+        if let Some(newest) = self.commits()?.newest()?.filter(|newest| wanted < newest.at) {
+            return Err(Error::CommitTimeBefore { wanted, newest });
+        }
+        Ok(CommitTime::from_raw(self.txn.set_time(wanted.micros())))
     }
 
     /// The time that the commit will get.
@@ -99,7 +127,8 @@ impl TemporalWrite {
     /// From now on, `key` has `value` in `period`; what overlapped is split, the rest of the timeline stays.
     ///
     /// # Errors
-    /// A collection name, key or value that does not fit; the store's errors.
+    /// A collection name, key or value that does not fit; [`Error::PeriodReversed`] for a period that was made by hand; the
+    /// store's errors.
     pub fn put(&mut self, collection: &str, key: &[u8], period: Period, value: &[u8]) -> Result<(), Error> {
         self.apply(Request { op: Operation::Put, collection, key, period, value })
     }
@@ -168,7 +197,8 @@ impl TemporalWrite {
         }
         catalog::check_name(request.collection)?;
         self.check_key(request.key)?;
-        Period::new(request.period.from, request.period.to)?;
+        let is_reversed = |error: Error| error.of_key(request.key).of_collection(request.collection);
+        request.period.checked().map_err(is_reversed)?;
         if request.value.len() > VALUE_SIZE_MAX {
             return Err(Error::ValueTooLong { length: request.value.len(), limit: VALUE_SIZE_MAX });
         }
@@ -222,8 +252,13 @@ impl TemporalWrite {
         if commit == self.number().get() {
             return Ok(CommitStamp { commit: self.number(), at: self.time() });
         }
+        self.commits()?.stamp(commit)
+    }
+
+    /// The commits before this transaction.
+    pub(crate) fn commits(&self) -> Result<Commits<'_>, Error> {
         let SystemTrees { commits, times, .. } = self.system;
-        Commits::over(self.txn.tree(commits)?, self.txn.tree(times)?).stamp(commit)
+        Ok(Commits::over(self.txn.tree(commits)?, self.txn.tree(times)?))
     }
 
     pub(crate) fn check_key(&self, key: &[u8]) -> Result<(), Error> {

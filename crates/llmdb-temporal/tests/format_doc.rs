@@ -311,12 +311,12 @@ fn open() -> Temporal {
 fn history() -> Temporal {
     let history = open();
     let mut txn = history.begin_write().unwrap();
-    txn.set_time(CommitTime::from_micros(-9).unwrap());
+    txn.set_time(CommitTime::from_micros(-9).unwrap()).unwrap();
     txn.put("prices", b"a\0b", Period::since(at(1)), b"one").unwrap();
     txn.insert("z", b"k", Period::ALL, b"").unwrap();
     txn.commit().unwrap();
     let mut txn = history.begin_write().unwrap();
-    txn.set_time(CommitTime::from_micros(500).unwrap());
+    txn.set_time(CommitTime::from_micros(500).unwrap()).unwrap();
     txn.update("prices", b"a\0b", Period::new(at(3), at(7)).unwrap(), b"two").unwrap();
     txn.delete("z", b"k", Period::since(at(5))).unwrap();
     txn.commit().unwrap();
@@ -325,7 +325,7 @@ fn history() -> Temporal {
 
 fn put(history: &Temporal, time: i64, collection: &str, key: &[u8], period: Period, value: &[u8]) {
     let mut txn = history.begin_write().unwrap();
-    txn.set_time(CommitTime::from_micros(time).unwrap());
+    txn.set_time(CommitTime::from_micros(time).unwrap()).unwrap();
     txn.put(collection, key, period, value).unwrap();
     txn.commit().unwrap();
 }

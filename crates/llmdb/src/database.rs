@@ -300,9 +300,14 @@ impl WriteTxn {
         self.write.number()
     }
 
-    /// Sets the time of this commit, to `wanted` or just after the commit before; call it first.
-    pub fn set_time(&mut self, wanted: CommitTime) -> CommitTime {
-        self.write.set_time(wanted)
+    /// Sets the time of this commit, instead of the clock's; call it first. Where it is that of the newest commit, this one
+    /// comes a microsecond behind it. The time that it will have.
+    ///
+    /// # Errors
+    /// When `wanted` lies before the newest commit (`LLMDB-T14`), or so late that soon no later time would be left
+    /// (`LLMDB-T15`); the transaction stays usable, with the time it had.
+    pub fn set_time(&mut self, wanted: CommitTime) -> Result<CommitTime, Error> {
+        Ok(self.write.set_time(wanted)?)
     }
 
     /// From this commit on, `key` is `value` during `period`.

@@ -124,7 +124,7 @@ impl Image {
         let db = Temporal::open(options().open(self.folder.join(TEMPORAL))?)?;
         for version in 0..VERSIONS {
             let mut txn = db.begin_write()?;
-            txn.set_time(known_time(version)?);
+            txn.set_time(known_time(version)?)?;
             for number in 0..TEMPORAL_KEYS {
                 let period = Period::since(valid_time(version)?);
                 txn.put(COLLECTION, &key(number), period, &version_value(number, version))?;

@@ -25,8 +25,8 @@ impl Collection<'_> {
     /// # Errors
     /// [`Error::PeriodReversed`]; [`Error::NotKept`]; the store's errors.
     pub fn began(&self, window: Period, known: Known) -> Result<Vec<Version>, Error> {
-        let window = Period::new(window.from, window.to)?;
-        let Some(commit) = self.commit_of(known)? else { return Ok(Vec::new()) };
+        let window = window.checked()?;
+        let Some(commit) = self.commit_of(known, None)? else { return Ok(Vec::new()) };
         if window.is_empty() {
             return Ok(Vec::new());
         }

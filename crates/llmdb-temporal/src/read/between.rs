@@ -33,7 +33,7 @@ impl Collection<'_> {
         bounds: Bounds,
         known: Known,
     ) -> Result<Vec<Version>, Error> {
-        let period = window.period()?;
+        let period = window.period().map_err(|error| error.of_key(key))?;
         let mut rows = self.timeline(key, period, known)?;
         if let Window::ContainedIn(Period { from, to }) = window {
             rows.retain(|row| from <= row.valid.from && row.valid.to <= to);
@@ -51,9 +51,9 @@ impl Collection<'_> {
     /// # Errors
     /// As there.
     pub fn covers(&self, key: &[u8], period: Period, known: Known) -> Result<bool, Error> {
-        let period = Period::new(period.from, period.to)?;
+        let period = period.checked().map_err(|error| error.of_key(key))?;
         let prefix = super::prefix(key)?;
-        let Some(commit) = self.commit_of(known)? else { return Ok(period.is_empty()) };
+        let Some(commit) = self.commit_of(known, Some(key))? else { return Ok(period.is_empty()) };
         if period.is_empty() {
             return Ok(true);
         }
@@ -74,16 +74,43 @@ impl Collection<'_> {
         window: Period,
         known: Known,
     ) -> Result<Vec<Meeting>, Error> {
-        let window = Period::new(window.from, window.to)?;
+        let window = window.checked().map_err(|error| error.of_key(key))?;
         let (others, other_key) = other;
         let left = self.timeline(key, window, known)?;
         let right = others.timeline(other_key, window, known)?;
         Ok(meet(&left, &right, window))
     }
 
-    /// [`Self::meetings`] of every key of a range with the same key of another collection, by key.
+    /// [`Self::meetings`] of every key of a range with the *same* key of another collection, by key: an equal join. Different
+    /// keys, such as one that the value of the other names, are joined by asking [`Self::meetings`] for each pair.
     ///
     /// Memory grows with the result.
+    ///
+    /// ```
+    /// use llmdb_temporal::{Known, Period, Temporal, ValidTime};
+    /// # use llmdb_wal::StoreOptions;
+    /// use std::ops::Bound::Unbounded;
+    /// # let folder = tempfile::tempdir()?;
+    /// # let db = Temporal::open(StoreOptions::new().open(folder.path().join("staff.llmdb"))?)?;
+    /// let day = |n: i64| ValidTime::from_micros(n * 86_400_000_000);
+    /// let mut tx = db.begin_write()?;
+    /// tx.put("team", b"ada", Period::new(day(0)?, day(10)?)?, b"tools")?;
+    /// tx.put("desk", b"ada", Period::since(day(7)?), b"3rd floor")?;
+    /// tx.put("lead", b"tools", Period::new(day(2)?, day(5)?)?, b"bob")?;
+    /// tx.commit()?;
+    /// let read = db.begin_read()?;
+    /// let named = |name| read.collection(name).transpose().ok_or("made above");
+    /// let (team, desk, lead) = (named("team")??, named("desk")??, named("lead")??);
+    /// // Equal keys: who had which desk while in which team.
+    /// let both = team.meetings_of((Unbounded, Unbounded), &desk, Period::ALL, Known::Latest)?;
+    /// assert_eq!((both.len(), both[0].valid), (1, Period::new(day(7)?, day(10)?)?));
+    /// // Different keys: who led the team that somebody was in. The value names the other key.
+    /// for of_team in team.timeline(b"ada", Period::ALL, Known::Latest)? {
+    ///     let led = team.meetings(b"ada", (&lead, &of_team.value), of_team.valid, Known::Latest)?;
+    ///     assert_eq!((&led[0].right.value[..], led[0].valid.to), (&b"bob"[..], day(5)?));
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::PeriodReversed`]; the store's errors.
@@ -107,7 +134,8 @@ impl Collection<'_> {
         Ok(found)
     }
 
-    /// Whether anything was ever believed about a key: one look-up, with no false answers.
+    /// Whether anything was ever believed about a key: one look-up, with no false answers. A key that was erased never was,
+    /// nor one that went with the history that was let go ([`TemporalWrite::retain`](crate::TemporalWrite::retain)).
     ///
     /// # Errors
     /// [`Error::KeyEmpty`]; the store's errors.

@@ -41,7 +41,7 @@ impl<'t> Changes<'t> {
         let number = |known| Ok::<_, Error>(changes.commits.resolve(known)?.map(|stamp| stamp.commit.get()));
         let (first, up_to) = (number(after)?, number(up_to)?);
         if first < up_to {
-            super::check_kept(&changes.commits, kept_from, after, first)?;
+            super::check_kept(&changes.commits, kept_from, after, None, first)?;
         }
         let after = first;
         if let Some(last) = up_to.filter(|_| after < up_to) {

@@ -51,7 +51,7 @@ impl<'t> Collection<'t> {
 
     fn resolve(&self, known: Known) -> Result<Option<u64>, Error> {
         let commit = self.commits.resolve(known)?.map(|stamp| stamp.commit.get());
-        super::check_kept(&self.commits, self.kept_from, known, commit)?;
+        super::check_kept(&self.commits, self.kept_from, known, None, commit)?;
         Ok(commit)
     }
 

@@ -22,7 +22,7 @@ impl<'t> Collection<'t> {
     /// As there.
     pub fn get(&self, key: &[u8], valid_at: ValidTime, known: Known) -> Result<Option<Version>, Error> {
         let prefix = prefix(key)?;
-        let Some(commit) = self.commit_of(known)? else { return Ok(None) };
+        let Some(commit) = self.commit_of(known, Some(key))? else { return Ok(None) };
         let Some(start) = self.points.in_force(&prefix, valid_at, commit)? else { return Ok(None) };
         self.version_from(&prefix, key, start, commit)
     }
@@ -39,7 +39,7 @@ impl<'t> Collection<'t> {
         known: Known,
     ) -> Result<Option<Cow<'t, [u8]>>, Error> {
         let prefix = prefix(key)?;
-        let Some(commit) = self.commit_of(known)? else { return Ok(None) };
+        let Some(commit) = self.commit_of(known, Some(key))? else { return Ok(None) };
         Ok(self.value_at(&prefix, valid_at, commit)?.map(Cow::Borrowed))
     }
 

@@ -5,7 +5,7 @@
 //!
 //! Invariants
 //! 1. All answers of one [`TemporalRead`] come from one snapshot.
-//! 2. A collection, key or time that never was is empty, not an error.
+//! 2. A collection, key or time that never was is empty, not an error; a time of which history was let go is one.
 //!
 //! Not here: writing (`write`), verification (`check`).
 
@@ -176,6 +176,43 @@ impl TemporalRead {
         Commits::of(&self.txn)?.resolve(known)
     }
 
+    /// As [`Self::resolve`], but refuses what is not kept any more, as every question about `known` does: for callers that pick
+    /// themselves out of [`Self::history`] or [`Self::versions`] what was known then.
+    ///
+    /// ```
+    /// use llmdb_temporal::{Error, Known, Period, Temporal};
+    /// # use llmdb_wal::StoreOptions;
+    /// # let folder = tempfile::tempdir()?;
+    /// # let db = Temporal::open(StoreOptions::new().open(folder.path().join("prices.llmdb"))?)?;
+    /// for price in [b"3", b"4"] {
+    ///     let mut tx = db.begin_write()?;
+    ///     tx.put("prices", b"tea", Period::ALL, price)?;
+    ///     tx.commit()?;
+    /// }
+    /// let mark = db.begin_read()?.resolve_kept(Known::Commit(1))?.ok_or("committed above")?;
+    /// let mut tx = db.begin_write()?;
+    /// tx.retain(mark.at)?;
+    /// tx.commit()?;
+    /// let read = db.begin_read()?;
+    /// assert_eq!(read.resolve_kept(Known::Commit(1))?, Some(mark));
+    /// assert!(matches!(read.resolve_kept(Known::Commit(0)), Err(Error::NotKept { .. })));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NotKept`]; the store's errors.
+    pub fn resolve_kept(&self, known: Known) -> Result<Option<CommitStamp>, Error> {
+        let commits = Commits::of(&self.txn)?;
+        let found = commits.resolve(known)?;
+        check_kept(&commits, self.kept_from, known, None, found.map(|found| found.commit.get()))?;
+        Ok(found)
+    }
+
+    /// What a collection that never was answers about a key, unless the question is about history that was let go.
+    fn nothing<T: Default>(&self, key: &[u8], known: Known) -> Result<T, Error> {
+        self.resolve_kept(known).map(|_| T::default()).map_err(|error| error.of_key(key))
+    }
+
     /// What was believed, once `known` was recorded, about `key` at `valid_at`: the whole rectangle.
     ///
     /// Cost: a few descents however deep the history is, and of the blocks of the piece's part of the timeline those
@@ -190,7 +227,7 @@ impl TemporalRead {
         valid_at: ValidTime,
         known: Known,
     ) -> Result<Option<Version>, Error> {
-        let Some(collection) = self.collection(collection)? else { return Ok(None) };
+        let Some(collection) = self.collection(collection)? else { return self.nothing(key, known) };
         collection.get(key, valid_at, known)
     }
 
@@ -205,7 +242,7 @@ impl TemporalRead {
         valid_at: ValidTime,
         known: Known,
     ) -> Result<Option<Cow<'_, [u8]>>, Error> {
-        let Some(collection) = self.collection(collection)? else { return Ok(None) };
+        let Some(collection) = self.collection(collection)? else { return self.nothing(key, known) };
         collection.get_value(key, valid_at, known)
     }
 
@@ -223,7 +260,7 @@ impl TemporalRead {
     ) -> Result<Scan<'_>, Error> {
         match self.collection(collection)? {
             Some(collection) => collection.scan(from, to, valid_at, known),
-            None => Ok(Scan::empty()),
+            None => self.resolve_kept(known).map(|_| Scan::empty()),
         }
     }
 
@@ -231,7 +268,7 @@ impl TemporalRead {
     /// `window`, in order, each with its stored bounds.
     ///
     /// # Errors
-    /// As [`Self::get`].
+    /// As [`Self::get`]; [`Error::PeriodReversed`] for a window that was made by hand.
     pub fn timeline(
         &self,
         collection: &str,
@@ -239,8 +276,12 @@ impl TemporalRead {
         window: Period,
         known: Known,
     ) -> Result<Vec<Version>, Error> {
-        let Some(collection) = self.collection(collection)? else { return Ok(Vec::new()) };
-        collection.timeline(key, window, known)
+        let name = collection;
+        let found = match self.collection(name)? {
+            Some(collection) => collection.timeline(key, window, known),
+            None => window.checked().and_then(|_| self.nothing(key, known)),
+        };
+        found.map_err(|error| error.of_key(key).of_collection(name))
     }
 
     /// The pieces that a window of valid time asks for, in order, as believed once `known` was recorded.
@@ -255,10 +296,12 @@ impl TemporalRead {
         bounds: Bounds,
         known: Known,
     ) -> Result<Vec<Version>, Error> {
-        match self.collection(collection)? {
+        let name = collection;
+        let found = match self.collection(name)? {
             Some(collection) => collection.between(key, window, bounds, known),
-            None => window.period().map(|_| Vec::new()),
-        }
+            None => window.period().and_then(|_| self.nothing(key, known)),
+        };
+        found.map_err(|error| error.of_key(key).of_collection(name))
     }
 
     /// The facts that began in a window, which excludes its end, as believed once `known` was recorded: by where they
@@ -267,10 +310,12 @@ impl TemporalRead {
     /// # Errors
     /// [`Error::CollectionName`]; [`Error::PeriodReversed`]; the store's errors.
     pub fn began(&self, collection: &str, window: Period, known: Known) -> Result<Vec<Version>, Error> {
-        match self.collection(collection)? {
+        let name = collection;
+        let found = match self.collection(name)? {
             Some(collection) => collection.began(window, known),
-            None => Period::new(window.from, window.to).map(|_| Vec::new()),
-        }
+            None => window.checked().and_then(|_| self.resolve_kept(known)).map(|_| Vec::new()),
+        };
+        found.map_err(|error| error.of_collection(name))
     }
 
     /// Whether a value was believed in force at every instant of a period, once `known` was recorded. So it is for a
@@ -279,14 +324,17 @@ impl TemporalRead {
     /// # Errors
     /// As [`Self::get`]; [`Error::PeriodReversed`].
     pub fn covers(&self, collection: &str, key: &[u8], period: Period, known: Known) -> Result<bool, Error> {
-        match self.collection(collection)? {
+        let name = collection;
+        let found = match self.collection(name)? {
             Some(collection) => collection.covers(key, period, known),
-            None => Ok(Period::new(period.from, period.to)?.is_empty()),
-        }
+            None => period.checked().and_then(|_| self.resolve_kept(known)).map(|_| period.is_empty()),
+        };
+        found.map_err(|error| error.of_key(key).of_collection(name))
     }
 
     /// Where two keys, each by its collection, both had a value in a window, as believed once `known` was recorded: the
-    /// overlap join of two timelines. In order of valid time. [`Collection::meetings_of`] joins ranges of keys.
+    /// overlap join of two timelines. In order of valid time. [`Collection::meetings_of`] joins the keys of a range, each with the
+    /// equal key of another collection.
     ///
     /// # Errors
     /// As [`Self::get`]; [`Error::PeriodReversed`].
@@ -297,10 +345,11 @@ impl TemporalRead {
         window: Period,
         known: Known,
     ) -> Result<Vec<Meeting>, Error> {
-        match (self.collection(left.0)?, self.collection(right.0)?) {
+        let found = match (self.collection(left.0)?, self.collection(right.0)?) {
             (Some(one), Some(other)) => one.meetings(left.1, (&other, right.1), window, known),
-            _ => Period::new(window.from, window.to).map(|_| Vec::new()),
-        }
+            _ => window.checked().and_then(|_| self.nothing(left.1, known)),
+        };
+        found.map_err(|error| error.of_key(left.1).of_collection(left.0))
     }
 
     /// What was believed, when, about `key` at one instant: the rectangles over it, by known time.
@@ -335,7 +384,10 @@ impl TemporalRead {
     ) -> Result<impl Iterator<Item = Result<Difference, Error>> + '_, Error> {
         match self.collection(collection)? {
             Some(collection) => collection.diff(from, to, keys),
-            None => Ok(Differences::empty()),
+            None => {
+                self.resolve_kept(from)?;
+                self.resolve_kept(to).map(|_| Differences::empty())
+            }
         }
     }
 
@@ -352,7 +404,11 @@ impl TemporalRead {
     ) -> Result<Changes<'_>, Error> {
         let catalog = self.txn.tree(catalog::CATALOG)?;
         let number = match collection.map(|name| catalog::number(catalog, name)).transpose()? {
-            Some(None) => return Changes::empty(&self.txn),
+            Some(None) => {
+                // Refused where the same about another collection is.
+                Changes::between(&self.txn, self.kept_from, None, after, up_to)?;
+                return Changes::empty(&self.txn);
+            }
             Some(found) => found,
             None => None,
         };
@@ -406,9 +462,9 @@ impl<'t> Collection<'t> {
         self.kept_from
     }
 
-    /// The commit whose knowledge answers: [`NOW`] for the newest, `None` before the first.
+    /// The commit whose knowledge answers: [`NOW`] for the newest, `None` before the first. An error names the key.
     #[inline]
-    fn commit_of(&self, known: Known) -> Result<Option<u64>, Error> {
+    fn commit_of(&self, known: Known, key: Option<&[u8]>) -> Result<Option<u64>, Error> {
         let Some(newest) = self.newest else { return Ok(None) };
         let commit = match known {
             Known::Latest => return Ok(Some(NOW)),
@@ -416,7 +472,7 @@ impl<'t> Collection<'t> {
             Known::Commit(number) => u64::try_from(number).ok(),
             Known::At(_) => self.commits.resolve(known)?.map(|stamp| stamp.commit.get()),
         };
-        check_kept(&self.commits, self.kept_from, known, commit)?;
+        check_kept(&self.commits, self.kept_from, known, key, commit)?;
         Ok(commit.map(|commit| if commit >= newest { NOW } else { commit }))
     }
 }
@@ -434,7 +490,13 @@ impl fmt::Debug for Collection<'_> {
 }
 
 /// Refuses a question about a commit, or the time before the first one, of which history was let go.
-fn check_kept(commits: &Commits<'_>, kept_from: u64, known: Known, commit: Option<u64>) -> Result<(), Error> {
+fn check_kept(
+    commits: &Commits<'_>,
+    kept_from: u64,
+    known: Known,
+    key: Option<&[u8]>,
+    commit: Option<u64>,
+) -> Result<(), Error> {
     if kept_from == 0 || commit.is_some_and(|commit| commit >= kept_from) {
         return Ok(());
     }
@@ -443,7 +505,7 @@ fn check_kept(commits: &Commits<'_>, kept_from: u64, known: Known, commit: Optio
         Known::At(time) => format!("at {time}"),
         Known::Commit(number) => format!("as of commit {number}"),
     };
-    Err(Error::NotKept { asked, kept_from: commits.stamp(kept_from)? })
+    Err(Error::NotKept { asked, key: key.map(<[u8]>::to_vec), kept_from: commits.stamp(kept_from)? })
 }
 
 #[cold]

@@ -66,7 +66,7 @@ impl<'t> Collection<'t> {
         valid_at: ValidTime,
         known: Known,
     ) -> Result<Scan<'t>, Error> {
-        let Some(commit) = self.commit_of(known)? else { return Ok(Scan::empty()) };
+        let Some(commit) = self.commit_of(known, None)? else { return Ok(Scan::empty()) };
         let keys = Keys::between(self, from, to);
         Ok(Scan { open: Some(Open { collection: *self, keys, valid_at, commit }) })
     }

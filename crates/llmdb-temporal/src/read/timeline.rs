@@ -22,7 +22,8 @@ impl<'t> Collection<'t> {
     /// As there.
     pub fn timeline(&self, key: &[u8], window: Period, known: Known) -> Result<Vec<Version>, Error> {
         let prefix = prefix(key)?;
-        let Some(commit) = self.commit_of(known)? else { return Ok(Vec::new()) };
+        let window = window.checked().map_err(|error| error.of_key(key))?;
+        let Some(commit) = self.commit_of(known, Some(key))? else { return Ok(Vec::new()) };
         if window.is_empty() {
             return Ok(Vec::new());
         }
@@ -72,7 +73,8 @@ impl<'t> Collection<'t> {
         mut visit: impl FnMut(Period, &'t [u8]),
     ) -> Result<(), Error> {
         let prefix = prefix(key)?;
-        let Some(commit) = self.commit_of(known)? else { return Ok(()) };
+        let window = window.checked().map_err(|error| error.of_key(key))?;
+        let Some(commit) = self.commit_of(known, Some(key))? else { return Ok(()) };
         if window.is_empty() {
             return Ok(());
         }

@@ -2,9 +2,9 @@
 
 use std::ops::Bound::Unbounded;
 
-use llmdb_temporal::{Error, Known, Period, ValidTime, Version};
+use llmdb_temporal::{Bounds, CommitTime, Error, Known, Period, ValidTime, Version, Window};
 
-use crate::support::{Bench, at, span};
+use crate::support::{Bench, at, span, time};
 
 const C: &str = "main";
 const K: &[u8] = b"k";
@@ -138,15 +138,80 @@ fn a_period_without_width_has_no_effect_and_is_not_recorded() {
 }
 
 #[test]
+fn commit_times_only_rise_and_leave_room_for_those_to_come() {
+    let bench = Bench::new(1);
+    bench.set_clock(7);
+    let wanted_max = CommitTime::WANTED_MAX;
+    assert_eq!(i64::MAX - wanted_max.micros(), 1 << 53);
+    let mut tx = bench.db().begin_write().unwrap();
+    // Whatever is wanted first is the first one; what is refused changes nothing.
+    let error = tx.set_time(time(wanted_max.micros() + 1)).unwrap_err();
+    assert!(matches!(error, Error::CommitTimeTooLate { latest, .. } if latest == wanted_max), "{error}");
+    assert_eq!((error.code(), tx.time()), ("LLMDB-T15", time(7)));
+    assert_eq!(tx.set_time(time(i64::MIN + 1)).unwrap(), time(i64::MIN + 1));
+    tx.put(C, K, span(0, 10), b"x").unwrap();
+    let first = tx.commit().unwrap();
+    let mut tx = bench.db().begin_write().unwrap();
+    assert_eq!(tx.set_time(first.at).unwrap(), time(i64::MIN + 2), "just behind the newest");
+    assert_eq!(tx.set_time(time(500)).unwrap(), time(500), "the last word counts");
+    tx.commit().unwrap();
+    let mut tx = bench.db().begin_write().unwrap();
+    let error = tx.set_time(time(499)).unwrap_err();
+    let Error::CommitTimeBefore { wanted, newest } = error else { panic!("{error}") };
+    assert_eq!((wanted, newest.commit.get(), newest.at), (time(499), 1, time(500)));
+    let text = error.to_string();
+    assert!(
+        error.code() == "LLMDB-T14" && text.contains("499") && text.contains("commit 1 at 500"),
+        "{text}"
+    );
+    assert_eq!(tx.time(), time(501), "the clock stands at 7");
+    tx.put(C, K, span(0, 5), b"y").unwrap();
+    assert_eq!(tx.commit().unwrap().at, time(501));
+    let mut tx = bench.db().begin_write().unwrap();
+    assert_eq!(tx.set_time(wanted_max).unwrap(), wanted_max);
+    tx.commit().unwrap();
+    let read = bench.db().begin_read().unwrap();
+    let value = |micros| {
+        read.get_value(C, K, at(1), Known::At(time(micros))).unwrap().map(|value| value.into_owned())
+    };
+    let [x, y] = [&b"x"[..], b"y"].map(|value| Some(value.to_vec()));
+    assert_eq!([value(i64::MAX - 1), value(500), value(i64::MIN + 1)], [y, x.clone(), x]);
+}
+
+#[test]
 fn a_reversed_period_is_refused_however_it_was_made() {
     let bench = Bench::new(1);
     let mut tx = bench.db().begin_write().unwrap();
     let reversed = Period { from: at(4), to: at(3) };
-    assert!(matches!(tx.put(C, K, reversed, b"x"), Err(Error::PeriodReversed { .. })));
+    let refused = |error: Error, names: bool| {
+        let text = error.to_string();
+        assert_eq!(text.contains("key \"k\" of collection \"main\""), names, "{text}");
+        let Error::PeriodReversed { from, to, key, collection } = error else { panic!("{text}") };
+        assert_eq!((from, to, key.as_deref()), (at(4), at(3), Some(K)));
+        assert_eq!(collection.as_deref(), names.then_some(C));
+    };
+    for refusal in [
+        tx.put(C, K, reversed, b"x"),
+        tx.update(C, K, reversed, b"x"),
+        tx.insert(C, K, reversed, b"x"),
+        tx.delete(C, K, reversed),
+    ] {
+        refused(refusal.unwrap_err(), true);
+    }
     tx.put(C, K, span(3, 4), b"x").unwrap();
     tx.commit().unwrap();
     let read = bench.db().begin_read().unwrap();
-    assert_eq!(read.timeline(C, K, reversed, Known::Latest).unwrap(), []);
+    let known = Known::Latest;
+    refused(read.timeline(C, K, reversed, known).unwrap_err(), true);
+    refused(read.covers(C, K, reversed, known).unwrap_err(), true);
+    refused(read.between(C, K, Window::FromTo(reversed), Bounds::Clamped, known).unwrap_err(), true);
+    refused(read.meetings((C, K), (C, b"other"), reversed, known).unwrap_err(), true);
+    let collection = read.collection(C).unwrap().unwrap();
+    refused(collection.timeline_values(K, reversed, known, |_, _| {}).unwrap_err(), false);
+    let error = read.timeline("never", K, reversed, known).unwrap_err();
+    assert!(error.to_string().starts_with("key \"k\" of collection \"never\": the period"), "{error}");
+    let error = read.began(C, reversed, known).unwrap_err();
+    assert!(error.to_string().starts_with("collection \"main\": the period"), "{error}");
 }
 
 #[test]

@@ -31,3 +31,10 @@ fn operations_from_random_bytes_agree_with_the_oracle() {
         fuzz_bodies::operations(&bytes(seed, 5 + 3 * seed as usize));
     }
 }
+
+#[test]
+fn forged_records_are_errors_or_answers_and_never_panics() {
+    for seed in 0..600 {
+        fuzz_bodies::records(&bytes(seed, 6 + 5 * (seed % 4) as usize));
+    }
+}

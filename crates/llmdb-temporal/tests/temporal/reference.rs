@@ -136,7 +136,7 @@ fn load(name: &str, loading: Loading) -> (Bench, Vec<i64>) {
         }
         let last = &commits[commits.len() - 1][0];
         let mut tx = bench.db().begin_write().unwrap();
-        tx.set_time(commit_time(last, "tx"));
+        tx.set_time(commit_time(last, "tx")).unwrap();
         for line in commits.iter().copied().flatten() {
             let (key, period) = (key(line), period(line));
             match text(line, "op") {

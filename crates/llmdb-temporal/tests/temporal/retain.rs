@@ -30,6 +30,21 @@ fn kept(oracle: &Oracle, collection: &str, key: &[u8], mark: i64) -> Vec<Version
     rows
 }
 
+/// A key of which nothing is left at the mark or later is forgotten, and no other.
+fn compare_forgotten(bench: &Bench, oracle: &Oracle, mark: i64) {
+    let read = bench.db().begin_read().unwrap();
+    for name in COLLECTIONS {
+        let Some(collection) = read.collection(name).unwrap() else { continue };
+        let filter = read.filter(name).unwrap();
+        for key in KEYS {
+            let is_left = !kept(oracle, name, key, mark).is_empty();
+            assert_eq!(collection.was_ever(key).unwrap(), is_left, "{key:?} from {mark} on");
+            assert!(!is_left || filter.may_exist(key));
+            assert!(filter.may_have_history(key) || !collection.has_history(key).unwrap());
+        }
+    }
+}
+
 fn compare(read: &TemporalRead, oracle: &Oracle, mark: i64) {
     assert_eq!(read.kept_from().unwrap(), (mark > 0).then(|| oracle.stamp(mark)));
     for collection in COLLECTIONS {
@@ -51,7 +66,8 @@ fn compare(read: &TemporalRead, oracle: &Oracle, mark: i64) {
                             matches!(&found, Err(Error::NotKept { .. })),
                             "{commit} of {mark}: {found:?}"
                         );
-                        assert!(matches!(&value, Err(Error::NotKept { .. })));
+                        let names_it = |named: &Option<Vec<u8>>| named.as_deref() == Some(key);
+                        assert!(matches!(&value, Err(Error::NotKept { key, .. }) if names_it(key)));
                         continue;
                     }
                     let number = CommitNumber::new(commit.max(0) as u64);
@@ -107,12 +123,17 @@ fn what_is_kept_stays_as_it_was_and_goes_on() {
             let play = |bench: &mut Bench, oracle: &mut Oracle, script: &[Transaction]| {
                 script.iter().for_each(|transaction| play(bench, oracle, transaction));
             };
+            let mut tx = bench.db().begin_write().unwrap();
+            oracle.times.push(tx.time().micros());
+            tx.index_starts(COLLECTIONS[0]).unwrap();
+            tx.keep_filter(COLLECTIONS[0]).unwrap();
+            tx.commit().unwrap();
             play(&mut bench, &mut oracle, &first);
-            if oracle.newest() < 0 {
-                return Ok(());
-            }
             let mark = i64::from(moment) % (oracle.newest() + 1);
             retain(&bench, &mut oracle, mark);
+            if mark > 0 {
+                compare_forgotten(&bench, &oracle, mark);
+            }
             compare(&bench.db().begin_read().unwrap(), &oracle, mark);
             play(&mut bench, &mut oracle, &second);
             compare(&bench.db().begin_read().unwrap(), &oracle, mark);
@@ -124,6 +145,9 @@ fn what_is_kept_stays_as_it_was_and_goes_on() {
             let later = mark + i64::from(moment / 7) % (oracle.newest() + 1 - mark);
             retain(&bench, &mut oracle, later);
             bench.reopen().unwrap();
+            if later > mark {
+                compare_forgotten(&bench, &oracle, later);
+            }
             compare(&bench.db().begin_read().unwrap(), &oracle, later);
             Ok(())
         })
@@ -164,6 +188,69 @@ fn half_of_the_history_goes_with_its_blocks_and_values() {
     let error = read.get("c", b"on", at(5), Known::Commit(199)).unwrap_err();
     assert_eq!(error.code(), "LLMDB-T13");
     assert!(error.to_string().contains("commit 199") && error.to_string().contains("commit 200"), "{error}");
+}
+
+#[test]
+fn keys_of_which_nothing_is_left_go_with_all_that_was_of_them() {
+    let bench = Bench::with_blocks(4, BLOCK_SIZES[1]);
+    let lens = || {
+        let txn = bench.db().store().begin_read().unwrap();
+        ["ops", "now/0", "past/0", "ranges/0", "starts/0"]
+            .map(|name| txn.tree(&format!("temporal/5/{name}")).unwrap().map_or(0, |tree| tree.len()))
+    };
+    let key = |number: u32| [b"key ".to_vec(), number.to_be_bytes().to_vec()].concat();
+    // More than are removed at a time; every tenth has a history with blocks, and every hundredth stays.
+    let count = 9_000_u32;
+    let mut tx = bench.db().begin_write().unwrap();
+    tx.index_starts("c").unwrap();
+    tx.put("c", b"other", Period::ALL, b"stays").unwrap();
+    tx.commit().unwrap();
+    let empty = lens();
+    for round in 0..8 {
+        let mut tx = bench.db().begin_write().unwrap();
+        for number in (0..count).filter(|number| round == 0 || number % 10 == 0) {
+            let from = i64::from(number % 7) + round;
+            tx.put("c", &key(number), Period::since(at(from)), &number.to_le_bytes()).unwrap();
+        }
+        tx.commit().unwrap();
+    }
+    let mut tx = bench.db().begin_write().unwrap();
+    (0..count).filter(|number| number % 100 > 0).for_each(|number| {
+        tx.delete("c", &key(number), Period::ALL).unwrap();
+    });
+    let mark = tx.commit().unwrap();
+    // One is written anew behind the mark, and of another only an operation without effect is recorded.
+    let mut tx = bench.db().begin_write().unwrap();
+    tx.put("c", &key(1), Period::ALL, b"anew").unwrap();
+    tx.update("c", &key(2), Period::ALL, b"nothing to update").unwrap();
+    tx.commit().unwrap();
+    let before = lens();
+    let mut tx = bench.db().begin_write().unwrap();
+    assert_eq!(tx.retain(mark.at).unwrap().unwrap().commit, mark.commit);
+    tx.commit().unwrap();
+    let after = lens();
+    println!("before any {empty:?}, before {before:?}, after {after:?}");
+    // 90 stay, and the one that was written anew, which was not dead any more.
+    assert_eq!(after[1], empty[1] + 91);
+    assert!(after[2] > 90 && after[3] > 90 && after[2] * 9 < before[2] && after[3] * 9 < before[3]);
+    let read = bench.db().begin_read().unwrap();
+    read.check(&mut |_, _| {}).unwrap();
+    let collection = read.collection("c").unwrap().unwrap();
+    assert_eq!(
+        [0, 1, 2, 3, 10].map(|n| collection.was_ever(&key(n)).unwrap()),
+        [true, true, false, false, false]
+    );
+    assert_eq!(read.versions("c", &key(1)).unwrap().len(), 1);
+    assert_eq!(read.scan("c", Unbounded, Unbounded, at(50), Known::At(mark.at)).unwrap().count(), 91);
+    drop(read);
+    // A forgotten key begins anew.
+    let mut tx = bench.db().begin_write().unwrap();
+    tx.put("c", &key(10), Period::since(at(3)), b"again").unwrap();
+    tx.commit().unwrap();
+    let read = bench.db().begin_read().unwrap();
+    assert_eq!(read.get_value("c", &key(10), at(5), Known::Latest).unwrap().as_deref(), Some(&b"again"[..]));
+    assert_eq!(read.get_value("c", &key(10), at(5), Known::At(mark.at)).unwrap(), None);
+    read.check(&mut |_, _| {}).unwrap();
 }
 
 #[test]

@@ -24,7 +24,7 @@ pub(crate) struct Step {
 #[derive(Clone, Debug)]
 pub(crate) struct Transaction {
     pub(crate) steps: Vec<Step>,
-    /// The commit time to ask for; may lie before the last one.
+    /// The commit time to ask for; may lie before the last one, and is refused then.
     pub(crate) wanted: Option<i64>,
     /// Where the clock stands.
     pub(crate) clock: i64,
@@ -104,13 +104,24 @@ fn perform(bench: &mut Bench, oracle: &mut Oracle, transaction: &Transaction) ->
     }
     bench.set_clock(transaction.clock);
     let mut tx = bench.db().begin_write()?;
-    if let Some(wanted) = transaction.wanted {
-        tx.set_time(time(wanted));
-    }
     let last = oracle.times.last().copied();
-    let wanted = transaction.wanted.unwrap_or(transaction.clock);
-    let expected = last.map_or(wanted, |last| wanted.max(last + 1));
-    assert_eq!(tx.time().micros(), expected, "commit time is max(wanted, last + 1)");
+    let later = |time: i64| last.map_or(time, |last| time.max(last + 1));
+    let mut expected = later(transaction.clock);
+    match transaction.wanted {
+        // Refused, and the clock's goes on.
+        Some(wanted) if last.is_some_and(|last| wanted < last) => match tx.set_time(time(wanted)) {
+            Err(Error::CommitTimeBefore { wanted: told, newest }) => {
+                assert_eq!((told, newest), (time(wanted), oracle.stamp(oracle.newest())));
+            }
+            other => panic!("{wanted} after {last:?}: {other:?}"),
+        },
+        Some(wanted) => {
+            expected = later(wanted);
+            assert_eq!(tx.set_time(time(wanted))?, time(expected));
+        }
+        None => {}
+    }
+    assert_eq!(tx.time().micros(), expected, "commit time is max(wanted or clock's, last + 1)");
     oracle.times.push(expected);
     for step in &transaction.steps {
         play_step(&mut tx, oracle, step)?;

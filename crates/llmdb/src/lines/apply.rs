@@ -20,7 +20,7 @@ use llmdb_temporal::CommitTime;
 use serde_json::{Value as Json, json};
 
 use super::fields::Fields;
-use super::op::Op;
+use super::op::{Op, blame};
 use super::reader::Reader;
 use super::{Fault, LineError, Times, key};
 use crate::{Database, Error, WriteTxn};
@@ -64,7 +64,7 @@ pub fn apply(
         let op = Op::parse(fields)?;
         let mut pending = match open.take() {
             Some(pending) => pending.joined(line, tx)?,
-            None => Pending::begin(db, group, tx)?,
+            None => Pending::begin(db, line, group, tx)?,
         };
         pending.add(&op)?;
         match group {
@@ -114,10 +114,10 @@ struct Pending<'d> {
 }
 
 impl<'d> Pending<'d> {
-    fn begin(db: &'d Database, group: Group, tx: Tx) -> Result<Self, Error> {
+    fn begin(db: &'d Database, line: u64, group: Group, tx: Tx) -> Result<Self, Error> {
         let mut write = db.begin_write()?;
         if let Some(tx) = tx {
-            write.set_time(tx);
+            write.set_time(tx).map_err(|error| blame(line, error))?;
         }
         Ok(Self { db, group, tx, write, erases: false, operations: 0, refused: Vec::new() })
     }

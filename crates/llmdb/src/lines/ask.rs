@@ -8,9 +8,9 @@
 
 use std::io::{BufRead, Write};
 
-use super::op::field_at_fault;
+use super::op::blame;
 use super::reader::Reader;
-use super::{LineError, Times, answer, question};
+use super::{Times, answer, question};
 use crate::{Database, Error};
 
 /// What was asked.
@@ -89,15 +89,6 @@ fn answer_line(
             answer::write_error(out, id, &error).map_err(written)?;
             Ok(if matches!(error, Error::Line(_)) { Outcome::Refused } else { Outcome::Failed })
         }
-    }
-}
-
-/// Names the line and field when the question is at fault.
-fn blame(line: u64, error: Error) -> Error {
-    let Error::Query(llmdb_query::Error::Temporal(below)) = &error else { return error };
-    match field_at_fault(below) {
-        Some(field) => LineError::below(line, Some(field), below.code(), below.to_string()).into(),
-        None => error,
     }
 }
 

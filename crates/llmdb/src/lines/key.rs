@@ -21,6 +21,16 @@ pub fn to_json(key: &[u8]) -> Json {
     }
 }
 
+/// A key in a message, of which the beginning is enough.
+pub(crate) fn shown(key: &[u8]) -> String {
+    const SHOWN: usize = 80;
+    let text = to_json(key).to_string();
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}… ({} bytes)", &text[..end], key.len()),
+        None => text,
+    }
+}
+
 /// Bytes for people, in the form that a command line takes.
 pub fn to_text(key: &[u8]) -> String {
     match std::str::from_utf8(key) {

@@ -6,7 +6,7 @@ use llmdb_query::Value;
 use llmdb_temporal::{CommitTime, Period, ValidTime};
 
 use super::fields::Fields;
-use super::{Fault, LineError};
+use super::{Fault, LineError, key, time};
 use crate::{Error, WriteTxn};
 
 /// The collection of a line that names none.
@@ -68,19 +68,24 @@ impl Op {
     pub(crate) fn apply(&self, write: &mut WriteTxn) -> Result<Result<bool, llmdb_temporal::Error>, Error> {
         let period = self.period(write.time())?;
         let (collection, key) = (self.collection.as_str(), self.key.as_slice());
+        // Without an instant in its period it is not recorded.
+        let has_effect = !period.is_empty();
         let done = match &self.action {
-            Action::Put(value) => write.put(collection, key, period, value.clone()).map(|()| true),
-            Action::Update(value) => write.update(collection, key, period, value.clone()).map(|()| true),
-            Action::Insert(value) => write.insert(collection, key, period, value.clone()).map(|()| true),
-            Action::Delete => write.delete(collection, key, period).map(|()| true),
+            Action::Put(value) => write.put(collection, key, period, value.clone()).map(|()| has_effect),
+            Action::Update(value) => {
+                write.update(collection, key, period, value.clone()).map(|()| has_effect)
+            }
+            Action::Insert(value) => {
+                write.insert(collection, key, period, value.clone()).map(|()| has_effect)
+            }
+            Action::Delete => write.delete(collection, key, period).map(|()| has_effect),
             Action::Erase(reason) => write.erase(collection, key, reason),
             Action::Retain(before) => write.retain(*before).map(|_| true),
         };
         match done {
             Ok(recorded) => Ok(Ok(recorded)),
             Err(Error::Temporal(overlap @ llmdb_temporal::Error::Overlap { .. })) => Ok(Err(overlap)),
-            Err(Error::Temporal(error)) => Err(self.blame(error)),
-            Err(error) => Err(error),
+            Err(error) => Err(blame(self.line, error)),
         }
     }
 
@@ -96,17 +101,27 @@ impl Op {
                 "the commit's time, since valid_from is missing"
             };
             let message =
-                format!("reversed period: the end lies before {start}; a period is [valid_from, valid_to)");
+                format!("{}: the end lies before {start}", reversed(&self.key, from, self.valid_to));
             LineError::new(self.line, Some("valid_to"), Fault::PeriodReversed, message)
         })
     }
+}
 
-    /// Names the line and field when the input is at fault; a fault of the storage stays what it is.
-    fn blame(&self, error: llmdb_temporal::Error) -> Error {
-        match field_at_fault(&error) {
-            Some(field) => LineError::below(self.line, Some(field), error.code(), error.to_string()).into(),
-            None => error.into(),
-        }
+/// What is wrong with a period for a key that ends before it begins.
+pub(crate) fn reversed(key: &[u8], from: ValidTime, to: ValidTime) -> String {
+    let (key, [from, to]) = (key::shown(key), [from, to].map(time::shown));
+    format!("reversed period for the key {key}, from {from} to {to}; a period is [valid_from, valid_to)")
+}
+
+/// Names the line and field when the input is at fault; a fault of the storage stays what it is.
+pub(crate) fn blame(line: u64, error: Error) -> Error {
+    let below = match &error {
+        Error::Temporal(below) | Error::Query(llmdb_query::Error::Temporal(below)) => below,
+        _ => return error,
+    };
+    match field_at_fault(below) {
+        Some(field) => LineError::below(line, Some(field), below.code(), below.to_string()).into(),
+        None => error,
     }
 }
 
@@ -125,12 +140,13 @@ pub(crate) fn valid(time: Option<i64>, infinity: ValidTime) -> ValidTime {
 }
 
 /// Which field of the input an error of the layer below is about.
-pub(crate) fn field_at_fault(error: &llmdb_temporal::Error) -> Option<&'static str> {
+fn field_at_fault(error: &llmdb_temporal::Error) -> Option<&'static str> {
     use llmdb_temporal::Error as E;
     match error {
         E::KeyEmpty | E::KeyTooLong { .. } => Some("key"),
         E::ValueTooLong { .. } => Some("value"),
         E::CollectionName { .. } => Some("collection"),
+        E::CommitTimeBefore { .. } | E::CommitTimeTooLate { .. } => Some("tx"),
         _ => None,
     }
 }
@@ -250,7 +266,10 @@ mod tests {
         let always = op(r#"{"op":"delete","key":"k","value":null,"valid_from":null,"valid_to":null}"#);
         assert_eq!(always.period(at).unwrap(), Period::ALL);
         let reversed = op(r#"{"op":"delete","key":"k","valid_to":49}"#);
-        assert_eq!(reversed.period(at).unwrap_err().code, Fault::PeriodReversed.code());
+        let error = reversed.period(at).unwrap_err();
+        assert_eq!(error.code, Fault::PeriodReversed.code());
+        let words = "the key \"k\", from 1970-01-01T00:00:00.00005Z to 1970-01-01T00:00:00.000049Z";
+        assert!(error.message.contains(words), "{}", error.message);
         assert!(op(r#"{"op":"delete","key":"k","valid_to":50}"#).period(at).is_ok());
     }
 }

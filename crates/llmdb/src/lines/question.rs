@@ -17,7 +17,7 @@ use llmdb_temporal::{Known, Period, ValidTime};
 use serde_json::{Map, Value as Json};
 
 use super::fields::Fields;
-use super::op::{DEFAULT_COLLECTION, required, valid};
+use super::op::{DEFAULT_COLLECTION, required, reversed, valid};
 use super::{Fault, LineError};
 
 const NAMES: [&str; 7] = ["get", "scan", "timeline", "history", "versions", "diff", "changes"];
@@ -69,13 +69,13 @@ fn question(mut fields: Fields, now: ValidTime) -> Result<(Question, Option<u64>
             valid_at: valid_at(&mut fields)?.unwrap_or(now),
             known: known(&mut fields)?,
         },
-        "timeline" => Question::Timeline {
-            collection: collection(&mut fields)?,
-            key: required(&mut fields, "key", Fields::key)?,
-            window: window(&mut fields)?,
-            clamp: fields.boolean("clamp")?.unwrap_or(false),
-            known: known(&mut fields)?,
-        },
+        "timeline" => {
+            let collection = collection(&mut fields)?;
+            let key = required(&mut fields, "key", Fields::key)?;
+            let window = window(&mut fields, &key)?;
+            let clamp = fields.boolean("clamp")?.unwrap_or(false);
+            Question::Timeline { collection, key, window, clamp, known: known(&mut fields)? }
+        }
         "history" => Question::History {
             collection: collection(&mut fields)?,
             key: required(&mut fields, "key", Fields::key)?,
@@ -226,8 +226,8 @@ fn one_or_all(fields: &mut Fields) -> Result<KeyRange, LineError> {
     Ok(fields.key("key")?.map_or(KeyRange::ALL, |key| KeyRange::only(&key)))
 }
 
-/// The window of a timeline: a period, or one instant.
-fn window(fields: &mut Fields) -> Result<Period, LineError> {
+/// The window of the timeline of a key: a period, or one instant.
+fn window(fields: &mut Fields, key: &[u8]) -> Result<Period, LineError> {
     let at = fields.time("valid_at")?.flatten();
     let from = fields.time("valid_from")?.flatten();
     let to = fields.time("valid_to")?.flatten();
@@ -236,10 +236,9 @@ fn window(fields: &mut Fields) -> Result<Period, LineError> {
         return Err(fields.refuse("valid_at", Fault::FieldConflict, message));
     }
     let (from, to) = (at.or(from), at.map_or(to, |at| Some(at + 1)));
-    Period::new(valid(from, ValidTime::NEG_INF), valid(to, ValidTime::POS_INF)).map_err(|_| {
-        let message = "reversed period: valid_to lies before valid_from";
-        fields.refuse("valid_to", Fault::PeriodReversed, message)
-    })
+    let (from, to) = (valid(from, ValidTime::NEG_INF), valid(to, ValidTime::POS_INF));
+    Period::new(from, to)
+        .map_err(|_| fields.refuse("valid_to", Fault::PeriodReversed, reversed(key, from, to)))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //!    9999) is printed as microseconds.
 
 use jiff::Timestamp;
+use llmdb_temporal::ValidTime;
 use serde_json::Value as Json;
 
 use super::Fault;
@@ -118,6 +119,15 @@ pub fn from_json(json: &Json) -> Result<Option<i64>, (Fault, String)> {
             );
             Err((Fault::FieldType, message))
         }
+    }
+}
+
+/// A time of the world in a message.
+pub(crate) fn shown(time: ValidTime) -> String {
+    match time {
+        ValidTime::NEG_INF => "since ever".into(),
+        ValidTime::POS_INF => "without end".into(),
+        finite => Times::Rfc3339.text(finite.micros(), ""),
     }
 }
 

@@ -75,7 +75,13 @@ fn a_field_that_is_unknown_missing_or_twice() {
 fn a_reversed_period() {
     refused(
         &line(r#""op":"put","key":"k","value":1,"valid_from":6,"valid_to":5"#),
-        &["`valid_to`", "reversed period"],
+        &[
+            "`valid_to`",
+            "reversed period for the key \"k\"",
+            "00.000006Z to ",
+            "00.000005Z",
+            "before valid_from",
+        ],
     );
     // From the commit on, at 2, until 1.
     refused(&line(r#""op":"put","key":"k","value":1,"valid_to":1"#), &["`valid_to`", "the commit's time"]);

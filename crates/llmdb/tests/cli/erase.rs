@@ -71,6 +71,43 @@ fn an_erased_key_is_in_no_answer_and_in_no_file() {
 }
 
 #[test]
+fn the_proof_says_what_was_erased_when_and_why_and_asks_the_trees() {
+    let place = Place::new();
+    // Neighbours share so much that no page holds the whole key but that of its operation; escapes stand as they are stored.
+    let value = r#""a \"quoted\"\u0020and\ttabbed secret""#;
+    let mut lines = String::new();
+    for number in 0..40 {
+        let other = json!({"op": "put", "key": format!("shared beginning {number:03}"), "value": number, "tx": number});
+        lines += &format!("{other}\n");
+    }
+    lines += &format!("{{\"op\":\"put\",\"key\":\"shared beginning 017b\",\"value\":{value},\"tx\":100}}\n");
+    lines += r#"{"op":"update","key":"only said","value":1,"tx":101,"collection":"other"}"#;
+    place.apply(&lines);
+    let proof = |key: &str| {
+        let ran =
+            place.run("check", &["--prove-erased", "--key", key, "--value", value, "--times", "micros"]);
+        let report: Json = serde_json::from_str(&ran.out).unwrap_or_else(|_| panic!("{ran:?}"));
+        (report["erased"].clone(), ran.code)
+    };
+    let is_found = |report: &Json, wanted: Json| report["found"].as_array().unwrap().contains(&wanted);
+    let (report, code) = proof("shared beginning 017b");
+    assert_eq!((code, &report["gone"], &report["erased_when"]), (1, &json!(false), &json!([])));
+    assert!(is_found(&report, json!({"what": "key 1", "collection": "main"})), "{report}");
+    assert!(report["found"].as_array().unwrap().iter().any(|found| found["what"] == "value 1"), "{report}");
+    let (report, _) = proof("only said");
+    assert!(is_found(&report, json!({"what": "key 1", "collection": "other"})), "{report}");
+
+    let erase = json!({"op": "erase", "key": "shared beginning 017b", "reason": "asked for", "tx": 200});
+    assert_eq!(place.apply(&erase.to_string())[0]["wiped"], true);
+    let (report, code) = proof("shared beginning 017b");
+    assert_eq!((code, &report["gone"], &report["erasures"]), (0, &json!(true), &json!(1)), "{report}");
+    let when = json!([{"commit": 42, "at": 200, "reason": "asked for"}]);
+    assert_eq!(report["erased_when"], when);
+    let (report, _) = proof("shared beginning 018");
+    assert!(is_found(&report, json!({"what": "key 1", "collection": "main"})), "{report}");
+}
+
+#[test]
 fn erasing_what_was_never_there_says_so() {
     let place = place();
     let ran = place.run("erase", &["nobody"]);

@@ -12,13 +12,70 @@ fn commits_are_numbered_from_zero_and_times_always_rise() {
     let answers = place.apply(
         r#"{"op":"put","key":"k","value":1,"tx":100}
            {"op":"put","key":"k","value":2,"tx":100,"commit":1}
-           {"op":"put","key":"k","value":3,"tx":50}"#,
+           {"op":"put","key":"k","value":3,"tx":102}"#,
     );
     let found: Vec<_> = answers.iter().map(|answer| (&answer["commit"], &answer["known_at"])).collect();
     let expected =
         ["1970-01-01T00:00:00.0001Z", "1970-01-01T00:00:00.000101Z", "1970-01-01T00:00:00.000102Z"];
     let expected: Vec<_> = (0..).zip(expected).map(|(commit, at)| (json!(commit), json!(at))).collect();
     assert_eq!(found, expected.iter().map(|(commit, at)| (commit, at)).collect::<Vec<_>>());
+}
+
+#[test]
+fn only_operations_that_are_recorded_are_counted() {
+    let place = Place::new();
+    let answers = place.apply(
+        r#"{"op":"put","key":"k","value":1,"valid_from":0,"valid_to":9,"commit":1}
+           {"op":"put","key":"k","value":2,"valid_from":5,"valid_to":5,"commit":1}
+           {"op":"update","key":"k","value":2,"valid_from":null,"valid_to":null,"commit":1}
+           {"op":"delete","key":"other","valid_from":3,"valid_to":3,"commit":2}
+           {"op":"insert","key":"k","value":3,"valid_from":8,"valid_to":8,"commit":2}
+           {"op":"update","key":"other","value":3,"valid_from":0,"commit":2}
+           {"op":"insert","key":"k","value":3,"valid_from":0,"commit":2}"#,
+    );
+    let counts: Vec<_> =
+        answers.iter().map(|answer| (&answer["ops"], answer["refused"].as_array().unwrap().len())).collect();
+    assert_eq!(counts, [(&json!(2), 0), (&json!(1), 1)]);
+    let recorded = place.ask(r#"{"op":"changes"}"#).remove(0);
+    assert_eq!(recorded["rows"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn a_commit_time_before_the_newest_commit_or_at_the_end_of_time_is_refused_and_named() {
+    let place = Place::new();
+    let refused = |lines: &str, words: &[&str]| {
+        let ran = place.run_with("apply", &["--times", "micros"], lines.as_bytes());
+        assert_eq!(ran.code, 2, "{ran:?}");
+        for word in words {
+            assert!(ran.err.contains(word), "{word:?} is not in {}", ran.err);
+        }
+        ran.lines()
+    };
+    let answers = refused(
+        r#"{"op":"put","key":"k","value":1,"tx":100}
+           {"op":"put","key":"k","value":2,"tx":50,"commit":7}
+           {"op":"put","key":"k","value":3,"commit":7}"#,
+        &["error[LLMDB-T14]", "line 2, field `tx`", "50", "commit 0 at 100", "leave the time out"],
+    );
+    assert_eq!(answers, [json!({"commit": 0, "known_at": 100, "ops": 1, "refused": []})]);
+    let late = i64::MAX - (1 << 53) + 1;
+    refused(
+        &format!(r#"{{"op":"put","key":"k","value":4,"tx":{late}}}"#),
+        &["error[LLMDB-T15]", "line 1, field `tx`", "out of range"],
+    );
+    let rows = place.ask(r#"{"op":"changes"}"#).remove(0);
+    assert_eq!(rows["rows"].as_array().unwrap().len(), 1, "nothing of a refused transaction is there");
+    // A question as of such a time is none about the future.
+    let found = place.ask(&format!(r#"{{"op":"get","key":"k","valid_at":200,"known_at":{late}}}"#));
+    assert_eq!(found[0]["value"], 1);
+    // The latest that is taken leaves times for others.
+    let latest = late - 1;
+    let more = place.apply(&format!(
+        "{}\n{}\n",
+        json!({"op": "put", "key": "k", "value": 5, "tx": latest}),
+        json!({"op": "put", "key": "k", "value": 6})
+    ));
+    assert_eq!(more[1]["known_at"], latest + 1);
 }
 
 #[test]
@@ -30,8 +87,8 @@ fn lines_in_a_row_with_the_same_commit_else_the_same_tx_are_one_transaction() {
            {"op":"put","key":"c","value":1,"tx":20,"commit":5}
 
            {"op":"put","key":"d","value":1,"commit":5}
-           {"op":"put","key":"e","value":1,"tx":20,"commit":6}
-           {"op":"put","key":"f","value":1,"tx":20}
+           {"op":"put","key":"e","value":1,"tx":30,"commit":6}
+           {"op":"put","key":"f","value":1,"tx":30}
            {"op":"put","key":"g","value":1}
            {"op":"put","key":"h","value":1}
            {"op":"put","key":"i","value":1,"commit":5,"tx":null}"#,

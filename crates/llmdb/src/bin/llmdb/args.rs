@@ -131,10 +131,11 @@ Examples:
     /// Read every page that is in use and verify it
     #[command(after_help = "\
 With --prove-erased it also says whether bytes of anything erased are still to be
-overwritten, and looks for the given keys and values, byte by byte, in the data
-file, the log, and the files given with --also, such as backups. Something found
-is told of with its place, and the exit code is 1. What stands there may be
-another key's: then it was not erased. Not looked at: what the device keeps of
+overwritten, and what was erased when and why. It asks all collections for the
+given keys, and looks for keys and values, byte by byte, in the data file, the
+log, and the files given with --also, such as backups. Something found is told of
+with its place, and the exit code is 1. What stands there may be another key's:
+then it was not erased. Not looked at: what the device keeps of
 blocks that were overwritten or given back, and memory that was swapped out.
 
 Examples:

@@ -42,7 +42,7 @@ pub(crate) fn check(args: &Check) -> Result<u8, Failure> {
     let history = if pages.is_sound() { Some(check_history(&db)) } else { None };
     let (mut findings, mut sound) = findings(&pages, history.as_ref());
     if args.prove_erased {
-        let (proof, is_gone) = prove::prove(&db, &needles, &args.also)?;
+        let (proof, is_gone) = prove::prove(&db, &needles, &args.also, output.times.times())?;
         findings["erased"] = proof;
         sound &= is_gone;
     }
