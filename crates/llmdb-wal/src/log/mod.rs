@@ -355,7 +355,7 @@ impl Log {
         let (chain, flushed) = (state.chain, state.flushed.lsn);
         state.chain = state.open.seal(self.seed, chain, flushed, false);
         let (start, from) = (state.open.start, state.handed_over);
-        let result = state.open.with_blocks(from, |first, blocks| self.ring.write(start + first, blocks));
+        let result = state.open.with_blocks(from, |first, blocks| self.ring.hand_over(start + first, blocks));
         state.handed_over = state.open.len();
         match result {
             Ok(()) => Ok(true),

@@ -119,7 +119,7 @@ impl Ring {
     /// Makes sure that the file has room for `len` bytes from LSN `start` on.
     pub(super) fn reserve(&self, start: Lsn, len: u64) -> Result<(), Error> {
         let reached = (start % self.capacity + len).min(self.capacity);
-        if reached <= self.written() {
+        if reached <= self.written().max(self.reserved.load(Ordering::Relaxed)) {
             return Ok(());
         }
         let (from, target) = (self.written(), self.grown(reached));
@@ -145,12 +145,22 @@ impl Ring {
 
     /// Writes whole blocks at LSN `start`, in two parts where the ring turns. One thread at a time.
     pub(super) fn write(&self, start: Lsn, blocks: &[u8]) -> Result<(), Error> {
+        self.write_with(start, blocks, true)
+    }
+
+    /// As [`Ring::write`], for blocks that nobody flushes soon: new space needs no zeros ahead then.
+    pub(super) fn hand_over(&self, start: Lsn, blocks: &[u8]) -> Result<(), Error> {
+        self.write_with(start, blocks, false)
+    }
+
+    fn write_with(&self, start: Lsn, blocks: &[u8], is_flushed: bool) -> Result<(), Error> {
         let first = start % self.capacity;
         let (blocks, turned) = blocks.split_at((self.capacity - first).min(blocks.len() as u64) as usize);
         let reached = first + blocks.len() as u64;
         let growing = (reached > self.written()).then(|| locked(&self.growing));
         if growing.is_some() && reached > self.written() {
-            let target = self.grown(reached).min(self.reserved.load(Ordering::Relaxed).max(reached));
+            let ahead = if is_flushed { self.grown(reached) } else { reached };
+            let target = ahead.min(self.reserved.load(Ordering::Relaxed).max(reached));
             for from in (reached..target).step_by(STEP as usize) {
                 self.write_at(&ZEROS[..(target - from).min(STEP) as usize], from)?;
             }

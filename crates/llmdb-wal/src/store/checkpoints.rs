@@ -177,8 +177,9 @@ impl Inner {
 
     /// Asks for a checkpoint where one is due, after a commit behind which `pages_before` pages were in none. One that
     /// changed more pages than a checkpoint should have waits for its own: nothing else would bound recovery.
-    pub(super) fn checkpoint_soon_if_due(&self, log: &Log, pages_before: u64) {
-        if self.settings.background && log.should_grow() {
+    /// `is_flushed`: so that space is worth preparing in the log.
+    pub(super) fn checkpoint_soon_if_due(&self, log: &Log, pages_before: u64, is_flushed: bool) {
+        if self.settings.background && is_flushed && log.should_grow() {
             self.keeper.ask_for_log_space();
         }
         if !self.settings.background || !self.is_checkpoint_due(log) {

@@ -57,7 +57,7 @@ impl Inner {
             return Err(error.into());
         }
         self.make_durable(&log, lsn, receipt.seq, durability)?;
-        self.checkpoint_soon_if_due(&log, pages_before);
+        self.checkpoint_soon_if_due(&log, pages_before, durability == Durability::Sync);
         Ok(receipt)
     }
 
