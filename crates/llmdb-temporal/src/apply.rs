@@ -200,9 +200,10 @@ impl TemporalWrite {
             records.push(record.map(|_| start..bytes.len()));
         })?;
         for ((of_key, prefix), record) in batch.iter().zip(&prefixes).zip(records) {
-            let stored = record.map(|record| Tail::decode_to_change(&bytes[record])).transpose();
-            let stored = stored.map_err(|what| Points::damaged_record(trees.number, prefix, &what))?;
-            let mut key = Key::new(trees, prefix, stored, std::mem::take(&mut room.recent));
+            let stored = record.map(|record| Tail::decode(&bytes[record])).transpose();
+            let damaged = |what| Points::damaged_record(trees.number, prefix, &what);
+            let mut key = Key::new(trees, prefix, stored.map_err(damaged)?, std::mem::take(&mut room.recent));
+            key.stored.map_or(Ok(()), |stored| stored.check_latest(&key.recent)).map_err(damaged)?;
             self.apply_to_key(&mut key, of_key)?;
             if key.is_changed {
                 self.store_key(&key, pending, of_key, room)?;

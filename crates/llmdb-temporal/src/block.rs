@@ -175,7 +175,8 @@ impl<'t> View<'t> {
     /// The first break point after `at` that stood once `commit` was recorded.
     pub(crate) fn next_after(&self, at: ValidTime, commit: u64) -> Option<Point> {
         let mut after = (self.place_after(at)..self.count).map(|index| self.point(index));
-        after.find(|point| point.stood_at(commit))
+        // Where times do not rise, in a damaged block, not all of these lie behind.
+        after.find(|point| point.stood_at(commit) && point.at > at)
     }
 
     /// All of it, checked. `lo` is where its range starts.

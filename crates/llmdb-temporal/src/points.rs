@@ -310,7 +310,16 @@ impl<'t> Points<'t> {
         commit: u64,
     ) -> Result<Vec<Point>, Error> {
         let Some(window) = self.window(prefix, from, to, commit)? else { return Ok(Vec::new()) };
-        Ok(window.points.into_iter().filter(|point| point.stood_at(commit)).collect())
+        self.rising(prefix, window.points.into_iter().filter(|point| point.stood_at(commit)).collect())
+    }
+
+    /// Refuses break points that stood together and do not rise, which those of sound blocks and ranges do.
+    fn rising(&self, prefix: &[u8], points: Vec<Point>) -> Result<Vec<Point>, Error> {
+        if points.is_sorted_by(|one, next| one.at < next.at) {
+            return Ok(points);
+        }
+        let what = EntryError::Order("break points that stood together do not rise from block to block");
+        Err(damaged(catalog::past_tree(self.number), prefix, &what))
     }
 
     /// The blocks that cover a part of the timeline at a commit; `None` where the key was not there yet.
@@ -398,6 +407,7 @@ impl<'t> Points<'t> {
         if is_open && period.to != ValidTime::POS_INF {
             points.extend(self.next_after(prefix, period.to, commit)?);
         }
+        let points = self.rising(prefix, points)?;
         Ok(pieces_of(&points).filter(|piece| piece.valid.overlaps(period)).collect())
     }
 

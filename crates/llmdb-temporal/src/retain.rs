@@ -76,8 +76,9 @@ impl TemporalWrite {
     /// which may be the one that was set before; `None` where there is none. The commit that is being written is never it.
     ///
     /// A key of which nothing is believed any more, since the mark or earlier, is as if it had never been:
-    /// [`Collection::was_ever`](crate::Collection::was_ever) and `has_history` say no, as filters of keys may. Its bytes are not
-    /// overwritten, which [`Temporal::wipe`](crate::Temporal::wipe) does.
+    /// [`Collection::was_ever`](crate::Collection::was_ever) and `has_history` say no, as filters of keys may, and
+    /// [`Self::erase`] finds nothing to erase. Bytes of what is let go are not overwritten: erase a key whose bytes must go before,
+    /// or call [`Temporal::wipe`](crate::Temporal::wipe).
     ///
     /// The space is free for other use from the next checkpoint on.
     ///

@@ -135,10 +135,13 @@ fn ask_all(read: &TemporalRead) {
     drop((read.check(&mut |_, _| {}), read.filter(name), read.began(name, Period::ALL, Known::Latest)));
 }
 
+/// What is done to a key in a transaction.
+type Change<'c> = dyn Fn(&mut TemporalWrite, &[u8]) -> Result<(), Error> + 'c;
+
 /// Changes the keys in every way; each is another transaction, so that one that is refused stops no other.
 fn change_all(bench: &Bench) {
     let (name, now) = (COLLECTIONS[0], at(6));
-    let changes: [&dyn Fn(&mut TemporalWrite, &[u8]) -> Result<(), Error>; 6] = [
+    let changes: [&Change<'_>; 6] = [
         &|tx, key| tx.put(name, key, Period::since(at(20)), b"new"),
         &|tx, key| tx.update(name, key, Period::since(now), b"new"),
         &|tx, key| tx.put(name, key, Period::new(at(2), now)?, b"new"),

@@ -219,7 +219,7 @@ impl TemporalRead {
     /// of the commits during which it stood, for the bounds of the rectangle; [`Self::get_value`] does without.
     ///
     /// # Errors
-    /// [`Error::KeyEmpty`]; the store's errors.
+    /// [`Error::KeyEmpty`]; [`Error::NotKept`] for a state of which history was let go; the store's errors.
     pub fn get(
         &self,
         collection: &str,
@@ -249,7 +249,7 @@ impl TemporalRead {
     /// [`Self::get`] of every key in a range, ascending, streamed: memory does not grow with the result.
     ///
     /// # Errors
-    /// [`Error::CollectionName`]; the store's errors, also from each row.
+    /// [`Error::CollectionName`]; [`Error::NotKept`]; the store's errors, also from each row.
     pub fn scan(
         &self,
         collection: &str,
@@ -374,7 +374,7 @@ impl TemporalRead {
     /// the two are looked at; their names are held in memory.
     ///
     /// # Errors
-    /// [`Error::CollectionName`]; the store's errors, also from each row.
+    /// [`Error::CollectionName`]; [`Error::NotKept`]; the store's errors, also from each row.
     pub fn diff(
         &self,
         collection: &str,
