@@ -186,10 +186,34 @@ impl<'t> View<'t> {
             points.push(self.plausible(index)?);
         }
         check_order(&points, lo)?;
+        self.check_head()?;
+        Ok(Block { begin: self.begin, from: self.from, through: self.through, points })
+    }
+
+    /// The break points that lie from `from` to `to`, both included, checked. `lo` is where the range starts.
+    pub(crate) fn points_within(
+        &self,
+        lo: ValidTime,
+        from: ValidTime,
+        to: ValidTime,
+    ) -> Result<Vec<Point>, EntryError> {
+        let first =
+            from.micros().checked_sub(1).map_or(0, |before| self.place_after(ValidTime::from_raw(before)));
+        let end = self.place_after(to);
+        let mut points: Vec<Point> = Vec::with_capacity(end.saturating_sub(first) + 2);
+        for index in first..end {
+            points.push(self.plausible(index)?);
+        }
+        check_order(&points, lo.max(from))?;
+        self.check_head()?;
+        Ok(points)
+    }
+
+    fn check_head(&self) -> Result<(), EntryError> {
         if self.begin > self.from {
             return Err(EntryError::Order("a block is whole for commits before its range was there"));
         }
-        Ok(Block { begin: self.begin, from: self.from, through: self.through, points })
+        Ok(())
     }
 
     /// As [`View::block`]; refuses bytes that are not exactly what would be written.

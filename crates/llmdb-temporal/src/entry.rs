@@ -167,11 +167,23 @@ impl<'a> Tail<'a> {
     /// As [`Self::recent`], into a list that is empty.
     pub(crate) fn recent_into(&self, points: &mut Vec<Point>) {
         points.extend(self.others.points());
+        self.complete(points, self.is_recent());
+    }
+
+    /// As [`Self::recent`], those that lie from `from` to `to`, both included.
+    pub(crate) fn recent_within(&self, from: ValidTime, to: ValidTime) -> Vec<Point> {
+        let mut points: Vec<Point> = self.others.points_within(from, to).collect();
+        self.complete(&mut points, self.is_recent() && (from..=to).contains(&self.point.at));
+        points
+    }
+
+    /// Adds the last break point to some of the others, if `with_last`.
+    fn complete(&self, points: &mut Vec<Point>, with_last: bool) {
         if !points.is_sorted_by_key(|point| point.at) {
             // A damaged record: what follows relies on their order.
             points.sort_by_key(|point| (point.at, point.since));
         }
-        if self.is_recent() {
+        if with_last {
             let place =
                 points.partition_point(|point| (point.at, point.since) < (self.point.at, self.point.since));
             points.insert(place, self.point);
@@ -180,7 +192,19 @@ impl<'a> Tail<'a> {
 
     /// All break points of the range of the open block `block`, which is the last one, with the latest ones.
     pub(crate) fn merged(&self, block: Vec<Point>) -> Vec<Point> {
-        let (lo, from, recent) = (self.lo(), self.from(), self.recent());
+        self.merged_with(block, self.recent())
+    }
+
+    /// As [`Self::merged`], those that lie from `from` to `to`: what becomes of one hangs on those at its place alone.
+    pub(crate) fn merged_within(&self, block: Vec<Point>, from: ValidTime, to: ValidTime) -> Vec<Point> {
+        self.merged_with(block, self.recent_within(from, to))
+    }
+
+    fn merged_with(&self, block: Vec<Point>, recent: Vec<Point>) -> Vec<Point> {
+        if block.is_empty() {
+            return recent;
+        }
+        let (lo, from) = (self.lo(), self.from());
         let mut points = Vec::with_capacity(block.len() + recent.len());
         for mut point in block {
             if point.at >= lo {

@@ -341,11 +341,13 @@ impl<'t> Points<'t> {
             window.from = window.from.max(placed.view.from);
             window.until = window.until.min(placed.until);
             let next = others.next();
-            let block = self.block(prefix, &placed)?;
+            let points = self.points_within(prefix, &placed, from, to)?;
+            if next.is_none() && window.points.is_empty() {
+                window.points = points;
+                return Ok(Some(window));
+            }
             // Dead ones may lie behind the next range's start; they are in blocks that hold at their time.
-            let inside =
-                |point: &Point| from <= point.at && point.at <= to && next.is_none_or(|next| point.at < next);
-            window.points.extend(block.points.into_iter().filter(inside));
+            window.points.extend(points.into_iter().filter(|point| next.is_none_or(|next| point.at < next)));
             let Some(lo) = next else { return Ok(Some(window)) };
             placed = self.block_of(prefix, lo, commit)?;
         }
@@ -448,6 +450,27 @@ impl<'t> Points<'t> {
             block.points = tail.merged(block.points);
         }
         Ok(block)
+    }
+
+    /// Of the whole content of a block the break points from `from` to `to`, both included.
+    fn points_within(
+        &self,
+        prefix: &[u8],
+        placed: &Placed<'t>,
+        from: ValidTime,
+        to: ValidTime,
+    ) -> Result<Vec<Point>, Error> {
+        if let Some(tail) = placed.tail.filter(|tail| !tail.has_blocks) {
+            return Ok(tail.recent_within(from, to));
+        }
+        let points = placed.view.points_within(placed.lo, from, to).map_err(|what| {
+            let key = block_key(prefix, placed.lo, placed.until);
+            damaged(catalog::past_tree(self.number), &key, &what)
+        })?;
+        Ok(match placed.tail {
+            Some(tail) => tail.merged_within(points, from, to),
+            None => points,
+        })
     }
 
     /// The open block of today's range that covers `at`, or what stands for it where the key has none; `None` where

@@ -101,6 +101,15 @@ impl<'a> Others<'a> {
         (0..self.len()).map(|index| self.get(index))
     }
 
+    /// Those that lie from `from` to `to`, both included.
+    pub(crate) fn points_within(&self, from: ValidTime, to: ValidTime) -> impl Iterator<Item = Point> {
+        let at = move |index: usize| match self {
+            Self::Given(_, points) => points[index].at,
+            Self::Stored(columns) => columns.at(index),
+        };
+        (0..self.len()).filter(move |index| (from..=to).contains(&at(*index))).map(|index| self.get(index))
+    }
+
     /// The last one behind `low` and not behind `at` that stood once `commit` was recorded.
     #[inline]
     pub(crate) fn in_force(&self, low: ValidTime, at: ValidTime, commit: u64) -> Option<Point> {

@@ -28,8 +28,10 @@ impl Collection<'_> {
         commit: u64,
     ) -> Result<Option<Rectangle>, Error> {
         let Some(belief) = piece.start.belief else { return Ok(None) };
-        let known_from = self.known_from(prefix, piece, commit)?;
-        let known_to = self.known_to(prefix, piece, commit)?;
+        // As a rule one look tells both.
+        let window = self.around(prefix, piece.valid, commit)?;
+        let known_from = self.known_from(prefix, piece, commit, window.as_ref())?;
+        let known_to = self.known_to(prefix, piece, commit, window.as_ref())?;
         let known_to = (known_to != ALIVE).then_some(known_to);
         Ok(Some(Rectangle {
             valid: piece.valid,
@@ -39,27 +41,49 @@ impl Collection<'_> {
         }))
     }
 
-    fn known_from(&self, prefix: &[u8], piece: &Piece, commit: u64) -> Result<u64, Error> {
-        let mut at = commit;
+    /// `window` is what is around the piece at `commit`.
+    fn known_from(
+        &self,
+        prefix: &[u8],
+        piece: &Piece,
+        commit: u64,
+        window: Option<&Window>,
+    ) -> Result<u64, Error> {
+        let (mut at, mut window, mut earlier) = (commit, window, None::<Window>);
         loop {
-            let Some(window) = self.around(prefix, piece.valid, at)? else { return Ok(at.saturating_add(1)) };
-            let Some(first) = intact_from(&window, piece, at) else { return Ok(at.saturating_add(1)) };
-            if first > window.from || first <= piece.start.since || window.from <= self.kept_from {
+            let found = window.or(earlier.as_ref());
+            let Some((around, first)) = found.and_then(|found| Some((found, intact_from(found, piece, at)?)))
+            else {
+                return Ok(at.saturating_add(1));
+            };
+            if first > around.from || first <= piece.start.since || around.from <= self.kept_from {
                 return Ok(first.max(piece.start.since));
             }
-            at = window.from - 1;
+            at = around.from - 1;
+            (window, earlier) = (None, self.around(prefix, piece.valid, at)?);
         }
     }
 
-    fn known_to(&self, prefix: &[u8], piece: &Piece, commit: u64) -> Result<u64, Error> {
-        let mut at = commit;
+    /// `window` is what is around the piece at `commit`.
+    fn known_to(
+        &self,
+        prefix: &[u8],
+        piece: &Piece,
+        commit: u64,
+        window: Option<&Window>,
+    ) -> Result<u64, Error> {
+        let (mut at, mut window, mut later) = (commit, window, None::<Window>);
         loop {
-            let Some(window) = self.around(prefix, piece.valid, at)? else { return Ok(at) };
-            let Some(end) = intact_until(&window, piece, at) else { return Ok(at) };
-            if end < window.until || end == ALIVE {
+            let found = window.or(later.as_ref());
+            let Some((around, end)) = found.and_then(|found| Some((found, intact_until(found, piece, at)?)))
+            else {
+                return Ok(at);
+            };
+            if end < around.until || end == ALIVE {
                 return Ok(end);
             }
-            at = window.until;
+            at = around.until;
+            (window, later) = (None, self.around(prefix, piece.valid, at)?);
         }
     }
 
