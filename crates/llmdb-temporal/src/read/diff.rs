@@ -3,12 +3,13 @@
 //! Invariants
 //! 1. Applying the rows of `diff(a, b)` to the state at `a` gives the state at `b`.
 //! 2. Rows of one key do not overlap; touching rows differ in a value. Values count, not who asserted them.
-//! 3. Only keys with a recorded operation between the two commits are looked at.
+//! 3. Only keys with a recorded operation between the two commits are looked at, and of their timelines the part from where
+//!    the first of the operations' periods starts to where the last one ends: the rest is as it was.
 //!
 //! Cost: the operations between the two are read and the distinct keys among them are held in memory; of each key
-//! the blocks that hold at the two commits are read, and values where the pieces are not the same ones.
+//! the blocks of that part that hold at the two commits are read, and values where the pieces are not the same ones.
 
-use std::collections::{BTreeSet, VecDeque, btree_set};
+use std::collections::{BTreeMap, BTreeSet, VecDeque, btree_map};
 use std::fmt;
 use std::ops::{Bound, RangeBounds};
 
@@ -29,7 +30,8 @@ struct Open<'t> {
     collection: Collection<'t>,
     from: Option<u64>,
     to: Option<u64>,
-    keys: btree_set::IntoIter<&'t [u8]>,
+    /// The keys that operations were about, and the least period that all of these are in.
+    keys: btree_map::IntoIter<&'t [u8], Period>,
     rows: VecDeque<Difference>,
 }
 
@@ -55,29 +57,39 @@ impl<'t> Collection<'t> {
         Ok(commit)
     }
 
-    /// The keys in a range with an operation in the commits after `after` and up to `up_to`.
+    /// The keys in a range with an operation in the commits after `after` and up to `up_to`, and where these took place.
     fn touched(
         &self,
         after: Option<u64>,
         up_to: Option<u64>,
         keys: (Bound<&[u8]>, Bound<&[u8]>),
-    ) -> Result<BTreeSet<&'t [u8]>, Error> {
-        let mut found = BTreeSet::new();
+    ) -> Result<BTreeMap<&'t [u8], Period>, Error> {
+        let mut found: BTreeMap<&[u8], Period> = BTreeMap::new();
         let Some(last) = up_to.filter(|_| after != up_to) else { return Ok(found) };
         for row in Log::between(self.ops, after, last) {
             let (_, _, recorded) = row?;
             if recorded.collection == self.number && RangeBounds::<[u8]>::contains(&keys, recorded.key) {
-                found.insert(recorded.key);
+                let Period { from, to } = recorded.valid;
+                let part = found.entry(recorded.key).or_insert(recorded.valid);
+                *part = Period::between(part.from.min(from), part.to.max(to));
             }
         }
         Ok(found)
     }
 
-    /// All pieces of a key with a value, once `commit` was recorded.
-    fn pieces_at(&self, prefix: &[u8], commit: Option<u64>) -> Result<Vec<Piece>, Error> {
+    /// The pieces of a key with a value in a part of its timeline, as far as they lie in it, once `commit` was recorded.
+    fn pieces_at(&self, prefix: &[u8], part: Period, commit: Option<u64>) -> Result<Vec<Piece>, Error> {
         let Some(commit) = commit else { return Ok(Vec::new()) };
-        let points = self.points.standing(prefix, ValidTime::NEG_INF, ValidTime::POS_INF, commit)?;
-        Ok(pieces_of(&points).collect())
+        let mut points = self.points.standing(prefix, part.from, part.to, commit)?;
+        if points.first().is_none_or(|first| first.at > part.from) {
+            points.splice(..0, self.points.in_force(prefix, part.from, commit)?).for_each(drop);
+        }
+        points.retain(|point| point.at < part.to);
+        let clipped = pieces_of(&points).map(|mut piece| {
+            piece.valid = Period::between(piece.valid.from.max(part.from), piece.valid.to.min(part.to));
+            piece
+        });
+        Ok(clipped.collect())
     }
 }
 
@@ -90,10 +102,10 @@ impl Differences<'_> {
 impl Open<'_> {
     fn next(&mut self) -> Result<Option<Difference>, Error> {
         while self.rows.is_empty() {
-            let Some(key) = self.keys.next() else { return Ok(None) };
+            let Some((key, part)) = self.keys.next() else { return Ok(None) };
             let prefix = encoding::prefix(key);
-            let before = self.collection.pieces_at(&prefix, self.from)?;
-            let after = self.collection.pieces_at(&prefix, self.to)?;
+            let before = self.collection.pieces_at(&prefix, part, self.from)?;
+            let after = self.collection.pieces_at(&prefix, part, self.to)?;
             self.rows = self.collection.differences(&prefix, key, &before, &after)?;
         }
         Ok(self.rows.pop_front())
