@@ -174,6 +174,8 @@ impl Database {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
+    /// Where a wipe is owed ([`Database::wipe_owed`]), bytes of what was erased may stand in the backup, too: wipe first.
+    ///
     /// # Errors
     /// When the file exists, when the earlier backup is not of this database, when damage is found or writing
     /// fails; then the file is not there.

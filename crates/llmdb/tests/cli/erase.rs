@@ -108,6 +108,21 @@ fn the_proof_says_what_was_erased_when_and_why_and_asks_the_trees() {
 }
 
 #[test]
+fn a_backup_after_a_crash_between_an_erasure_and_its_wipe_holds_nothing_of_it() {
+    let place = place();
+    let db = llmdb::Options::new().open(place.path("test.llmdb")).unwrap();
+    let mut write = db.begin_write().unwrap();
+    assert!(write.erase("main", ADA, "asked for").unwrap());
+    write.commit().unwrap();
+    db.close().unwrap();
+    assert!(holds(&place, "test.llmdb"));
+    let backup = place.path("after.backup");
+    assert_eq!(place.run("backup", &[backup.to_str().unwrap()]).code, 0);
+    assert!(!holds(&place, "test.llmdb") && !holds(&place, "after.backup"));
+    assert_eq!(proof(&place, &["--also", backup.to_str().unwrap()]).1, 0);
+}
+
+#[test]
 fn erasing_what_was_never_there_says_so() {
     let place = place();
     let ran = place.run("erase", &["nobody"]);

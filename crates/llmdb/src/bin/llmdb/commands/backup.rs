@@ -7,8 +7,8 @@ use std::path::Path;
 use llmdb::{BackupHeader, BackupOptions, Error, Options, json};
 use serde_json::Value as Json;
 
-use super::open_to_read;
 use super::whole::print_to;
+use super::{open_to_read, open_to_write};
 use crate::args::{Backup, Output, Restore};
 use crate::exit::{DONE, Failure};
 use crate::output;
@@ -19,7 +19,12 @@ const BUFFER_SIZE: usize = 1 << 20;
 
 pub(crate) fn backup(args: &Backup) -> Result<u8, Failure> {
     let options = since(args.since.as_deref())?;
-    let db = open_to_read(&args.db, "backup")?;
+    let mut db = open_to_read(&args.db, "backup")?;
+    if db.wipe_owed()?.is_some() {
+        // A crash came between an erasure and the overwriting of its bytes: no backup shall have them.
+        db.close()?;
+        db = open_to_write(&args.db, "backup", false)?;
+    }
     let progress = Progress::count("pages");
     let mut told = |done, of| progress.at_of(done, of);
     let to_pipe = args.to == Path::new("-");
