@@ -135,6 +135,27 @@ fn tickets_tell_why_the_queue_could_not_write() {
 }
 
 #[test]
+fn batches_that_fit_into_the_log_go_through_it_also_where_many_wait() {
+    let store =
+        options(&SimDisk::with_options(SimOptions { file_capacity: 64 << 20, ..SimOptions::default() }));
+    let store = store.log_capacity(8 << 20).checkpoint_bytes(4 << 20).open(DB).unwrap();
+    let tree = store.write(|txn| txn.create_tree("t")).unwrap().0;
+    let before = store.stat().unwrap().log_records;
+    let queue = store.queue(64).unwrap();
+    let holds = store.begin_write().unwrap();
+    let batch = |number: u32| {
+        let keys = (0..600u32).map(|key| (number * 600 + key).to_be_bytes());
+        keys.fold(Batch::new(), |batch, key| batch.insert(tree, key, vec![7; 900]))
+    };
+    let tickets: Vec<_> = (0..24).map(|number| queue.submit(batch(number)).unwrap()).collect();
+    drop(holds);
+    let seqs: Vec<_> = tickets.into_iter().map(|ticket| ticket.wait().unwrap().seq).collect();
+    let commits = seqs.chunk_by(|one, next| one == next).count() as u64;
+    assert_eq!(store.stat().unwrap().log_records - before, commits, "each through the log");
+    assert!(commits < 24, "and some together");
+}
+
+#[test]
 fn what_was_cut_off_a_tail_never_comes_back() {
     let disk = SimDisk::new(5);
     let path = Path::new("/a-wal");

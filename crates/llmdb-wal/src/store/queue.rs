@@ -19,8 +19,10 @@ use llmdb_pager::Error as PagerError;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-/// At most so many batches share a transaction.
+/// At most so many batches share a transaction, ...
 const BATCHES_MAX: usize = 512;
+/// ... and so many bytes of theirs, but for the last: batches that fit into the log by themselves shall not miss it together.
+const BYTES_MAX: usize = 1 << 20;
 
 /// Changes that are committed together.
 #[derive(Clone, Debug, Default)]
@@ -62,6 +64,15 @@ impl Batch {
     pub fn expect(mut self, tree: TreeId, key: impl Into<Vec<u8>>, value: Option<Vec<u8>>) -> Self {
         self.steps.push(Step::Expect(tree, key.into(), value));
         self
+    }
+
+    /// Bytes of its keys and values.
+    fn size(&self) -> usize {
+        let of_step = |step: &Step| match step {
+            Step::Insert(_, key, value) => key.len() + value.len(),
+            Step::Remove(_, key) | Step::Expect(_, key, _) => key.len(),
+        };
+        self.steps.iter().map(of_step).sum()
     }
 
     fn apply(&self, txn: &mut WriteTxn) -> Result<(), Error> {
@@ -186,8 +197,15 @@ impl Drop for Queue {
 /// Commits what is handed in until all handles are gone.
 fn work(store: &Store, batches: &Receiver<Handed>) {
     while let Ok(first) = batches.recv() {
+        let mut bytes = first.batch.size();
         let mut handed = vec![first];
-        handed.extend(batches.try_iter().take(BATCHES_MAX - 1));
+        while handed.len() < BATCHES_MAX
+            && bytes < BYTES_MAX
+            && let Ok(next) = batches.try_recv()
+        {
+            bytes += next.batch.size();
+            handed.push(next);
+        }
         commit(store, handed);
     }
 }
