@@ -499,14 +499,16 @@ impl WriteTxn {
     }
 
     /// Sees to it that the file has room for a checkpoint of all dirty pages: so a full disk is an error of the commit that
-    /// needs the room, before anything of it is promised, and what was promised before can always be written. Costs
-    /// nothing as a rule; else a sum over the regions of the file, each 128 MB at 4 KiB.
+    /// needs the room, before anything of it is promised, and what was promised before can always be written. Answers
+    /// [`WriteTxn::dirty_pages`]. Costs little beside counting these; now and then a sum over the regions of the file, each
+    /// 128 MB at 4 KiB.
     ///
     /// # Errors
     /// [`Error::DiskFull`]; a damaged allocation map.
-    pub fn reserve_room(&mut self) -> Result<(), Error> {
+    pub fn reserve_room(&mut self) -> Result<u64, Error> {
         let (core, pages) = (self.core.clone(), self.dirty_pages());
-        self.writer().reserve_room(&core, pages)
+        self.writer().reserve_room(&core, pages)?;
+        Ok(pages)
     }
 
     /// Does everything that could still keep the new state from being published. What publishes behind a

@@ -169,6 +169,8 @@ fn what_was_cut_off_a_tail_never_comes_back() {
     }
     for keep in [2, 0] {
         let log = Log::open(&disk, path, 7, Position::default()).unwrap();
+        let unread = log.append(4, 0, &payload, false).unwrap_err();
+        assert!(unread.to_string().contains("read its tail"), "{unread}");
         let mut tail = log.read_tail(0).unwrap();
         assert!(tail.len() > keep);
         tail.truncate(keep);
@@ -313,8 +315,12 @@ fn an_interval_is_kept_beside_a_checkpoint() {
     let tree = store.write(|txn| txn.create_tree("t")).unwrap().0;
     store.checkpoint().unwrap();
     is_slow.store(true, Ordering::Relaxed);
+    let checkpoint = || store.stat().unwrap().pager.checkpoint;
+    let first = checkpoint();
     // The store's own thread begins a checkpoint, whose three writes and more take 0.3 s each.
-    store.write(|txn| txn.insert(tree, b"large", &[1; 20_000])).unwrap();
+    store
+        .write(|txn| (0..200u32).try_for_each(|key| txn.insert(tree, &key.to_le_bytes(), &[1; 200])))
+        .unwrap();
     for key in 0..5u32 {
         let before = flushes(&store);
         let began = Instant::now();
@@ -322,6 +328,12 @@ fn an_interval_is_kept_beside_a_checkpoint() {
         assert!(is_flushed_behind(&store, before));
         assert!(began.elapsed() < Duration::from_millis(250), "{key}: {:?}", began.elapsed());
     }
+    assert_eq!(checkpoint(), first, "it was being written all the time");
+    let began = Instant::now();
+    while checkpoint() == first && began.elapsed() < Duration::from_secs(20) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(checkpoint(), first + 1, "there was one");
     is_slow.store(false, Ordering::Relaxed);
 }
 

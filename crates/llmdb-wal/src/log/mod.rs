@@ -42,6 +42,7 @@ use llmdb_pager::Error as PagerError;
 use llmdb_pager::storage::Storage;
 use ring::Ring;
 use std::collections::VecDeque;
+use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -257,10 +258,11 @@ impl Log {
     /// commits are appended in order. `leads_elsewhere`: it leads to bytes of another file that are not flushed.
     ///
     /// # Errors
-    /// [`PagerError::DiskFull`], with nothing appended; [`PagerError::Poisoned`] after a failed flush.
+    /// [`PagerError::DiskFull`], with nothing appended; [`PagerError::Poisoned`] after a failed flush; where the log was
+    /// opened and not gone on with ([`Log::go_on_behind`]).
     ///
     /// # Panics
-    /// Without room: [`Log::has_room`] tells; where the log was opened and not gone on with ([`Log::go_on_behind`]).
+    /// Without room: [`Log::has_room`] tells.
     pub fn append(
         &self,
         commit: u64,
@@ -270,7 +272,13 @@ impl Log {
     ) -> Result<Lsn, Error> {
         let mut state = self.state();
         state.check()?;
-        assert!(!state.is_unread, "the tail of a log that was opened is read first, and gone on behind");
+        if state.is_unread {
+            let unread = io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "it was opened, and may hold records: read its tail and go on behind it first",
+            );
+            return Err(PagerError::io(format!("appending to {}", self.path().display()), unread).into());
+        }
         assert!(state.has_room(payload.len(), self.ring.capacity), "the caller asks for room first");
         self.ring.reserve(state.open.start, state.open.size_with(payload.len()))?;
         if state.open.is_empty() {

@@ -133,7 +133,7 @@ impl Ring {
         let reserved = reserved.map_err(|e| {
             PagerError::allocation(format!("growing {}", self.path.display()), least - from, e)
         })?;
-        self.reserved.store(reserved, Ordering::Relaxed);
+        self.reserved.fetch_max(reserved, Ordering::Relaxed);
         Ok(())
     }
 

@@ -284,7 +284,7 @@ impl Inner {
         }
     }
 
-    /// The keeper's flush. Failures, as above.
+    /// The flusher's flush. Failures, as above.
     pub(super) fn flush_at_interval(&self) {
         let _ = self.sync();
     }

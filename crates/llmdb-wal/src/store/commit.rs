@@ -32,20 +32,20 @@ impl Inner {
         let Finished { mut txn, mut redo, receipt } = finished;
         txn.prepare()?;
         let operations = redo.count();
-        let has_room = self.has_room(&mut txn, redo.adds())?;
+        let is_logged = durability != Durability::NoLog && self.settings.durability != Durability::NoLog;
+        // Pages that are dirty behind it, where the log may promise them.
+        let pages = if is_logged { self.room_for_pages(&mut txn, redo.adds())? } else { None };
         let mut state = self.log();
-        let is_logged =
-            has_room && durability != Durability::NoLog && self.settings.durability != Durability::NoLog;
-        let payload = redo.payload(receipt.time).filter(|_| is_logged);
+        let payload = redo.payload(receipt.time).filter(|_| pages.is_some());
         let appended = match payload {
             Some(payload) => self.append(&mut state, &mut txn, &receipt, payload)?,
             None => None,
         };
-        let Some((log, lsn)) = appended else {
+        let Some(((log, lsn), pages)) = appended.zip(pages) else {
             self.commit_by_checkpoint(&mut state, txn)?;
             return Ok(receipt);
         };
-        let pages_before = self.note_pages(txn.dirty_pages());
+        let pages_before = self.note_pages(pages);
         self.operations.fetch_add(operations, Ordering::Relaxed);
         if durability == Durability::Sync {
             log.await_flush_of(lsn);
@@ -61,12 +61,13 @@ impl Inner {
         Ok(receipt)
     }
 
-    /// Whether the data file has room for what the log promises. Where the disk is full, what adds something is refused, and
-    /// removals take what was reserved before: by a checkpoint of their own, after which what they freed is room.
-    fn has_room(&self, txn: &mut llmdb_pager::WriteTxn, adds: bool) -> Result<bool, Error> {
+    /// How many pages are dirty, if the data file has room for them, whose writing the log promises. Where the disk is full,
+    /// what adds something is refused, and removals take what was reserved before: by a checkpoint of their own, after which
+    /// what they freed is room.
+    fn room_for_pages(&self, txn: &mut llmdb_pager::WriteTxn, adds: bool) -> Result<Option<u64>, Error> {
         match txn.reserve_room() {
-            Err(PagerError::DiskFull { .. }) if !adds => Ok(false),
-            other => Ok(other.map(|()| true)?),
+            Err(PagerError::DiskFull { .. }) if !adds => Ok(None),
+            other => Ok(other.map(Some)?),
         }
     }
 
